@@ -8,6 +8,7 @@ import { BlockError } from './errors.ts';
 import { JsonLexer, type TokenKind } from './json-lexer.ts';
 import { jsonKeyOrder } from './json-order.ts';
 import { asciiText, isUnicodeCharacter, readableText, stringValue } from './json-text.ts';
+import { formatGeneral } from './printf.ts';
 
 /** `number` and `bigint` are integers, always; a number written with a point or an exponent, or too large for 64 bits, is a JsonDouble. */
 export type Json = null | boolean | number | bigint | string | JsonDouble | Json[] | JsonObject;
@@ -284,7 +285,7 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
     case 'string':
       return writeString(value);
     case 'number':
-      if (!Number.isInteger(value)) return formatDouble(value);
+      if (!Number.isInteger(value)) return formatGeneral(value, 17);
       return Number.isSafeInteger(value) ? String(value + 0) : BigInt(value).toString();
     case 'bigint':
       return value.toString();
@@ -296,7 +297,7 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
       return 'null';
   }
   if (value === null) return 'null';
-  if (value instanceof JsonDouble) return formatDouble(value.value);
+  if (value instanceof JsonDouble) return formatGeneral(value.value, 17);
   const isArray = Array.isArray(value);
   const inner = lineStart === '' ? '' : `${lineStart}    `;
   const comma = lineStart === '' ? ', ' : ',';
@@ -345,23 +346,4 @@ function escapeCharacter(found: string): string {
 
 function writeString(text: string): string {
   return `"${text.replace(needsEscape, escapeCharacter)}"`;
-}
-
-/** C's `%.17g`: 17 significant digits, no trailing zeros, an exponent of at least two digits below 1e-4 and from 1e17 on. */
-export function formatDouble(value: number): string {
-  if (Number.isNaN(value)) return 'nan';
-  if (!Number.isFinite(value)) return value < 0 ? '-inf' : 'inf';
-  const [mantissa = '0', power = '0'] = Math.abs(value).toExponential(16).split('e');
-  const digits = mantissa.replace('.', '').replace(/0+$/, '') || '0';
-  const exponent = Number(power);
-  const sign = value < 0 || Object.is(value, -0) ? '-' : '';
-  if (exponent < -4 || exponent >= 17) {
-    const fraction = digits.length > 1 ? `.${digits.slice(1)}` : '';
-    const size = String(Math.abs(exponent)).padStart(2, '0');
-    return `${sign}${digits.slice(0, 1)}${fraction}e${exponent < 0 ? '-' : '+'}${size}`;
-  }
-  if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`;
-  const whole = digits.slice(0, exponent + 1).padEnd(exponent + 1, '0');
-  const rest = digits.slice(exponent + 1);
-  return `${sign}${whole}${rest === '' ? '' : `.${rest}`}`;
 }

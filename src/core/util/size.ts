@@ -4,6 +4,7 @@
  */
 
 import { BlockError } from './errors.ts';
+import { formatGeneral } from './printf.ts';
 
 const units = 'bkmgtpe';
 const uint64End = 2n ** 64n;
@@ -88,18 +89,5 @@ export function formatSize(bytes: number | bigint): string {
   let unit = 0;
   // from 1000 of a unit on, the next one is used: 1000 B is 0.977 KiB
   while (unit < unitNames.length - 1 && value >= 1000 * 1024 ** unit) unit++;
-  return `${threeDigits(value / 1024 ** unit)} ${unitNames[unit] ?? ''}B`;
-}
-
-/** C's `%0.3g` for 0 ≤ value < 1024. */
-function threeDigits(value: number): string {
-  if (value === 0) return '0';
-  const [mantissa = '0', power = '0'] = value.toExponential(2).split('e');
-  const exponent = Number(power);
-  if (exponent >= 3) return `${trimZeros(mantissa)}e+${power.replace('+', '').padStart(2, '0')}`;
-  return trimZeros(value.toFixed(2 - exponent));
-}
-
-function trimZeros(text: string): string {
-  return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
+  return `${formatGeneral(value / 1024 ** unit, 3)} ${unitNames[unit] ?? ''}B`;
 }
