@@ -99,11 +99,7 @@ export function* getopt(argv: readonly string[], spec: GetoptSpec): Generator<Ge
   }
 }
 
-function longOption(
-  text: string,
-  next: string | undefined,
-  options: readonly LongOption[],
-): { event: GetoptEvent; usedNext: boolean } {
+function longOption(text: string, next: string | undefined, options: readonly LongOption[]): { event: GetoptEvent; usedNext: boolean } {
   const equals = text.indexOf('=');
   const name = equals < 0 ? text : text.slice(0, equals);
   const attached = equals < 0 ? undefined : text.slice(equals + 1);

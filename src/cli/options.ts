@@ -92,11 +92,7 @@ function argumentRule(spec: OptionSpec): ArgumentRule {
 }
 
 /** Parses the words after a command's name. Throws UsageError; abbreviations resolve in table order. */
-export function parseOptions<T extends OptionTable>(
-  argv: readonly string[],
-  table: T,
-  settings: ParseSettings = {},
-): ParseResult<T> {
+export function parseOptions<T extends OptionTable>(argv: readonly string[], table: T, settings: ParseSettings = {}): ParseResult<T> {
   const values: Record<string, boolean | number | string | undefined | string[]> = {};
   const long: LongOption[] = [];
   const short = new Map<string, ShortOption>();

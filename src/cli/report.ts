@@ -3,8 +3,8 @@
  * progress on stdout. Nothing else prints errors. Knows no command. Rule source: qemu-img's messages and exit codes.
  */
 
-import { BlockError, InvariantError } from '../core/util/errors.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
+import { BlockError, InvariantError } from '../core/util/errors.ts';
 import { formatFixed } from '../core/util/printf.ts';
 import { UsageError } from './getopt.ts';
 
@@ -120,9 +120,7 @@ export class Reporter {
 }
 
 function isSuppressed(thrown: unknown): thrown is { error: unknown; suppressed: unknown } {
-  return (
-    thrown instanceof Error && thrown.name === 'SuppressedError' && 'error' in thrown && 'suppressed' in thrown
-  );
+  return thrown instanceof Error && thrown.name === 'SuppressedError' && 'error' in thrown && 'suppressed' in thrown;
 }
 
 /** The line `    (12.34/100%)` that overwrites itself. Silent unless switched on; `percent` 0–100. */

@@ -4,19 +4,7 @@
  * Rule source: observed answers of QEMU 11.1's monitor, byte for byte.
  */
 
-export type TokenKind =
-  | '{'
-  | '}'
-  | '['
-  | ']'
-  | ':'
-  | ','
-  | 'string'
-  | 'integer'
-  | 'float'
-  | 'keyword'
-  | 'error'
-  | 'end';
+export type TokenKind = '{' | '}' | '[' | ']' | ':' | ',' | 'string' | 'integer' | 'float' | 'keyword' | 'error' | 'end';
 
 /** `bytes` is only valid during the call. `length` may exceed `bytes.length` when the token was too long to keep. */
 export type TokenSink = (kind: TokenKind, bytes: Uint8Array, length: number, line: number, column: number) => void;
@@ -46,12 +34,12 @@ const apostrophe = 0x27;
 const backslash = 0x5c;
 
 const structural: Readonly<Record<number, TokenKind>> = {
-  0x7b: '{',
-  0x7d: '}',
-  0x5b: '[',
-  0x5d: ']',
-  0x3a: ':',
-  0x2c: ',',
+  123: '{',
+  125: '}',
+  91: '[',
+  93: ']',
+  58: ':',
+  44: ',',
 };
 
 function isDigit(byte: number): boolean {
@@ -170,14 +158,14 @@ export class JsonLexer {
     return true;
   }
 
-  #inString(byte: number, closing: number, escape: number): boolean {
+  #inString(byte: number, closing: number, escaped: number): boolean {
     if (byte === closing) {
       this.#push(byte, this.#state);
       this.#emit('string');
       return true;
     }
     if (byte < space || byte >= 0xfe) return this.#fail(byte);
-    return this.#push(byte, byte === backslash ? escape : this.#state);
+    return this.#push(byte, byte === backslash ? escaped : this.#state);
   }
 
   #inNumber(byte: number): boolean {

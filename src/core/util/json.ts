@@ -318,7 +318,6 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
   return isArray ? `[${text}${lineStart}]` : `{${text}${lineStart}}`;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what has to be escaped
 const needsEscape = /[\ud800-\udbff][\udc00-\udfff]|[\u0000-\u001f"\\\u007f-\uffff]/g;
 const shortEscapes: Readonly<Record<string, string>> = {
   '"': '\\"',
@@ -339,9 +338,7 @@ function escapeCharacter(found: string): string {
   const short = shortEscapes[found];
   if (short !== undefined) return short;
   if (!isUnicodeCharacter(found.codePointAt(0) ?? 0)) return '\\uFFFD';
-  return found.length === 1
-    ? hexEscape(found.charCodeAt(0))
-    : hexEscape(found.charCodeAt(0)) + hexEscape(found.charCodeAt(1));
+  return found.length === 1 ? hexEscape(found.charCodeAt(0)) : hexEscape(found.charCodeAt(0)) + hexEscape(found.charCodeAt(1));
 }
 
 function writeString(text: string): string {

@@ -174,11 +174,7 @@ export function parseOptionWords(text: string, impliedKey?: string): OptionWord[
 }
 
 /** parseOptionWords as a flat object; of repeated keys the last wins. The key `id` is dropped unless `keepId`: it names option groups, not options. */
-export function parseOptionString(
-  text: string,
-  impliedKey?: string,
-  options: { keepId?: boolean } = {},
-): Record<string, string> {
+export function parseOptionString(text: string, impliedKey?: string, options: { keepId?: boolean } = {}): Record<string, string> {
   const result = Object.create(null) as Record<string, string>;
   for (const { name, value } of parseOptionWords(text, impliedKey)) {
     if (name !== 'id' || options.keepId === true) result[name] = value;
@@ -256,10 +252,7 @@ export function unflatten(flat: Readonly<Record<string, unknown>>): Record<strin
 
 function grown(value: unknown, isRoot: boolean): unknown {
   if (!(value instanceof Map)) return value;
-  const entries = [...(value as Map<string, unknown>)].map(([key, member]): [string, unknown] => [
-    key,
-    grown(member, false),
-  ]);
+  const entries = [...(value as Map<string, unknown>)].map(([key, member]): [string, unknown] => [key, grown(member, false)]);
   const indices = isRoot ? [] : entries.filter(([key]) => /^(?:0|[1-9]\d*)$/.test(key));
   if (indices.length > 0) {
     if (indices.length !== entries.length) throw new BlockError('Cannot mix list and non-list keys');

@@ -3,9 +3,9 @@
  * Rule source: observed answers of qemu-storage-daemon 11.1 (--blockdev, --export, --object).
  */
 
-import { parseKeyValues, type KeyValues } from './key-values.ts';
-import { isJsonObject, parseJson } from './json.ts';
 import { BlockError } from './errors.ts';
+import { isJsonObject, parseJson } from './json.ts';
+import { type KeyValues, parseKeyValues } from './key-values.ts';
 import { parse, type Schema } from './schema.ts';
 import { walk } from './schema-walk.ts';
 

@@ -103,13 +103,7 @@ class Walker {
     this.#fields(node.fields, members, at, result, known);
   }
 
-  #unionFields(
-    node: UnionNode,
-    members: Record<string, unknown>,
-    at: Place,
-    result: Record<string, unknown>,
-    known: string[],
-  ): void {
+  #unionFields(node: UnionNode, members: Record<string, unknown>, at: Place, result: Record<string, unknown>, known: string[]): void {
     this.#fields(node.base, members, at, result, known);
     const tag = result[node.tag];
     if (typeof tag !== 'string') return;
@@ -121,26 +115,14 @@ class Walker {
   }
 
   /** Adds the members of a struct or union to the object being read. */
-  #schemaFields(
-    schema: Schema<unknown>,
-    members: Record<string, unknown>,
-    at: Place,
-    result: Record<string, unknown>,
-    known: string[],
-  ): void {
+  #schemaFields(schema: Schema<unknown>, members: Record<string, unknown>, at: Place, result: Record<string, unknown>, known: string[]): void {
     const { node } = schema;
     if (node.kind === 'lazy') this.#schemaFields(node.resolve(), members, at, result, known);
     else if (node.kind === 'struct') this.#structFields(node, members, at, result, known);
     else if (node.kind === 'union') this.#unionFields(node, members, at, result, known);
   }
 
-  #fields(
-    fields: Fields,
-    members: Record<string, unknown>,
-    at: Place,
-    result: Record<string, unknown>,
-    known: string[],
-  ): void {
+  #fields(fields: Fields, members: Record<string, unknown>, at: Place, result: Record<string, unknown>, known: string[]): void {
     for (const name in fields) {
       const field = fields[name];
       if (field === undefined) continue;
@@ -194,9 +176,7 @@ class Walker {
   #integer(node: IntNode, value: unknown, at: Place): number | bigint {
     let integer: bigint;
     if (this.#isKeyval) {
-      integer = node.isSize
-        ? this.#scalar(value, at, keyvalSize, 'size')
-        : this.#scalar(value, at, (text) => keyvalInteger(text, node.signed), 'integer');
+      integer = node.isSize ? this.#scalar(value, at, keyvalSize, 'size') : this.#scalar(value, at, (text) => keyvalInteger(text, node.signed), 'integer');
     } else if (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) {
       if (node.bits !== 64 || typeof value === 'bigint') integer = BigInt(value);
       else if (value >= 0 || node.signed) return node.result === 'bigint' ? BigInt(value) : value;

@@ -128,11 +128,7 @@ export interface EnumOptions {
   readonly features?: Readonly<Record<string, readonly string[]>>;
 }
 /** One of a set of words. A function gives a set that is only known later (drivers that register). */
-export function enumOf<const V extends string>(
-  name: string,
-  values: readonly V[] | (() => readonly V[]),
-  options: EnumOptions = {},
-): Schema<V> {
+export function enumOf<const V extends string>(name: string, values: readonly V[] | (() => readonly V[]), options: EnumOptions = {}): Schema<V> {
   const list = typeof values === 'function' ? values : (): readonly V[] => values;
   return { node: { kind: 'enum', name, values: list, features: options.features ?? {} } };
 }
@@ -168,11 +164,7 @@ export function struct<F extends Fields, B extends object = Record<never, never>
   fields: F,
   options?: StructOptions<B>,
 ): Schema<Simplify<B & InferFields<F>>>;
-export function struct(
-  nameOrFields: string | Fields,
-  fields: Fields = {},
-  options: StructOptions<unknown> = {},
-): Schema<unknown> {
+export function struct(nameOrFields: string | Fields, fields: Fields = {}, options: StructOptions<unknown> = {}): Schema<unknown> {
   const named = typeof nameOrFields === 'string';
   const node: StructNode = {
     kind: 'struct',
@@ -205,22 +197,13 @@ export function union(
   },
 ): Schema<unknown> {
   const given = shape.branches;
-  const branches =
-    typeof given === 'function'
-      ? (given as () => Readonly<Record<string, Branch>>)
-      : (): Readonly<Record<string, Branch>> => given;
-  const base =
-    shape.tag in shape.base
-      ? shape.base
-      : { [shape.tag]: enumOf(`${name}Kind`, () => Object.keys(branches())), ...shape.base };
+  const branches = typeof given === 'function' ? (given as () => Readonly<Record<string, Branch>>) : (): Readonly<Record<string, Branch>> => given;
+  const base = shape.tag in shape.base ? shape.base : { [shape.tag]: enumOf(`${name}Kind`, () => Object.keys(branches())), ...shape.base };
   return { node: { kind: 'union', name, base, tag: shape.tag, branches } };
 }
 
 /** One of several types, told apart by the JSON type of the value. */
-export function alternate<B extends Partial<Record<AlternateKind, Schema<unknown>>>>(
-  name: string,
-  branches: B,
-): Schema<Infer<B[keyof B]>> {
+export function alternate<B extends Partial<Record<AlternateKind, Schema<unknown>>>>(name: string, branches: B): Schema<Infer<B[keyof B]>> {
   return { node: { kind: 'alternate', name, branches: branches as AlternateNode['branches'] } };
 }
 

@@ -67,8 +67,7 @@ export function parseSizeOption(name: string, text: string): bigint {
   }
   if (value === 'invalid') {
     throw new BlockError(`Parameter '${name}' expects a non-negative number below 2^64`, {
-      detail:
-        'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
+      detail: 'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
     });
   }
   return value;
