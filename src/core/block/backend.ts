@@ -1,0 +1,266 @@
+/*
+ * BlockBackend: a user at the root of a graph: a guest device, an export, a job, a command-line tool. Checks bounds,
+ * counts its requests, and queues them while a drained section is open. Everything below sees valid requests only.
+ */
+import { BlockError, invariant } from '../util/errors.ts';
+import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { perm, type PermBits } from '../util/perm-bits.ts';
+import { type ChainStatus, chainStatus } from './block-status.ts';
+import type { Child, Parent } from './child.ts';
+import { type Limits, type PermRequest, type ReqFlags, type TruncateOptions, childRole, noLimits, reqFlag } from './driver.ts';
+import type { Graph } from './graph.ts';
+import type { BlockNode } from './node.ts';
+import { type Transaction, runTransaction } from './transaction.ts';
+
+export interface BackendOptions {
+  readonly perm: PermBits;
+  readonly shared: PermBits;
+  /** Name of the block device (`ide0-hd0`); unnamed users have none. */
+  readonly name?: string;
+  /** For conflict messages; by default from the name. */
+  readonly describe?: () => string;
+  readonly onSizeChanged?: () => void;
+  /** Told when a drained section begins and ends (exports stop reading their sockets, jobs pause). */
+  readonly onQuiesce?: () => Maybe<void>;
+  readonly onResume?: () => void;
+  readonly stayAtNode?: boolean;
+  /** Name of the root edge in conflict messages and in the block graph; default `root`. */
+  readonly edgeName?: string;
+}
+
+/** Counters of one kind of request (query-blockstats). */
+export interface BackendStats {
+  readBytes: number;
+  readOperations: number;
+  writeBytes: number;
+  writeOperations: number;
+  flushOperations: number;
+  unmapBytes: number;
+  unmapOperations: number;
+}
+
+export class BlockBackend implements Parent, AsyncDisposable {
+  readonly name: string | undefined;
+  readonly stats: BackendStats = { readBytes: 0, readOperations: 0, writeBytes: 0, writeOperations: 0, flushOperations: 0, unmapBytes: 0, unmapOperations: 0 };
+  readonly #graph: Graph;
+  readonly #options: BackendOptions;
+  #perm: PermBits;
+  #shared: PermBits;
+  #root: Child | undefined;
+  #inFlight = 0;
+  #quiesced = 0;
+  #queue: (() => void)[] = [];
+  #idle: (() => void)[] = [];
+
+  constructor(graph: Graph, options: BackendOptions) {
+    this.#graph = graph;
+    this.#options = options;
+    this.name = options.name;
+    this.#perm = options.perm;
+    this.#shared = options.shared;
+  }
+
+  /** The node it uses; undefined for an empty drive. */
+  get node(): BlockNode | undefined {
+    return this.#root?.node;
+  }
+
+  get root(): Child | undefined {
+    return this.#root;
+  }
+
+  get backendName(): string | undefined {
+    return this.name;
+  }
+
+  get isWritable(): boolean {
+    return (this.#perm & perm.write) !== 0;
+  }
+
+  get readOnly(): boolean {
+    return this.#root?.node.readOnly ?? true;
+  }
+
+  get limits(): Limits {
+    return this.#root?.node.limits ?? noLimits;
+  }
+
+  get stayAtNode(): boolean {
+    return this.#options.stayAtNode ?? false;
+  }
+
+  /** Attaches a node to an empty backend. Throws on a permission conflict, changing nothing. */
+  insert(node: BlockNode, transaction?: Transaction): void {
+    invariant(this.#root === undefined, 'backend has a node');
+    const attach = (into: Transaction): void => {
+      this.#root = this.#graph.attach(this.#options.edgeName ?? 'root', childRole.filtered | childRole.primary, this, node, into, { perm: this.#perm, shared: this.#shared });
+      into.add({ abort: () => (this.#root = undefined) });
+    };
+    if (transaction === undefined) runTransaction(attach);
+    else attach(transaction);
+  }
+
+  /** Takes the node away and closes it when it was the last user. The backend must be drained or idle. */
+  async remove(): Promise<void> {
+    const root = this.#root;
+    if (root === undefined) return;
+    await this.whenIdle();
+    const { node } = root;
+    runTransaction((transaction) => this.#graph.detach(root, transaction));
+    this.#root = undefined;
+    await this.#graph.releaseUnused(node);
+  }
+
+  /** Changes what this user needs and shares. Throws on a conflict, changing nothing. */
+  setPerm(needed: PermBits, shared: PermBits): void {
+    const root = this.#root;
+    if (root !== undefined) runTransaction((transaction) => this.#graph.setPerm(root, needed, shared, transaction));
+    this.#perm = needed;
+    this.#shared = shared;
+  }
+
+  get perms(): { perm: PermBits; shared: PermBits } {
+    return { perm: this.#perm, shared: this.#shared };
+  }
+
+  size(): number {
+    return this.#require().size();
+  }
+
+  // -- requests -----------------------------------------------------------------------------------------------------
+  /** Fills `into`. Fails with EIO when the range leaves the node. */
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    const root = this.#check(offset, into.length);
+    this.stats.readBytes += into.length;
+    this.stats.readOperations++;
+    if (this.#quiesced > 0) return this.#queued(() => root.read(offset, into, 0));
+    const result = root.read(offset, into, 0);
+    return isPending(result) ? this.#count(result) : undefined;
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags = reqFlag.none): Maybe<void> {
+    const root = this.#check(offset, from.length);
+    this.stats.writeBytes += from.length;
+    this.stats.writeOperations++;
+    if (this.#quiesced > 0) return this.#queued(() => root.write(offset, from, flags));
+    const result = root.write(offset, from, flags);
+    return isPending(result) ? this.#count(result) : undefined;
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags = reqFlag.none): Maybe<void> {
+    const root = this.#check(offset, length);
+    this.stats.writeBytes += length;
+    this.stats.writeOperations++;
+    return this.#issue(() => root.zero(offset, length, flags));
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    const root = this.#check(offset, length);
+    this.stats.unmapBytes += length;
+    this.stats.unmapOperations++;
+    return this.#issue(() => root.discard(offset, length));
+  }
+
+  flush(): Maybe<void> {
+    const root = this.#root;
+    if (root === undefined) throw noMedium();
+    this.stats.flushOperations++;
+    return this.#issue(() => root.flush());
+  }
+
+  /** State of the run at `offset` through the whole chain (or down to `base`). */
+  status(offset: number, length: number, options: { readonly base?: BlockNode; readonly precise?: boolean } = {}): Maybe<ChainStatus> {
+    const { node } = this.#check(offset, length);
+    if (this.#quiesced > 0) return this.#queued(() => chainStatus(node, options.base, offset, length, options.precise ?? true));
+    const result = chainStatus(node, options.base, offset, length, options.precise ?? true);
+    return isPending(result) ? this.#count(result) : result;
+  }
+
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    const root = this.#root;
+    if (root === undefined) throw noMedium();
+    await this.#issue(() => root.truncate(size, options));
+  }
+
+  #require(): BlockNode {
+    if (this.#root === undefined) throw noMedium();
+    return this.#root.node;
+  }
+
+  #check(offset: number, length: number): Child {
+    const root = this.#root;
+    if (root === undefined) throw noMedium();
+    // written so that NaN and fractions fail too
+    if (!(offset >= 0 && length >= 0 && offset + length <= root.node.size())) throw new BlockError('Input/output error', { code: 'EIO' });
+    return root;
+  }
+
+  #issue<T>(start: () => Maybe<T>): Maybe<T> {
+    if (this.#quiesced > 0) return this.#queued(start);
+    const result = start();
+    return isPending(result) ? this.#count(result) : result;
+  }
+
+  #count<T>(pending: Promise<T>): Promise<T> {
+    this.#inFlight++;
+    return pending.then(
+      (value) => {
+        this.#leave();
+        return value;
+      },
+      (error: unknown) => {
+        this.#leave();
+        throw error;
+      },
+    );
+  }
+
+  #leave(): void {
+    if (--this.#inFlight === 0) for (const wake of this.#idle.splice(0)) wake();
+  }
+
+  async #queued<T>(start: () => Maybe<T>): Promise<T> {
+    while (this.#quiesced > 0) await new Promise<void>((resolve) => this.#queue.push(resolve));
+    const result = start();
+    return isPending(result) ? this.#count(result) : result;
+  }
+
+  // -- as a parent --------------------------------------------------------------------------------------------------
+  describe(): string {
+    return this.#options.describe?.() ?? (this.name ? `block device '${this.name}'` : 'an unnamed block device');
+  }
+
+  quiesce(): Maybe<void> {
+    this.#quiesced++;
+    return chain(this.#options.onQuiesce?.(), () => this.whenIdle());
+  }
+
+  resume(): void {
+    invariant(this.#quiesced > 0, 'resume without quiesce');
+    if (--this.#quiesced > 0) return;
+    this.#options.onResume?.();
+    for (const wake of this.#queue.splice(0)) wake();
+  }
+
+  sizeChanged(): void {
+    this.#options.onSizeChanged?.();
+  }
+
+  whenIdle(): Maybe<void> {
+    if (this.#inFlight === 0) return;
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.remove();
+  }
+}
+
+function noMedium(): BlockError {
+  return new BlockError('No medium found', { code: 'ENOMEDIUM' });
+}
+
+/** What a reader asks and shares (command-line tools): others may read and rewrite the same data only. */
+export const readerPerms: PermRequest = { perm: perm.consistentRead, shared: perm.consistentRead | perm.writeUnchanged };
+/** What a writer asks and shares (command-line tools). */
+export const writerPerms: PermRequest = { perm: perm.consistentRead | perm.write | perm.resize, shared: perm.consistentRead | perm.writeUnchanged };

@@ -1,0 +1,80 @@
+/*
+ * Child: the directed use of one node by a parent (a node, a block backend, a job). Holds the edge's name, roles and
+ * permissions; every request of the parent enters io.ts of the child's node here.
+ */
+import type { Maybe } from '../util/maybe.ts';
+import { perm, type PermBits } from '../util/perm-bits.ts';
+import type { BlockStatus, ChildRoles, ReqFlags, TruncateOptions } from './driver.ts';
+import { discardNode, flushNode, readNode, truncateNode, writeNode, zeroNode } from './io.ts';
+import { nodeStatus } from './block-status.ts';
+import type { BlockNode } from './node.ts';
+
+/** Who uses a node. */
+export interface Parent {
+  /** For conflict messages: `node 'x'`, `block device 'hd0'`, `an unnamed block device`, `stream job 'j'`. */
+  describe(): string;
+  /** Stop issuing requests; settles when the parent has none in flight. Counted: one `resume` for each. */
+  quiesce(): Maybe<void>;
+  resume(): void;
+  /** The node's size changed. */
+  sizeChanged?(): void;
+  /** Name of a block device. */
+  readonly backendName?: string | undefined;
+  /** Set for a node that is a parent. */
+  readonly asNode?: BlockNode | undefined;
+  /** The edge keeps its node when a filter is put above that (the filter's own edge, jobs' edges). */
+  readonly stayAtNode?: boolean;
+}
+
+export class Child {
+  readonly name: string;
+  readonly roles: ChildRoles;
+  readonly parent: Parent;
+  /** Changed by graph.ts only. */
+  node: BlockNode;
+  perm: PermBits;
+  shared: PermBits;
+
+  constructor(name: string, roles: ChildRoles, parent: Parent, node: BlockNode, permBits: PermBits = perm.none, shared: PermBits = perm.all) {
+    this.name = name;
+    this.roles = roles;
+    this.parent = parent;
+    this.node = node;
+    this.perm = permBits;
+    this.shared = shared;
+  }
+
+  size(): number {
+    return this.node.size();
+  }
+
+  /** Fills `into`; past the end of the node reads zeros. */
+  read(offset: number, into: Uint8Array, flags: ReqFlags = 0): Maybe<void> {
+    return readNode(this.node, offset, into, flags);
+  }
+
+  /** Writes `from`. Past the end of the node it grows if the driver can (files). */
+  write(offset: number, from: Uint8Array, flags: ReqFlags = 0): Maybe<void> {
+    return writeNode(this.node, offset, from, flags);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags = 0): Maybe<void> {
+    return zeroNode(this.node, offset, length, flags);
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return discardNode(this.node, offset, length);
+  }
+
+  flush(): Maybe<void> {
+    return flushNode(this.node);
+  }
+
+  status(offset: number, length: number, precise = true): Maybe<BlockStatus> {
+    return nodeStatus(this.node, offset, length, precise);
+  }
+
+  truncate(size: number, options: TruncateOptions): Promise<void> {
+    return truncateNode(this.node, size, options);
+  }
+}

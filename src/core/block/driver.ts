@@ -1,0 +1,243 @@
+/*
+ * The contract between the engine and a driver (format, protocol or filter), and the shapes that cross it.
+ * A driver sees only requests inside its size, aligned to its limits, never of length zero; it reaches other nodes only
+ * through its own Child edges, so that tracking, alignment and permissions are never bypassed.
+ * Buffers belong to the caller: a callee touches them until the request settles and never keeps them.
+ */
+import type { BlockError } from '../util/errors.ts';
+import type { Maybe } from '../util/maybe.ts';
+import type { PermBits } from '../util/perm-bits.ts';
+import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
+import type { Child } from './child.ts';
+import type { BlockNode } from './node.ts';
+import type { OptionReader } from './options.ts';
+
+/** Request flags (QEMU: BdrvRequestFlags). */
+export const reqFlag = {
+  none: 0,
+  /** On stable storage before the request settles. */
+  fua: 1,
+  /** A zero write may give the space back. */
+  mayUnmap: 2,
+  /** A zero write fails with ENOTSUP instead of writing zeros. */
+  noFallback: 4,
+  /** Waits for overlapping requests on the node and makes later ones wait. */
+  serialising: 8,
+  /** Does not change what the guest sees (copy on read). */
+  writeUnchanged: 16,
+  compressed: 32,
+} as const;
+export type ReqFlags = number;
+
+/** Sizes in bytes; 0 = no limit where a maximum is meant. */
+export interface Limits {
+  /** Offsets and lengths of reads and writes are multiples of this. */
+  readonly requestAlign: number;
+  readonly maxTransfer: number;
+  /** Zero writes are efficient in multiples of this. */
+  readonly zeroAlign: number;
+  readonly discardAlign: number;
+  /** Allocation unit of the format; 0 = none. Serialising requests are widened to it. */
+  readonly clusterSize: number;
+}
+
+export const noLimits: Limits = { requestAlign: 1, maxTransfer: 0, zeroAlign: 1, discardAlign: 1, clusterSize: 0 };
+
+/** What one run of a node is made of (QEMU: bdrv_co_block_status). */
+export interface BlockStatus {
+  /** Bytes of equal state, > 0. */
+  readonly length: number;
+  /** The content comes from a medium. */
+  readonly data: boolean;
+  /** Reads as zeros. */
+  readonly zero: boolean;
+  /** This layer decides the content, not its backing. */
+  readonly allocated: boolean;
+  /** Where the data lie in `child`'s (or the node's own) bytes, when they lie there unchanged. */
+  readonly hostOffset?: number | undefined;
+  /** The edge that holds the data at hostOffset. Its state is merged in (holes found below make `zero`). */
+  readonly child?: Child | undefined;
+  /** The node in whose bytes hostOffset is valid; filled in by block-status.ts. */
+  readonly holder?: BlockNode | undefined;
+  readonly compressed?: boolean | undefined;
+  /** The driver forwards: the answer is the child's at hostOffset, whole (raw, filters). */
+  readonly forward?: boolean | undefined;
+}
+
+export interface PermRequest {
+  readonly perm: PermBits;
+  readonly shared: PermBits;
+}
+
+/** What an edge is for (QEMU: BDRV_CHILD_*). At least one of data, metadata, filtered, cow. */
+export const childRole = { data: 1, metadata: 2, filtered: 4, cow: 8, primary: 16 } as const;
+export type ChildRoles = number;
+
+export interface TruncateOptions {
+  /** Fail rather than end at another size. */
+  readonly exact: boolean;
+  readonly prealloc: Prealloc;
+}
+
+/** The open instance of a driver. Called by io.ts and graph.ts of its node and by nobody else. */
+export interface DriverState {
+  readonly limits: Limits;
+  /** Flags that `write` and `zero` carry out natively; others are emulated (fua) or dropped (mayUnmap). */
+  readonly writeFlags: ReqFlags;
+  /** Size of the node in bytes, known without I/O. */
+  size(): number;
+  /** Fills all of `into`. */
+  read(offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void>;
+  /** Absent: the node cannot be written. */
+  write?(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void>;
+  /** True: the range now reads as zeros. False: the driver cannot do it better than a write of zeros (also for unaligned fragments). */
+  zero?(offset: number, length: number, flags: ReqFlags): Maybe<boolean>;
+  /** Gives whole allocation units back; ignores what it cannot. */
+  discard?(offset: number, length: number): Maybe<void>;
+  /** Hands every settled write to the children's nodes and flushes them down to the medium. Absent: io.ts flushes all children. */
+  flush?(): Maybe<void>;
+  /** State of the run that starts at `offset`, at most `length`. `precise` false: holes below data need not be told. Absent: all data. */
+  status?(offset: number, length: number, precise: boolean): Maybe<BlockStatus>;
+  truncate?(size: number, options: TruncateOptions): Promise<void>;
+  /** What the node needs of `child` and lets others do there, given what its parents ask in sum. Absent: the default of the child's roles. */
+  childPerm?(child: Child, asked: PermRequest): PermRequest;
+  /** Takes the permissions outside the process (image locks). Synchronous; throws on conflict. */
+  permUpdate?(held: PermBits, unshared: PermBits): LockChange;
+  /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
+  close(): Promise<void>;
+  /** Re-reads the size of the medium below (after a truncate from elsewhere). */
+  refreshSize?(): Maybe<void>;
+  /** Bytes the node occupies on its medium; absent: the sum of its data and metadata children. */
+  allocatedSize?(): Maybe<number>;
+  // facets, only where the driver has them
+  info?(): FormatInfo;
+  /** The name recorded in the image, whether or not it is the node attached. */
+  readonly imageBacking?: { readonly filename: string; readonly format: string | undefined } | undefined;
+  /** A filename that opens this node again, when the driver has one (file: its path). */
+  readonly exactFilename?: string | undefined;
+  /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
+  readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
+  check?(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult>;
+  snapshots?(): readonly SnapshotInfo[];
+  /** The frozen view that snapshot-access reads (copy-before-write has it). */
+  readonly snapshotView?: SnapshotView | undefined;
+}
+
+export interface SnapshotView {
+  read(offset: number, into: Uint8Array): Maybe<void>;
+  status(offset: number, length: number, precise: boolean): Maybe<BlockStatus>;
+  discard(offset: number, length: number): Maybe<void>;
+}
+
+/** What `info` prints of a format; data only. */
+export interface FormatInfo {
+  readonly clusterSize?: number;
+  readonly compressed?: boolean;
+  readonly encrypted?: boolean;
+  readonly dirty?: boolean;
+  readonly corrupt?: boolean;
+  readonly vmStateOffset?: number;
+  /** ImageInfoSpecific as QAPI has it: `{ type: 'qcow2', data: {…} }`, members in QAPI order. */
+  readonly specific?: { readonly type: string; readonly data: Readonly<Record<string, unknown>> };
+}
+
+/** ImageCheck of QAPI, without filename and format. */
+export interface CheckResult {
+  corruptions: number;
+  leaks: number;
+  checkErrors: number;
+  corruptionsFixed: number;
+  leaksFixed: number;
+  imageEndOffset: number;
+  totalClusters: number;
+  allocatedClusters: number;
+  fragmentedClusters: number;
+  compressedClusters: number;
+  /** Lines that qemu-img prints while it checks (`Leaked cluster 5 refcount=1 reference=0`, `ERROR …`), in order. */
+  messages: string[];
+}
+
+export interface SnapshotInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly vmStateSize: number;
+  readonly dateSec: number;
+  readonly dateNsec: number;
+  readonly vmClockNsec: bigint;
+  readonly icount: bigint | undefined;
+}
+
+/** What a driver gets while it opens. */
+export interface NodeHost {
+  /** The node being opened; `node.readOnly`, `node.backing` and its edges stay current while it lives. */
+  readonly node: BlockNode;
+  /** The options that the engine has not taken itself. What is left after open is an error, raised by the engine. */
+  readonly options: OptionReader;
+  readonly openStorage: OpenStorage;
+  /**
+   * Opens or references the node that option `key` names (a string = node name, an object = its options) and attaches it.
+   * Undefined when there is no such option and `optional` is set; else `A block device must be specified for "file"`.
+   */
+  openChild(key: string, roles: ChildRoles, how?: { readonly optional?: boolean; readonly child?: 'file' | 'format' }): Promise<Child | undefined>;
+  /** Attaches an existing node as a child (filters built by jobs). */
+  attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
+  /** Raises an event (BLOCK_IMAGE_CORRUPTED …). */
+  emit(event: string, data: Readonly<Record<string, unknown>>): void;
+}
+
+/** One creation option of a format (qemu-img create -o): drives help, parsing and the "Formatting" line, in this order. */
+export interface CreateOption {
+  readonly name: string;
+  readonly type: 'string' | 'bool' | 'size' | 'number';
+  readonly help: string;
+  /** Text shown by `-o help` as default, when there is one. */
+  readonly defaultText?: string;
+}
+
+export type CreateValues = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** What `create` gets to make an image. */
+export interface CreateHost {
+  /** Makes (or empties) the protocol file at `filename` with `size` bytes, `preallocation` applied to it, under a create lock. */
+  createFile(filename: string, size: number, prealloc: Prealloc): Promise<void>;
+  /** Opens the protocol node of `filename` for writing; its node is closed by `close()`. */
+  openFile(filename: string): Promise<CreateTarget>;
+  /** Opens an image just made through its own driver (to preallocate or resize it). */
+  openImage(filename: string, format: string): Promise<CreateTarget>;
+}
+
+export interface CreateTarget {
+  write(offset: number, from: Uint8Array): Maybe<void>;
+  zero(offset: number, length: number): Maybe<void>;
+  truncate(size: number, prealloc: Prealloc): Promise<void>;
+  flush(): Maybe<void>;
+  close(): Promise<void>;
+}
+
+export type DriverKind = 'protocol' | 'format' | 'filter';
+
+/** A driver: stateless, one object a format, protocol or filter. */
+export interface BlockDriver {
+  readonly name: string;
+  readonly kind: DriverKind;
+  /** A node of it may have a `backing` child. */
+  readonly supportsBacking?: boolean;
+  /** Raw: the driver needs no probing and passes its child through. */
+  readonly isFilterLike?: boolean;
+  open(host: NodeHost): Promise<DriverState>;
+  readonly createOptions?: readonly CreateOption[];
+  /** Makes an image. Rejects with the peer's message; the caller removes what a failed create left. */
+  create?(host: CreateHost, filename: string, values: CreateValues): Promise<void>;
+}
+
+/** What the registry knows of a driver without loading it. */
+export interface DriverEntry {
+  readonly name: string;
+  readonly kind: DriverKind;
+  /** 0 – 100, how sure the driver is that an image starting with `head` is its own. */
+  probe?(head: Uint8Array, filename: string): number;
+  load(): Promise<BlockDriver>;
+}
+
+/** A failed request's error with errno text: what devices, exports and jobs report. */
+export type IoError = BlockError;

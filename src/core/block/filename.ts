@@ -1,0 +1,35 @@
+/*
+ * What a node is called to people: the plain filename when that alone opens the same node again, else `json:{…}` with the
+ * options that matter, keys in QEMU's order.
+ */
+import { writeJson } from '../util/json.ts';
+import { childRole } from './driver.ts';
+import type { BlockNode } from './node.ts';
+
+/** The plain filename that opens this node again, if there is one. */
+export function exactFilename(node: BlockNode): string | undefined {
+  if (!node.isOpen) return undefined;
+  const { state } = node;
+  if (state.exactFilename !== undefined) return state.exactFilename;
+  if (node.isBackingOverridden || state.strongOptions !== undefined) return undefined;
+  if (node.driver.kind === 'filter') return undefined;
+  const primary = node.primary;
+  return primary === undefined || node.children.some((child) => (child.roles & childRole.data) !== 0 && child !== primary) ? undefined : exactFilename(primary.node);
+}
+
+/** The options that decide what the guest sees, children included. */
+export function fullOptions(node: BlockNode): Record<string, unknown> {
+  const options: Record<string, unknown> = { driver: node.driver.name, ...node.state.strongOptions };
+  for (const child of node.children) {
+    if ((child.roles & childRole.cow) !== 0 && !node.isBackingOverridden) continue;
+    options[child.name] = fullOptions(child.node);
+  }
+  if (node.isBackingOverridden && node.backing === undefined) options['backing'] = null;
+  return options;
+}
+
+/** The filename as QEMU prints it for the node. */
+export function nodeFilename(node: BlockNode): string {
+  if (!node.isOpen) return '';
+  return exactFilename(node) ?? `json:${writeJson(fullOptions(node))}`;
+}

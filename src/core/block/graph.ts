@@ -1,0 +1,239 @@
+/*
+ * Graph: the named nodes and every change of an edge. A change is tried inside a Transaction: edges and permissions are
+ * set, checked over the subgraph, and put back by abort. Changes run one at a time under the graph turn; between prepare
+ * and commit there is no yield.
+ */
+import { BlockError, invariant } from '../util/errors.ts';
+import { Mutex } from '../util/mutex.ts';
+import { perm, type PermBits } from '../util/perm-bits.ts';
+import { Child, type Parent } from './child.ts';
+import { type ChildRoles, childRole } from './driver.ts';
+import { flushNode } from './io.ts';
+import type { BlockNode } from './node.ts';
+import { type BlockOp, blockOps } from './op-blockers.ts';
+import { defaultChildPerm, refreshPermissions, setEdge } from './permissions.ts';
+import { type Transaction, runTransaction } from './transaction.ts';
+
+/** What stays allowed on a node that is somebody's backing. */
+const backingAllows: readonly BlockOp[] = ['commit-target', 'stream', 'backup-source', 'backup-target'];
+
+export const maxNodeName = 31;
+
+export class Graph {
+  readonly #nodes = new Map<string, BlockNode>();
+  readonly #turn = new Mutex();
+  readonly #backingBlockers = new Map<Child, Disposable>();
+  #nextImplicit = 100;
+  /** Names of block devices (backends) share the name space of nodes; set by whoever owns them. */
+  isDeviceName: (name: string) => boolean = () => false;
+  /** The root node of a block device; set along with isDeviceName. */
+  deviceNode: (name: string) => BlockNode | undefined = () => undefined;
+
+  // -- names --------------------------------------------------------------------------------------------------------
+  /** All named nodes, oldest first. */
+  get nodes(): Iterable<BlockNode> {
+    return this.#nodes.values();
+  }
+
+  find(name: string): BlockNode | undefined {
+    return this.#nodes.get(name);
+  }
+
+  /** The node with this name, or the root node of the block device with this name. */
+  findDeviceOrNode(name: string): BlockNode | undefined {
+    return this.deviceNode(name) ?? this.#nodes.get(name);
+  }
+
+  /** A name for a node that the user did not name: `#blockNNN`. */
+  implicitName(): string {
+    let name: string;
+    do {
+      // steps look random as QEMU's do, so that nobody comes to rely on them
+      this.#nextImplicit += 1 + ((this.#nextImplicit * 7) % 13);
+      name = `#block${this.#nextImplicit}`;
+    } while (this.#nodes.has(name));
+    return name;
+  }
+
+  /** Checks a user's node name: form, length, uniqueness among nodes and devices. Throws QEMU's messages. */
+  checkName(name: string): void {
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError(`Invalid node-name: '${name}'`);
+    if (name.length > maxNodeName) throw new BlockError('Node name too long');
+    if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
+    if (this.#nodes.has(name)) throw new BlockError(`Duplicate nodes with node-name='${name}'`);
+  }
+
+  publish(node: BlockNode): void {
+    invariant(!this.#nodes.has(node.name), `node ${node.name} exists`);
+    this.#nodes.set(node.name, node);
+  }
+
+  // -- the graph turn -----------------------------------------------------------------------------------------------
+  /** Runs `body` alone among graph changes. Nobody waits for a job or a client inside. */
+  async turn<T>(body: () => Promise<T>): Promise<T> {
+    await this.#turn.lock();
+    try {
+      return await body();
+    } finally {
+      this.#turn.unlock();
+    }
+  }
+
+  // -- edges --------------------------------------------------------------------------------------------------------
+  /**
+   * Attaches `node` to `parent` with explicit permissions (backends, jobs) or, for a parent node that is open, with
+   * those its driver computes. Part of `transaction`; throws on a permission conflict or a cycle.
+   */
+  attach(name: string, roles: ChildRoles, parent: Parent, node: BlockNode, transaction: Transaction, perms?: { perm: PermBits; shared: PermBits }): Child {
+    const above = parent.asNode;
+    if (above !== undefined && isReachable(node, above)) {
+      throw new BlockError(`Making '${node.name}' a ${name} child of '${above.name}' would create a cycle`);
+    }
+    const child = new Child(name, roles, parent, node, perms?.perm ?? perm.none, perms?.shared ?? perm.all);
+    if (above !== undefined && !above.isOpen && perms === undefined) {
+      // while the parent opens, its driver cannot be asked yet: the rule of the roles holds, so that locks are there before the first read
+      const first = defaultChildPerm(above, child, { perm: perm.none, shared: perm.all });
+      child.perm = first.perm;
+      child.shared = above.settings.forceShare ? perm.all : first.shared;
+    }
+    node.parents.unshift(child);
+    above?.children.push(child);
+    transaction.add({
+      abort: () => {
+        remove(node.parents, child);
+        if (above !== undefined) remove(above.children, child);
+      },
+    });
+    if ((roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
+    refreshPermissions([above !== undefined && above.isOpen ? above : node], transaction);
+    return child;
+  }
+
+  /** Takes an edge away. The node stays; see `releaseUnused`. Part of `transaction`. */
+  detach(child: Child, transaction: Transaction): void {
+    const { node } = child;
+    const above = child.parent.asNode;
+    const parentIndex = node.parents.indexOf(child);
+    const childIndex = above?.children.indexOf(child) ?? -1;
+    if (parentIndex < 0) return;
+    node.parents.splice(parentIndex, 1);
+    if (childIndex >= 0) above?.children.splice(childIndex, 1);
+    transaction.add({
+      commit: () => this.#unblockBacking(child),
+      abort: () => {
+        node.parents.splice(parentIndex, 0, child);
+        if (childIndex >= 0) above?.children.splice(childIndex, 0, child);
+      },
+    });
+    refreshPermissions(above !== undefined && above.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
+  }
+
+  /** Sets what a parent that is no node needs and shares on its edge. */
+  setPerm(child: Child, needed: PermBits, shared: PermBits, transaction: Transaction): void {
+    setEdge(child, needed, shared, transaction);
+    refreshPermissions([child.node], transaction);
+  }
+
+  /** Lets `child` point to `to` without checking; the caller refreshes. */
+  #repoint(child: Child, to: BlockNode, transaction: Transaction): void {
+    const from = child.node;
+    const index = from.parents.indexOf(child);
+    from.parents.splice(index, 1);
+    child.node = to;
+    to.parents.unshift(child);
+    const above = child.parent.asNode;
+    const isCow = (child.roles & childRole.cow) !== 0 && above !== undefined;
+    if (isCow) this.#unblockBacking(child);
+    if (isCow) this.#blockBacking(child, above, transaction);
+    transaction.add({
+      abort: () => {
+        remove(to.parents, child);
+        child.node = from;
+        from.parents.splice(index, 0, child);
+        if (isCow) {
+          this.#unblockBacking(child);
+          this.#blockBacking(child, above, undefined);
+        }
+      },
+    });
+  }
+
+  /** Points one edge at another node (qom-set drive=…). The parent must be drained. */
+  replaceChild(child: Child, to: BlockNode, transaction: Transaction): void {
+    const from = child.node;
+    if (from === to) return;
+    const above = child.parent.asNode;
+    if (above !== undefined && isReachable(to, above)) throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`);
+    this.#repoint(child, to, transaction);
+    refreshPermissions([from, to], transaction);
+  }
+
+  /**
+   * Moves every parent of `from` that may move over to `to` (a filter above it). Edges of `to` itself, edges that stay at
+   * their node, and edges whose move would make a cycle stay.
+   */
+  replaceNode(from: BlockNode, to: BlockNode, transaction: Transaction): void {
+    for (const child of [...from.parents].reverse()) {
+      if (child.parent === to || child.parent.stayAtNode) continue;
+      const above = child.parent.asNode;
+      if (above !== undefined && isReachable(to, above)) continue;
+      this.#repoint(child, to, transaction);
+    }
+    refreshPermissions([to, from], transaction);
+  }
+
+  #blockBacking(child: Child, above: BlockNode, transaction: Transaction | undefined): void {
+    const others = allOpsExcept(backingAllows);
+    const guard = child.node.blockers.block(others, `node is used as backing hd of '${above.displayName}'`, `node '${above.name}'`);
+    this.#backingBlockers.set(child, guard);
+    transaction?.add({ abort: () => this.#unblockBacking(child) });
+  }
+
+  #unblockBacking(child: Child): void {
+    this.#backingBlockers.get(child)?.[Symbol.dispose]();
+    this.#backingBlockers.delete(child);
+  }
+
+  // -- end of a node ------------------------------------------------------------------------------------------------
+  /** Closes `node`, and what only it used, when nobody uses it any more. Flushes first; a flush error is thrown after all is closed. */
+  async releaseUnused(node: BlockNode): Promise<void> {
+    if (node.monitorOwned || node.parents.length > 0 || !this.#nodes.has(node.name)) return;
+    this.#nodes.delete(node.name);
+    let failure: unknown;
+    const state = node.isOpen ? node.state : undefined;
+    try {
+      if (state !== undefined && node.isDirty) await flushNode(node);
+      await state?.close();
+    } catch (error) {
+      failure = error;
+    }
+    const children = [...node.children];
+    runTransaction((transaction) => {
+      for (const child of children) this.detach(child, transaction);
+    });
+    node.setState(undefined);
+    for (const child of children) {
+      try {
+        await this.releaseUnused(child.node);
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+}
+
+function allOpsExcept(allowed: readonly BlockOp[]): BlockOp[] {
+  return blockOps.filter((op) => !allowed.includes(op));
+}
+
+/** True when `target` is `from` or below it. */
+export function isReachable(from: BlockNode, target: BlockNode): boolean {
+  if (from === target) return true;
+  return from.children.some((child) => isReachable(child.node, target));
+}
+
+function remove<T>(list: T[], item: T): void {
+  const index = list.indexOf(item);
+  if (index >= 0) list.splice(index, 1);
+}

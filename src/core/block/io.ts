@@ -1,0 +1,297 @@
+/*
+ * The generic request path of a node: alignment, zeros past the end, splitting, serialising, tracking, emulation of what
+ * a driver lacks. Entered by Child and BlockBackend only. A request that the driver answers at once leaves no promise and
+ * no record behind; all others go through the slow halves at the end of each section.
+ * Must not know any format. Rule source: QEMU's documented behaviour of block requests (house rules in ARCHITECTURE.md).
+ */
+import { BlockError } from '../util/errors.ts';
+import { isZero } from '../util/bytes.ts';
+import { alignDown, alignUp } from '../util/math.ts';
+import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { type ReqFlags, type TruncateOptions, reqFlag } from './driver.ts';
+import type { BlockNode } from './node.ts';
+import { type RequestKind, beginRequest, endRequest, hasConflict, waitForConflicts } from './request.ts';
+
+/** Largest buffer of zeros or of a bounce: long zero writes and misaligned requests go in pieces of this. */
+const maxBounce = 1024 * 1024;
+const zeroBuffer = new Uint8Array(64 * 1024);
+
+// -- read -------------------------------------------------------------------------------------------------------------
+
+/** Fills `into` from `offset`; past the end of the node reads zeros. */
+export function readNode(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const length = into.length;
+  if (length === 0) return;
+  const state = node.state;
+  const end = offset + length;
+  const limits = state.limits;
+  if (
+    node.serialisingCount !== 0 ||
+    end > state.size() ||
+    (limits.requestAlign !== 1 && (offset % limits.requestAlign !== 0 || length % limits.requestAlign !== 0)) ||
+    (limits.maxTransfer !== 0 && length > limits.maxTransfer)
+  ) {
+    return readSpecial(node, offset, into, flags);
+  }
+  const result = state.read(offset, into, flags);
+  return isPending(result) ? track(node, 'read', offset, length, result) : undefined;
+}
+
+function readSpecial(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const size = node.size();
+  if (offset >= size) {
+    into.fill(0);
+    return;
+  }
+  if (offset + into.length > size) {
+    into.fill(0, size - offset);
+    return readNode(node, offset, into.subarray(0, size - offset), flags);
+  }
+  if (hasConflict(node, offset, into.length, false)) return readWhenFree(node, offset, into, flags);
+  const { requestAlign, maxTransfer } = node.limits;
+  if (offset % requestAlign !== 0 || into.length % requestAlign !== 0) return readMisaligned(node, offset, into, flags);
+  if (maxTransfer !== 0 && into.length > maxTransfer) return inPieces(offset, into.length, maxTransfer, (at, length) => readNode(node, at, into.subarray(at - offset, at - offset + length), flags));
+  const result = node.state.read(offset, into, flags);
+  return isPending(result) ? track(node, 'read', offset, into.length, result) : undefined;
+}
+
+async function readWhenFree(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Promise<void> {
+  const request = beginRequest(node, 'read', offset, into.length, false);
+  try {
+    await waitForConflicts(node, request);
+    await readUntracked(node, offset, into, flags);
+  } finally {
+    endRequest(node, request);
+  }
+}
+
+/** The read of a request that is tracked already: alignment and splitting only. */
+function readUntracked(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const { requestAlign, maxTransfer } = node.limits;
+  if (offset % requestAlign !== 0 || into.length % requestAlign !== 0) return readMisaligned(node, offset, into, flags);
+  if (maxTransfer === 0 || into.length <= maxTransfer) return node.state.read(offset, into, flags);
+  return inPieces(offset, into.length, maxTransfer, (at, length) => node.state.read(at, into.subarray(at - offset, at - offset + length), flags));
+}
+
+async function readMisaligned(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Promise<void> {
+  const align = node.limits.requestAlign;
+  const step = alignDown(maxBounce, align);
+  const end = offset + into.length;
+  for (let at = alignDown(offset, align); at < end; at += step) {
+    const bounce = new Uint8Array(Math.min(step, alignUp(end, align) - at));
+    await node.state.read(at, bounce, flags);
+    const from = Math.max(at, offset);
+    const to = Math.min(at + bounce.length, end);
+    into.set(bounce.subarray(from - at, to - at), from - offset);
+  }
+}
+
+// -- write ------------------------------------------------------------------------------------------------------------
+
+/** Writes `from`. Past the end it is up to the driver (files grow); block backends check bounds before. */
+export function writeNode(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const length = from.length;
+  if (length === 0) return;
+  const state = node.state;
+  if (state.write === undefined || node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  const limits = state.limits;
+  if (
+    node.serialisingCount !== 0 ||
+    (flags & (reqFlag.serialising | reqFlag.fua)) !== 0 ||
+    node.settings.detectZeroes !== 'off' ||
+    (limits.requestAlign !== 1 && (offset % limits.requestAlign !== 0 || length % limits.requestAlign !== 0)) ||
+    (limits.maxTransfer !== 0 && length > limits.maxTransfer)
+  ) {
+    return writeSpecial(node, offset, from, flags);
+  }
+  const result = state.write(offset, from, flags);
+  noteWrite(node, offset + length);
+  return isPending(result) ? track(node, 'write', offset, length, result) : undefined;
+}
+
+function noteWrite(node: BlockNode, end: number): void {
+  node.isDirty = true;
+  if (end > node.highestWrite) node.highestWrite = end;
+}
+
+function writeSpecial(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const detect = node.settings.detectZeroes;
+  if (detect !== 'off' && isZero(from)) {
+    return zeroNode(node, offset, from.length, detect === 'unmap' && node.settings.discard ? flags | reqFlag.mayUnmap : flags);
+  }
+  noteWrite(node, offset + from.length);
+  return serialised(node, 'write', offset, from.length, flags, (rest) => writeUntracked(node, offset, from, rest));
+}
+
+/** Runs `body` as a request on the node: waits for conflicts, honours `serialising`, emulates `fua` with a flush. */
+function serialised(node: BlockNode, kind: RequestKind, offset: number, length: number, flags: ReqFlags, body: (flags: ReqFlags) => Maybe<void>): Maybe<void> {
+  const serialising = (flags & reqFlag.serialising) !== 0 || isMisaligned(node, offset, length);
+  let rest = flags & ~reqFlag.serialising;
+  const mustFlush = (rest & reqFlag.fua) !== 0 && (node.state.writeFlags & reqFlag.fua) === 0;
+  if (mustFlush) rest &= ~reqFlag.fua;
+  if (hasConflict(node, offset, length, serialising)) return serialisedWhenFree(node, kind, offset, length, serialising, mustFlush, () => body(rest));
+  const result = body(rest);
+  if (isPending(result)) {
+    const tracked = track(node, kind, offset, length, result, serialising);
+    return mustFlush ? tracked.then(() => flushNode(node)) : tracked;
+  }
+  return mustFlush ? flushNode(node) : undefined;
+}
+
+async function serialisedWhenFree(node: BlockNode, kind: RequestKind, offset: number, length: number, serialising: boolean, mustFlush: boolean, body: () => Maybe<void>): Promise<void> {
+  const request = beginRequest(node, kind, offset, length, serialising);
+  try {
+    await waitForConflicts(node, request);
+    await body();
+  } finally {
+    endRequest(node, request);
+  }
+  if (mustFlush) await flushNode(node);
+}
+
+function isMisaligned(node: BlockNode, offset: number, length: number): boolean {
+  const align = node.limits.requestAlign;
+  return align !== 1 && (offset % align !== 0 || length % align !== 0);
+}
+
+function writeUntracked(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+  if (isMisaligned(node, offset, from.length)) return writeMisaligned(node, offset, from, flags);
+  const { maxTransfer } = node.limits;
+  const state = node.state;
+  if (state.write === undefined) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  if (maxTransfer === 0 || from.length <= maxTransfer) return state.write(offset, from, flags);
+  return inPieces(offset, from.length, maxTransfer, (at, length) => state.write?.(at, from.subarray(at - offset, at - offset + length), flags));
+}
+
+/** Read-modify-write of the edges; the caller holds the range serialised. */
+async function writeMisaligned(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Promise<void> {
+  const align = node.limits.requestAlign;
+  const step = alignDown(maxBounce, align);
+  const end = offset + from.length;
+  for (let at = alignDown(offset, align); at < end; at += step) {
+    const bounce = new Uint8Array(Math.min(step, alignUp(end, align) - at));
+    if (at < offset || at + bounce.length > end) {
+      const known = Math.min(bounce.length, Math.max(0, alignUp(node.size(), align) - at));
+      if (known > 0) await node.state.read(at, bounce.subarray(0, known), 0);
+    }
+    const start = Math.max(at, offset);
+    bounce.set(from.subarray(start - offset, Math.min(at + bounce.length, end) - offset), start - at);
+    await node.state.write?.(at, bounce, flags);
+  }
+}
+
+// -- zero -------------------------------------------------------------------------------------------------------------
+
+/** Makes the range read as zeros. With `noFallback` fails with ENOTSUP where only a write of zeros would do. */
+export function zeroNode(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  if (length === 0) return;
+  const state = node.state;
+  if (state.write === undefined || node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  let rest = flags;
+  if ((rest & reqFlag.mayUnmap) !== 0 && !node.settings.discard) rest &= ~reqFlag.mayUnmap;
+  noteWrite(node, offset + length);
+  return serialised(node, 'write', offset, length, rest, (inner) => zeroUntracked(node, offset, length, inner));
+}
+
+function zeroUntracked(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  const align = Math.max(node.limits.zeroAlign, node.limits.requestAlign);
+  const end = offset + length;
+  const bodyStart = Math.min(alignUp(offset, align), end);
+  const bodyEnd = Math.max(alignDown(end, align), bodyStart);
+  // the common whole: nothing to split off
+  if (bodyStart === offset && bodyEnd === end) return zeroPiece(node, offset, length, flags);
+  // the last piece of an image whose size is no multiple of the alignment is whole too
+  const tailEnd = end === node.size() ? end : bodyEnd;
+  return chain(bodyStart > offset ? zeroPiece(node, offset, bodyStart - offset, flags) : undefined, () =>
+    chain(tailEnd > bodyStart ? zeroPiece(node, bodyStart, tailEnd - bodyStart, flags) : undefined, () =>
+      end > tailEnd && tailEnd >= bodyStart ? zeroPiece(node, tailEnd, end - tailEnd, flags) : undefined,
+    ),
+  );
+}
+
+function zeroPiece(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  const state = node.state;
+  const tried: Maybe<boolean> = state.zero === undefined || isMisaligned(node, offset, length) ? false : state.zero(offset, length, flags & (state.writeFlags | reqFlag.mayUnmap | reqFlag.noFallback));
+  return chain(tried, (done) => {
+    if (done) return;
+    if ((flags & reqFlag.noFallback) !== 0) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
+    const writeFlags = flags & ~(reqFlag.mayUnmap | reqFlag.noFallback);
+    return inPieces(offset, length, zeroBuffer.length, (at, piece) => writeUntracked(node, at, zeroBuffer.subarray(0, piece), writeFlags));
+  });
+}
+
+// -- discard, flush, truncate -----------------------------------------------------------------------------------------
+
+/** A hint that the range is not needed; dropped unless the node was opened with discard=unmap. */
+export function discardNode(node: BlockNode, offset: number, length: number): Maybe<void> {
+  if (length === 0) return;
+  if (node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  const state = node.state;
+  if (!node.settings.discard || state.discard === undefined) return;
+  node.isDirty = true;
+  return serialised(node, 'discard', offset, length, 0, () => state.discard?.(offset, length));
+}
+
+/** Everything that settled before is on stable storage after. */
+export function flushNode(node: BlockNode): Maybe<void> {
+  if (!node.isOpen || node.readOnly) return;
+  const result = chain(node.state.flush === undefined ? undefined : node.state.flush(), () => flushChildren(node));
+  if (isPending(result)) return track(node, 'flush', 0, 0, result);
+}
+
+function flushChildren(node: BlockNode): Maybe<void> {
+  let result: Maybe<void> = undefined;
+  for (const child of node.children) {
+    // a backing file is read only: nothing of ours is in it
+    if (child.node.readOnly) continue;
+    result = isPending(result) ? result.then(() => flushNode(child.node)) : flushNode(child.node);
+  }
+  return result;
+}
+
+/** Changes the node's size and tells its parents. The caller holds the resize permission. */
+export async function truncateNode(node: BlockNode, size: number, options: TruncateOptions): Promise<void> {
+  const state = node.state;
+  if (node.readOnly) throw new BlockError('Image is read-only', { code: 'EACCES' });
+  if (size < 0) throw new BlockError('Image size cannot be negative', { code: 'EINVAL' });
+  const oldSize = node.size();
+  const request = beginRequest(node, 'truncate', Math.min(oldSize, size), Math.abs(oldSize - size), size > oldSize);
+  try {
+    await waitForConflicts(node, request);
+    if (state.truncate !== undefined) await state.truncate(size, options);
+    else if (node.filtered !== undefined) await truncateNode(node.filtered.node, size, options);
+    else throw new BlockError('Image format driver does not support resize', { code: 'ENOTSUP' });
+    node.isDirty = true;
+  } finally {
+    endRequest(node, request);
+  }
+  for (const parent of node.parents) parent.parent.sizeChanged?.();
+}
+
+// -- helpers ----------------------------------------------------------------------------------------------------------
+
+/** Puts a pending request on the node's list until it settles. */
+function track(node: BlockNode, kind: RequestKind, offset: number, length: number, pending: Promise<void>, serialising = false): Promise<void> {
+  const request = beginRequest(node, kind, offset, length, serialising);
+  return pending.then(
+    () => endRequest(node, request),
+    (error: unknown) => {
+      endRequest(node, request);
+      throw error;
+    },
+  );
+}
+
+/** Runs `body` over [offset, offset + length) in pieces of at most `step`; stays synchronous while the pieces are. */
+export function inPieces(offset: number, length: number, step: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {
+  const end = offset + length;
+  for (let at = offset; at < end; at += step) {
+    const result = body(at, Math.min(step, end - at));
+    if (isPending(result)) return inPiecesSlow(result, at + step, end, step, body);
+  }
+}
+
+async function inPiecesSlow(first: Promise<void>, offset: number, end: number, step: number, body: (offset: number, length: number) => Maybe<void>): Promise<void> {
+  await first;
+  for (let at = offset; at < end; at += step) await body(at, Math.min(step, end - at));
+}

@@ -1,0 +1,146 @@
+/*
+ * BlockNode: one opened driver instance in the graph: identity, options that the engine itself obeys, edges in both
+ * directions, operation blockers, and what is in flight. Knows no format and no command.
+ */
+import { type Maybe, isPending } from '../util/maybe.ts';
+import type { Child, Parent } from './child.ts';
+import { type BlockDriver, type DriverState, type Limits, childRole, noLimits } from './driver.ts';
+import { OpBlockers } from './op-blockers.ts';
+import type { TrackedRequest } from './request.ts';
+
+/** Options of every node (QAPI BlockdevOptions base), as they are in force. */
+export interface NodeSettings {
+  readonly readOnly: boolean;
+  readonly autoReadOnly: boolean;
+  readonly forceShare: boolean;
+  /** A discard reaches the driver (discard=unmap); else it is dropped. */
+  readonly discard: boolean;
+  readonly detectZeroes: 'off' | 'on' | 'unmap';
+  readonly cache: { readonly direct: boolean; readonly noFlush: boolean };
+}
+
+export class BlockNode implements Parent {
+  readonly name: string;
+  readonly driver: BlockDriver;
+  settings: NodeSettings;
+  /** The options the node was opened with, for query commands and json: filenames. */
+  openOptions: Readonly<Record<string, unknown>> = {};
+  /** The backing node is another than the one the image names. */
+  isBackingOverridden = false;
+  readonly children: Child[] = [];
+  readonly parents: Child[] = [];
+  readonly blockers: OpBlockers;
+  /** Has a name given by the user through blockdev-add: lives until blockdev-del even without parents. */
+  monitorOwned = false;
+  /** Made by the engine itself (children opened by options inside others); named #blockNNN. */
+  implicit = false;
+  /** Requests begun and not settled. Synchronous ones never count: nobody can look meanwhile. */
+  inFlight = 0;
+  readonly tracked: TrackedRequest[] = [];
+  serialisingCount = 0;
+  /** Something was written since the last flush of this node. */
+  isDirty = false;
+  /** End of the highest write so far (query-blockstats). */
+  highestWrite = 0;
+  #state: DriverState | undefined;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(name: string, driver: BlockDriver, settings: NodeSettings) {
+    this.name = name;
+    this.driver = driver;
+    this.settings = settings;
+    this.blockers = new OpBlockers(() => this.displayName);
+  }
+
+  /** Name of the block device that this node is the root of, if any. */
+  get deviceName(): string | undefined {
+    for (const edge of this.parents) if (edge.parent.backendName) return edge.parent.backendName;
+    return undefined;
+  }
+
+  /** What messages call the node: the device's name if it has one, else its own. */
+  get displayName(): string {
+    return this.deviceName ?? this.name;
+  }
+
+  get state(): DriverState {
+    if (this.#state === undefined) throw new Error(`node ${this.name} is not open`);
+    return this.#state;
+  }
+
+  /** Set once by open.ts; undefined after close. */
+  setState(state: DriverState | undefined): void {
+    this.#state = state;
+  }
+
+  get isOpen(): boolean {
+    return this.#state !== undefined;
+  }
+
+  get readOnly(): boolean {
+    return this.settings.readOnly;
+  }
+
+  get limits(): Limits {
+    return this.#state?.limits ?? noLimits;
+  }
+
+  size(): number {
+    return this.state.size();
+  }
+
+  child(name: string): Child | undefined {
+    return this.children.find((child) => child.name === name);
+  }
+
+  /** The node below that supplies unallocated data (role cow). */
+  get backing(): Child | undefined {
+    for (const child of this.children) if ((child.roles & childRole.cow) !== 0) return child;
+    return undefined;
+  }
+
+  /** The one child that a filter presents unchanged. */
+  get filtered(): Child | undefined {
+    for (const child of this.children) if ((child.roles & childRole.filtered) !== 0) return child;
+    return undefined;
+  }
+
+  get primary(): Child | undefined {
+    for (const child of this.children) if ((child.roles & childRole.primary) !== 0) return child;
+    return undefined;
+  }
+
+  // -- as a parent --------------------------------------------------------------------------------------------------
+  get asNode(): BlockNode {
+    return this;
+  }
+
+  describe(): string {
+    return `node '${this.name}'`;
+  }
+
+  quiesce(): Maybe<void> {
+    return this.whenIdle();
+  }
+
+  resume(): void {}
+
+  sizeChanged(): void {
+    const settled = this.#state?.refreshSize?.();
+    if (settled !== undefined && isPending(settled)) void settled.catch(() => {});
+    for (const parent of this.parents) parent.parent.sizeChanged?.();
+  }
+
+  // -- in flight ----------------------------------------------------------------------------------------------------
+  /** Settles when nothing is in flight on this node. */
+  whenIdle(): Maybe<void> {
+    if (this.inFlight === 0) return;
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  leave(): void {
+    if (--this.inFlight === 0 && this.#idleWaiters.length > 0) {
+      for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    }
+  }
+}

@@ -1,0 +1,278 @@
+/*
+ * Options to nodes: opens a node with its children bottom-up, its backing chain, and publishes it. Any failure closes and
+ * detaches what was made, in reverse; the graph, the files and the locks are then as before.
+ * Must not know any format: drivers are found by name or by probing.
+ */
+import { BlockError } from '../util/errors.ts';
+import type { OpenStorage } from '../storage/storage.ts';
+import type { Child } from './child.ts';
+import { type ChildRoles, type DriverState, type NodeHost, childRole } from './driver.ts';
+import { exactFilename, nodeFilename } from './filename.ts';
+import type { Graph } from './graph.ts';
+import { readNode } from './io.ts';
+import { BlockNode, type NodeSettings } from './node.ts';
+import { type OptionTree, type OptionValue, OptionReader, combineFilename, optionsOfFilename } from './options.ts';
+import { type DriverRegistry, probeLength } from './registry.ts';
+import { refreshPermissions } from './permissions.ts';
+import { runTransaction } from './transaction.ts';
+
+export interface OpenContext {
+  readonly graph: Graph;
+  readonly registry: DriverRegistry;
+  readonly openStorage: OpenStorage;
+  emit(event: string, data: Readonly<Record<string, unknown>>): void;
+}
+
+/** What a child takes over from its parent when its own options say nothing. */
+interface Inherited {
+  readonly readOnly: boolean;
+  readonly autoReadOnly: boolean;
+  readonly forceShare: boolean;
+  readonly direct: boolean;
+  readonly noFlush: boolean;
+  /** Children that formats open themselves pass discards on. */
+  readonly discard: boolean;
+}
+
+const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, direct: false, noFlush: false, discard: false };
+
+/** An image by name, as command-line tools open it. */
+export interface ImageName {
+  readonly filename: string;
+  /** Probed when undefined. */
+  readonly format?: string | undefined;
+  /** Further options of the top node (`--image-opts`), merged over. */
+  readonly options?: OptionTree;
+}
+
+export class Opener {
+  readonly #context: OpenContext;
+
+  constructor(context: OpenContext) {
+    this.#context = context;
+  }
+
+  /**
+   * Opens a node from `options` (`driver`, `node-name`, children by key …). The node has no parent yet: give it one, or
+   * set `monitorOwned`, in the same turn of the event loop, else `graph.releaseUnused` takes it down.
+   */
+  openNode(options: OptionTree): Promise<BlockNode> {
+    return this.#open(options, topInherited, 'format');
+  }
+
+  /** Opens the image at a filename: any filename form, given or probed format. */
+  openImage(name: ImageName): Promise<BlockNode> {
+    const { tree, isJson } = optionsOfFilename(name.filename, (driver) => this.#context.registry.has(driver));
+    if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options });
+    const protocol = String(tree['driver']);
+    if (name.format === protocol) return this.openNode({ ...tree, ...name.options });
+    const options: OptionTree = { ...name.options, file: tree };
+    if (name.format !== undefined) options['driver'] = name.format;
+    return this.openNode(options);
+  }
+
+  async #open(options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode> {
+    const { graph, registry } = this.#context;
+    let tree = options;
+    // a top-level `filename` without protocol driver names the file below
+    if (tree['driver'] === undefined && typeof tree['filename'] === 'string') {
+      const { filename, ...rest } = tree;
+      const named = optionsOfFilename(filename, (driver) => registry.has(driver));
+      tree = role === 'file' || named.isJson ? { ...named.tree, ...rest } : { ...rest, file: { ...named.tree, ...asTree(rest['file']) } };
+    }
+    const reader = new OptionReader(tree);
+    const givenName = reader.string('node-name');
+    if (givenName !== undefined) graph.checkName(givenName);
+    let driverName = reader.string('driver');
+    const settings = readSettings(reader, inherited);
+    let probed: BlockNode | undefined;
+    if (driverName === undefined) {
+      if (role === 'file') throw new BlockError('Must specify either driver or file');
+      probed = await this.#openFileToProbe(reader, settings);
+      try {
+        driverName = await this.#probe(probed);
+      } catch (error) {
+        await graph.releaseUnused(probed);
+        throw error;
+      }
+    }
+    let node: BlockNode;
+    try {
+      const driver = await registry.load(driverName);
+      node = new BlockNode(givenName ?? graph.implicitName(), driver, settings);
+      node.implicit = givenName === undefined;
+      node.openOptions = options;
+      graph.publish(node);
+    } catch (error) {
+      if (probed !== undefined) await graph.releaseUnused(probed);
+      throw error;
+    }
+    try {
+      await this.#openDriver(node, reader, probed);
+      await this.#openBacking(node, reader, inherited);
+      const left = reader.remaining()[0];
+      if (left !== undefined) {
+        const kind = node.driver.kind === 'protocol' ? 'protocol' : 'format';
+        throw new BlockError(`Block ${kind} '${driverName}' ${kind === 'protocol' ? "doesn't" : 'does not'} support the option '${left}'`);
+      }
+      runTransaction((transaction) => refreshPermissions([node], transaction));
+      return node;
+    } catch (error) {
+      await graph.releaseUnused(node).catch(() => {});
+      if (probed !== undefined) await graph.releaseUnused(probed).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #openDriver(node: BlockNode, reader: OptionReader, probed: BlockNode | undefined): Promise<void> {
+    let waiting = probed;
+    const host: NodeHost = {
+      node,
+      options: reader,
+      openStorage: this.#context.openStorage,
+      emit: (event, data) => this.#context.emit(event, data),
+      attachChild: (key, child, roles) => this.#attach(key, roles, node, child),
+      openChild: async (key, roles, how = {}) => {
+        if (waiting !== undefined && key === 'file') {
+          const child = this.#attach(key, roles, node, waiting);
+          waiting = undefined;
+          return child;
+        }
+        return this.#openChild(node, reader, key, roles, how.optional ?? false, how.child ?? 'file');
+      },
+    };
+    const state: DriverState = await node.driver.open(host);
+    node.setState(state);
+  }
+
+  #attach(key: string, roles: ChildRoles, parent: BlockNode, child: BlockNode): Child {
+    return runTransaction((transaction) => this.#context.graph.attach(key, roles, parent, child, transaction));
+  }
+
+  async #openChild(node: BlockNode, reader: OptionReader, key: string, roles: ChildRoles, optional: boolean, kind: 'file' | 'format'): Promise<Child | undefined> {
+    const { graph } = this.#context;
+    let value = reader.take(key);
+    if (value === undefined && key === 'file' && reader.has('filename')) value = { driver: 'file', filename: reader.string('filename') ?? '' };
+    if (value === undefined || value === null) {
+      if (optional) return undefined;
+      throw new BlockError(`A block device must be specified for "${key}"`);
+    }
+    let child: BlockNode;
+    if (typeof value === 'string') child = this.#find(value);
+    else child = await this.#open(asTree(value), inheritedByFile(node.settings, roles), (roles & childRole.filtered) !== 0 && kind === 'format' ? 'format' : kind);
+    try {
+      return this.#attach(key, roles, node, child);
+    } catch (error) {
+      await graph.releaseUnused(child);
+      throw error;
+    }
+  }
+
+  #find(reference: string): BlockNode {
+    const found = this.#context.graph.findDeviceOrNode(reference);
+    if (found === undefined) throw new BlockError(`Cannot find device='${reference}' nor node-name='${reference}'`);
+    return found;
+  }
+
+  async #openFileToProbe(reader: OptionReader, settings: NodeSettings): Promise<BlockNode> {
+    const file = reader.take('file');
+    if (file === undefined || file === null) throw new BlockError('Must specify either driver or file');
+    if (typeof file === 'string') return this.#find(file);
+    return this.#open(asTree(file), inheritedByFile(settings, childRole.metadata), 'file');
+  }
+
+  async #probe(file: BlockNode): Promise<string> {
+    const head = new Uint8Array(Math.min(probeLength, file.size()));
+    await readNode(file, 0, head, 0);
+    return this.#context.registry.probe(head, nodeFilename(file));
+  }
+
+  async #openBacking(node: BlockNode, reader: OptionReader, inherited: Inherited): Promise<void> {
+    if (!node.driver.supportsBacking) return;
+    const option: OptionValue = reader.take('backing');
+    const recorded = node.state.imageBacking;
+    if (option === null || option === '') {
+      node.isBackingOverridden = recorded !== undefined;
+      return;
+    }
+    try {
+      if (typeof option === 'string') {
+        const below = this.#find(option);
+        node.isBackingOverridden = true;
+        this.#attach('backing', childRole.cow, node, below);
+        return;
+      }
+      let tree: OptionTree;
+      if (option !== undefined && typeof option === 'object' && option !== null && !('filename' in option && recorded === undefined) && ('driver' in option || 'file' in option || 'filename' in option)) {
+        tree = asTree(option);
+        node.isBackingOverridden = true;
+      } else if (recorded !== undefined) {
+        tree = { ...this.#backingFromImage(node, recorded), ...asTree(option) };
+      } else if (option !== undefined) {
+        tree = asTree(option);
+        node.isBackingOverridden = true;
+      } else return;
+      const below = await this.#open(tree, { ...inherited, readOnly: true, autoReadOnly: false, forceShare: node.settings.forceShare, direct: node.settings.cache.direct, noFlush: node.settings.cache.noFlush, discard: false }, 'format');
+      try {
+        this.#attach('backing', childRole.cow, node, below);
+      } catch (error) {
+        await this.#context.graph.releaseUnused(below);
+        throw error;
+      }
+    } catch (error) {
+      if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
+      throw error;
+    }
+  }
+
+  #backingFromImage(node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
+    const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', recorded.filename);
+    const { registry } = this.#context;
+    const named = optionsOfFilename(full, (driver) => registry.has(driver));
+    if (named.isJson) return named.tree;
+    if (recorded.format === named.tree['driver']) return named.tree;
+    return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
+  }
+}
+
+function asTree(value: OptionValue): OptionTree {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as OptionTree) : {};
+}
+
+function inheritedByFile(settings: NodeSettings, roles: ChildRoles): Inherited {
+  return {
+    readOnly: settings.readOnly,
+    autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
+    forceShare: settings.forceShare,
+    direct: settings.cache.direct,
+    noFlush: settings.cache.noFlush,
+    discard: true,
+  };
+}
+
+function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings {
+  const discardText = reader.string('discard');
+  const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
+  const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
+  if (detectZeroes === 'unmap' && !discard) {
+    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+  }
+  const readOnlyGiven = reader.has('read-only');
+  const forceShare = reader.bool('force-share', inherited.forceShare);
+  const readOnly = reader.bool('read-only', inherited.readOnly);
+  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
+  return {
+    readOnly,
+    autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
+    forceShare,
+    discard,
+    detectZeroes,
+    cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },
+  };
+}
+
+function parseDiscard(text: string): boolean {
+  if (text === 'unmap' || text === 'on') return true;
+  if (text === 'ignore' || text === 'off') return false;
+  throw new BlockError('Invalid discard option');
+}

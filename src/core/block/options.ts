@@ -1,0 +1,151 @@
+/*
+ * Options of a node while it opens: a nested object whose values are typed (QMP) or strings (command lines). Each reader
+ * takes what it knows; what is left at the end is an error. Filenames in all their forms become such objects here.
+ */
+import { BlockError } from '../util/errors.ts';
+import { type Json, type JsonObject, parseJson } from '../util/json.ts';
+import { unflatten } from '../util/key-values.ts';
+import { parseSize } from '../util/size.ts';
+
+export type OptionValue = Json | OptionTree | undefined;
+export interface OptionTree {
+  [key: string]: OptionValue;
+}
+
+/** Takes options by dotted key, removing what was taken. */
+export class OptionReader {
+  readonly #tree: OptionTree;
+
+  /** Copies `tree`; the caller's object stays as it is. */
+  constructor(tree: OptionTree) {
+    this.#tree = structuredCloneTree(tree);
+  }
+
+  has(key: string): boolean {
+    return this.#find(key, false) !== undefined;
+  }
+
+  /** The raw value, removed from what is left. */
+  take(key: string): OptionValue {
+    return this.#find(key, true);
+  }
+
+  string(key: string): string | undefined {
+    const value = this.take(key);
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === 'object') throw new BlockError(`Invalid parameter type for '${key}', expected: string`);
+    return String(value);
+  }
+
+  bool(key: string, fallback: boolean): boolean {
+    const value = this.take(key);
+    if (value === undefined) return fallback;
+    if (typeof value === 'boolean') return value;
+    if (value === 'on' || value === 'yes' || value === 'true' || value === 'y') return true;
+    if (value === 'off' || value === 'no' || value === 'false' || value === 'n') return false;
+    throw new BlockError(`Parameter '${key}' expects 'on' or 'off'`);
+  }
+
+  /** Bytes, with the suffixes of QEMU's sizes when given as text. */
+  size(key: string): number | undefined {
+    const value = this.take(key);
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === 'number') return value;
+    if (typeof value === 'string') return parseSize(value, key);
+    throw new BlockError(`Parameter '${key}' expects a size`);
+  }
+
+  number(key: string): number | undefined {
+    const value = this.take(key);
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === 'number') return value;
+    if (typeof value === 'string' && /^-?\d+$/.test(value)) return Number(value);
+    throw new BlockError(`Parameter '${key}' expects a number`);
+  }
+
+  enum<T extends string>(key: string, values: readonly T[], fallback: T): T {
+    const value = this.string(key);
+    if (value === undefined) return fallback;
+    const found = values.find((candidate) => candidate === value);
+    if (found === undefined) throw new BlockError(`Parameter '${key}' does not accept value '${value}'`);
+    return found;
+  }
+
+  /** What nobody took, as dotted keys. */
+  remaining(): string[] {
+    return flatKeys(this.#tree, '');
+  }
+
+  #find(key: string, remove: boolean): OptionValue {
+    let at: OptionTree = this.#tree;
+    const parts = key.split('.');
+    const last = parts.pop() ?? key;
+    for (const part of parts) {
+      const next = at[part];
+      if (next === null || typeof next !== 'object' || Array.isArray(next)) return undefined;
+      at = next as OptionTree;
+    }
+    const value = at[last];
+    if (remove) delete at[last];
+    return value;
+  }
+}
+
+function structuredCloneTree(tree: OptionTree): OptionTree {
+  const copy: OptionTree = {};
+  for (const [key, value] of Object.entries(tree)) {
+    if (value === undefined) continue;
+    copy[key] = isPlainTree(value) ? structuredCloneTree(value as OptionTree) : value;
+  }
+  return copy;
+}
+
+function isPlainTree(value: OptionValue): boolean {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+function flatKeys(tree: OptionTree, prefix: string): string[] {
+  return Object.entries(tree).flatMap(([key, value]) => {
+    if (value === undefined) return [];
+    return isPlainTree(value) ? flatKeys(value as OptionTree, `${prefix}${key}.`) : [prefix + key];
+  });
+}
+
+/** True when `filename` starts with `protocol:` (a colon before the first slash). */
+export function hasProtocol(filename: string): boolean {
+  const colon = filename.indexOf(':');
+  const slash = filename.indexOf('/');
+  return colon > 0 && (slash < 0 || colon < slash);
+}
+
+/**
+ * Options of the node that `filename` names: `json:{…}` as written, else the protocol node (`file:` is dropped).
+ * Throws `Unknown protocol 'x'` for a prefix that `isDriver` does not know.
+ */
+export function optionsOfFilename(filename: string, isDriver: (name: string) => boolean): { readonly tree: OptionTree; readonly isJson: boolean } {
+  if (filename.startsWith('json:')) {
+    let value: Json;
+    try {
+      value = parseJson(filename.slice('json:'.length));
+    } catch (error) {
+      if (error instanceof BlockError) throw error.prepend('Could not parse the JSON options: ');
+      throw error;
+    }
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given');
+    return { tree: unflatten(value as JsonObject) as OptionTree, isJson: true };
+  }
+  if (!hasProtocol(filename)) return { tree: { driver: 'file', filename }, isJson: false };
+  const protocol = filename.slice(0, filename.indexOf(':'));
+  if (protocol === 'file') return { tree: { driver: 'file', filename: filename.slice('file:'.length) }, isJson: false };
+  if (!isDriver(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  return { tree: { driver: protocol, filename }, isJson: false };
+}
+
+/** A backing name as recorded in an image, seen from the directory of the image. */
+export function combineFilename(imageFilename: string, backing: string): string {
+  if (backing === '' || backing.startsWith('/') || backing.startsWith('json:') || hasProtocol(backing)) return backing;
+  const slash = imageFilename.lastIndexOf('/');
+  return slash < 0 ? backing : imageFilename.slice(0, slash + 1) + backing;
+}

@@ -1,0 +1,120 @@
+/* Protocol driver `file`: one medium of the storage port as a node. Takes image locks as the graph asks. */
+import { BlockError } from '../util/errors.ts';
+import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import type { PermBits } from '../util/perm-bits.ts';
+import type { LockChange, Storage } from '../storage/storage.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type Limits, type NodeHost, type ReqFlags, type TruncateOptions, noLimits, reqFlag } from '../block/driver.ts';
+
+class FileState implements DriverState {
+  readonly limits: Limits;
+  readonly writeFlags: ReqFlags = reqFlag.mayUnmap;
+  readonly exactFilename: string;
+  readonly strongOptions: Readonly<Record<string, unknown>>;
+  readonly permUpdate?: (held: PermBits, unshared: PermBits) => LockChange;
+  readonly #storage: Storage;
+  #size: number;
+
+  constructor(storage: Storage, size: number, filename: string) {
+    this.#storage = storage;
+    this.#size = size;
+    this.exactFilename = filename;
+    this.strongOptions = { filename };
+    const { align } = storage.caps;
+    this.limits = align === 1 ? noLimits : { ...noLimits, requestAlign: align };
+    if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => storage.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
+  }
+
+  size(): number {
+    return this.#size;
+  }
+
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    return this.#storage.read(offset, into);
+  }
+
+  write(offset: number, from: Uint8Array): Maybe<void> {
+    const end = offset + from.length;
+    const result = this.#storage.write(offset, from);
+    if (isPending(result)) return this.#writeThenGrow(result, end);
+    if (end > this.#size) this.#size = end;
+  }
+
+  async #writeThenGrow(pending: Promise<void>, end: number): Promise<void> {
+    await pending;
+    if (end > this.#size) this.#size = end;
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    return chain(this.#storage.zero(offset, length, (flags & reqFlag.mayUnmap) !== 0), () => {
+      this.#size = Math.max(this.#size, offset + length);
+      return true;
+    });
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return this.#storage.discard(offset, length);
+  }
+
+  flush(): Maybe<void> {
+    return this.#storage.flush();
+  }
+
+  status(offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
+    if (!precise) return { length, data: true, zero: false, allocated: true, hostOffset: offset };
+    return chain(this.#storage.extents(offset, length), (extent) => ({
+      length: extent.length,
+      data: extent.data,
+      zero: !extent.data,
+      allocated: true,
+      hostOffset: offset,
+    }));
+  }
+
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    await this.#storage.truncate(size, options.prealloc);
+    this.#size = await this.#storage.size();
+  }
+
+  allocatedSize(): Maybe<number> {
+    return this.#storage.allocatedSize();
+  }
+
+  refreshSize(): Maybe<void> {
+    return chain(this.#storage.size(), (size) => {
+      this.#size = size;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#storage[Symbol.asyncDispose]();
+  }
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const { options, node } = host;
+  let filename = options.string('filename');
+  if (filename === undefined) throw new BlockError("The 'file' block driver requires a file name");
+  if (filename.startsWith('file:')) filename = filename.slice('file:'.length);
+  const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
+  options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
+  options.number('aio-max-batch');
+  options.bool('drop-cache', true);
+  options.bool('x-check-cache-dropped', false);
+  options.string('pr-manager');
+  const { cache } = node.settings;
+  const openAs = (readOnly: boolean): Promise<Storage> =>
+    host.openStorage(filename ?? '', { readOnly, create: 'never', direct: cache.direct, noFlush: cache.noFlush, locking: node.settings.forceShare ? 'off' : locking });
+  let storage: Storage;
+  try {
+    storage = await openAs(node.readOnly);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    const isReadOnlyMedium = error.code === 'EACCES' || error.code === 'EROFS' || error.code === 'EPERM';
+    if (node.readOnly || !node.settings.autoReadOnly || !isReadOnlyMedium) throw error.prepend(`Could not open '${filename}': `);
+    storage = await openAs(true);
+    node.settings = { ...node.settings, readOnly: true };
+  }
+  return new FileState(storage, await storage.size(), filename);
+}
+
+export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', open };

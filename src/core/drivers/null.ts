@@ -1,0 +1,80 @@
+/* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
+import type { Maybe } from '../util/maybe.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
+
+const defaultSize = 1024 ** 3;
+
+class NullState implements DriverState {
+  readonly limits = noLimits;
+  readonly writeFlags = reqFlag.fua | reqFlag.mayUnmap;
+  readonly exactFilename: string | undefined;
+  readonly strongOptions: Readonly<Record<string, unknown>>;
+  readonly #size: number;
+  readonly #readZeroes: boolean;
+  readonly #latencyNs: number;
+
+  constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>) {
+    this.#size = size;
+    this.#readZeroes = readZeroes;
+    this.#latencyNs = latencyNs;
+    this.strongOptions = strong;
+    if (Object.keys(strong).length === 0) this.exactFilename = 'null-co://';
+  }
+
+  size(): number {
+    return this.#size;
+  }
+
+  read(_offset: number, into: Uint8Array): Maybe<void> {
+    if (this.#readZeroes) into.fill(0);
+    return this.#settle();
+  }
+
+  write(): Maybe<void> {
+    return this.#settle();
+  }
+
+  zero(): Maybe<boolean> {
+    const settled = this.#settle();
+    return settled === undefined ? true : settled.then(() => true);
+  }
+
+  discard(): Maybe<void> {
+    return this.#settle();
+  }
+
+  flush(): Maybe<void> {
+    return this.#settle();
+  }
+
+  status(offset: number, length: number): BlockStatus {
+    return { length, data: !this.#readZeroes, zero: this.#readZeroes, allocated: true, hostOffset: offset };
+  }
+
+  allocatedSize(): number {
+    return 0;
+  }
+
+  async close(): Promise<void> {}
+
+  #settle(): Promise<void> | undefined {
+    return this.#latencyNs === 0 ? undefined : new Promise((resolve) => setTimeout(resolve, this.#latencyNs / 1e6));
+  }
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const { options } = host;
+  options.string('filename');
+  const sizeGiven = options.has('size');
+  const size = options.size('size');
+  const zeroesGiven = options.has('read-zeroes');
+  const readZeroes = options.bool('read-zeroes', false);
+  const latency = options.number('latency-ns') ?? 0;
+  return new NullState(size ?? defaultSize, readZeroes, latency, {
+    ...(sizeGiven ? { size } : {}),
+    ...(zeroesGiven ? { 'read-zeroes': readZeroes } : {}),
+    ...(latency === 0 ? {} : { 'latency-ns': latency }),
+  });
+}
+
+export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };

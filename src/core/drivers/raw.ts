@@ -1,0 +1,109 @@
+/* Format driver `raw`: the bytes of its file, or a window of them (options `offset` and `size`, bytes). */
+import { BlockError } from '../util/errors.ts';
+import { type Maybe, chain } from '../util/maybe.ts';
+import type { Child } from '../block/child.ts';
+import {
+  type BlockDriver,
+  type BlockStatus,
+  type CreateHost,
+  type CreateOption,
+  type CreateValues,
+  type DriverState,
+  type Limits,
+  type NodeHost,
+  type ReqFlags,
+  type TruncateOptions,
+  childRole,
+} from '../block/driver.ts';
+import type { Prealloc } from '../storage/storage.ts';
+
+class RawState implements DriverState {
+  readonly #file: Child;
+  readonly #offset: number;
+  readonly #fixedSize: number | undefined;
+  readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(file: Child, offset: number, fixedSize: number | undefined) {
+    this.#file = file;
+    this.#offset = offset;
+    this.#fixedSize = fixedSize;
+    if (offset !== 0 || fixedSize !== undefined) {
+      this.strongOptions = { ...(offset === 0 ? {} : { offset }), ...(fixedSize === undefined ? {} : { size: fixedSize }) };
+    }
+  }
+
+  get limits(): Limits {
+    return this.#file.node.limits;
+  }
+
+  get writeFlags(): ReqFlags {
+    // the child's own request path emulates what its driver lacks
+    return 0xff;
+  }
+
+  size(): number {
+    return this.#fixedSize ?? Math.max(0, this.#file.size() - this.#offset);
+  }
+
+  read(offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+    return this.#file.read(offset + this.#offset, into, flags);
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    this.#checkEnd(offset + from.length);
+    return this.#file.write(offset + this.#offset, from, flags);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    this.#checkEnd(offset + length);
+    return chain(this.#file.zero(offset + this.#offset, length, flags), () => true);
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return this.#file.discard(offset + this.#offset, length);
+  }
+
+  status(offset: number, length: number): BlockStatus {
+    return { length, data: true, zero: false, allocated: true, hostOffset: offset + this.#offset, child: this.#file, forward: true };
+  }
+
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    if (this.#fixedSize !== undefined) throw new BlockError('Cannot resize fixed-size raw disks', { code: 'ENOTSUP' });
+    if (size > Number.MAX_SAFE_INTEGER - this.#offset) throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
+    await this.#file.truncate(size + this.#offset, options);
+  }
+
+  async close(): Promise<void> {}
+
+  #checkEnd(end: number): void {
+    if (this.#fixedSize !== undefined && end > this.#fixedSize) throw new BlockError('No space left on device', { code: 'ENOSPC' });
+  }
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const offset = host.options.size('offset') ?? 0;
+  const size = host.options.size('size');
+  const isWindow = offset !== 0 || size !== undefined;
+  const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
+  if (file === undefined) throw new BlockError('A block device must be specified for "file"');
+  if (isWindow) {
+    const realSize = file.size();
+    if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
+    if (size !== undefined && realSize - offset < size) {
+      throw new BlockError(`The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${realSize})`);
+    }
+  }
+  return new RawState(file, offset, size);
+}
+
+const createOptions: readonly CreateOption[] = [
+  { name: 'size', type: 'size', help: 'Virtual disk size' },
+  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
+];
+
+async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+  const size = Number(values['size'] ?? 0);
+  await host.createFile(filename, size, (values['preallocation'] ?? 'off') as Prealloc);
+}
+
+export const rawDriver: BlockDriver = { name: 'raw', kind: 'format', isFilterLike: true, open, createOptions, create };

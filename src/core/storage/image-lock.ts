@@ -1,0 +1,146 @@
+/*
+ * QEMU's image locks: one byte of the file for each permission, shared OFD locks only. Byte 100 + p: held; byte 200 + p:
+ * not shared with others. Locks are set first and tested after; a conflict takes the new ones back.
+ * Rule source: observed behaviour of QEMU 11.1 (docs/adr; test/differential holds both sides against each other).
+ */
+import { readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { BlockError } from '../util/errors.ts';
+import { permNames, type PermBits } from '../util/perm-bits.ts';
+import type { LockChange } from './storage.ts';
+import type { Syscalls } from './syscalls.ts';
+
+const heldBase = 100;
+const unsharedBase = 200;
+const permCount = 4;
+
+export class ImageLock {
+  readonly #calls: Syscalls;
+  readonly #fd: number;
+  readonly #path: string;
+  #held: PermBits = 0;
+  #unshared: PermBits = 0;
+
+  constructor(calls: Syscalls, fd: number, path: string) {
+    this.#calls = calls;
+    this.#fd = fd;
+    this.#path = path;
+  }
+
+  /** Takes the locks for `held` and `unshared` beside those in force; commit drops what is no longer needed, abort the new ones. */
+  set(held: PermBits, unshared: PermBits): LockChange {
+    const before = { held: this.#held, unshared: this.#unshared };
+    const abort = (): void => this.#keepOnly(before.held, before.unshared);
+    try {
+      this.#add(heldBase, held & ~this.#held);
+      this.#add(unsharedBase, unshared & ~this.#unshared);
+      this.#test(held, unshared);
+    } catch (error) {
+      this.#held |= held;
+      this.#unshared |= unshared;
+      abort();
+      throw error;
+    }
+    this.#held |= held;
+    this.#unshared |= unshared;
+    return { commit: () => this.#keepOnly(held, unshared), abort };
+  }
+
+  #add(base: number, bits: PermBits): void {
+    for (let p = 0; p < permCount; p++) {
+      if ((bits & (1 << p)) !== 0 && this.#calls.lockShared(this.#fd, base + p) === false) throw this.#conflict(base + p, `Failed to lock byte ${base + p}`);
+    }
+  }
+
+  #test(held: PermBits, unshared: PermBits): void {
+    for (let p = 0; p < permCount; p++) {
+      if ((held & (1 << p)) !== 0 && this.#calls.isLockedByOther(this.#fd, unsharedBase + p)) {
+        throw this.#conflict(unsharedBase + p, `Failed to get "${permNames[p]}" lock`);
+      }
+    }
+    for (let p = 0; p < permCount; p++) {
+      if ((unshared & (1 << p)) !== 0 && this.#calls.isLockedByOther(this.#fd, heldBase + p)) {
+        throw this.#conflict(heldBase + p, `Failed to get shared "${permNames[p]}" lock`);
+      }
+    }
+  }
+
+  #keepOnly(held: PermBits, unshared: PermBits): void {
+    for (let p = 0; p < permCount; p++) {
+      const bit = 1 << p;
+      if ((this.#held & bit) !== 0 && (held & bit) === 0) this.#calls.unlock(this.#fd, heldBase + p);
+      if ((this.#unshared & bit) !== 0 && (unshared & bit) === 0) this.#calls.unlock(this.#fd, unsharedBase + p);
+    }
+    this.#held = held;
+    this.#unshared = unshared;
+  }
+
+  #conflict(byte: number, message: string): BlockError {
+    const holder = findHolder(this.#path, byte);
+    return new BlockError(message, {
+      code: 'EAGAIN',
+      detail: `Is another process using the image [${this.#path}]?`,
+      hint: holder === undefined ? undefined : `${this.#path} is in use by process ${holder.pid} (${holder.command})`,
+    });
+  }
+}
+
+/** The process that holds a lock on `byte` of the file, as far as /proc shows it (one's own processes). */
+export function findHolder(path: string, byte: number): { pid: number; command: string } | undefined {
+  try {
+    const { dev, ino } = statSync(path);
+    const device = `${hex2(Math.floor(dev / 256) % 4096)}:${hex2(dev % 256)}:${ino}`;
+    for (const pid of readdirSync('/proc')) {
+      if (!/^\d+$/.test(pid)) continue;
+      for (const fd of listFds(pid)) {
+        const info = readText(`/proc/${pid}/fdinfo/${fd}`);
+        if (!info.includes('OFDLCK') || !isLockOn(info, device, ino, byte)) continue;
+        const target = readLink(`/proc/${pid}/fd/${fd}`);
+        if (target === undefined || (Number(pid) === process.pid && !target.endsWith(path.replace(/^.*\//, '')))) continue;
+        return { pid: Number(pid), command: readText(`/proc/${pid}/cmdline`).split('\0')[0]?.replace(/^.*\//, '') ?? '' };
+      }
+    }
+  } catch {
+    // no /proc here, or the file went away: nothing to tell, the lock error stands for itself
+  }
+  return undefined;
+}
+
+/** `lock: 1: OFDLCK ADVISORY READ -1 08:01:1234 100 100` */
+function isLockOn(info: string, device: string, inode: number, byte: number): boolean {
+  return info.split('\n').some((line) => {
+    if (!line.startsWith('lock:')) return false;
+    const words = line.trim().split(/\s+/);
+    const end = words.at(-1);
+    const start = words.at(-2);
+    const where = words.at(-3) ?? '';
+    return (where === device || where.endsWith(`:${inode}`)) && Number(start) <= byte && (end === 'EOF' || Number(end) >= byte);
+  });
+}
+
+function listFds(pid: string): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fdinfo`);
+  } catch {
+    return [];
+  }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+function hex2(value: number): string {
+  return value.toString(16).padStart(2, '0');
+}

@@ -1,0 +1,14 @@
+/*
+ * The file of a unix socket before a server binds it: what an ended server left behind is removed, as QEMU does.
+ * Anything that is not a socket stays (binding then fails), because it may be somebody's image.
+ */
+import * as fs from 'node:fs';
+
+/** Removes a socket at `path`. Never fails: what is in the way shows when the caller binds. */
+export function removeStaleSocket(path: string): void {
+  try {
+    if (fs.lstatSync(path).isSocket()) fs.unlinkSync(path);
+  } catch {
+    // missing, or not ours to remove
+  }
+}

@@ -1,0 +1,121 @@
+/*
+ * System calls that Node lacks, through koffi, which is optional: SEEK_DATA/SEEK_HOLE, fallocate, OFD locks,
+ * copy_file_range. Loaded at first need (6 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
+ * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
+ */
+import { createRequire } from 'node:module';
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+const FALLOC_FL_ZERO_RANGE = 16;
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const ENXIO = 6;
+const EAGAIN = 11;
+const EACCES = 13;
+
+export interface Syscalls {
+  /** Offset of the next data / hole at or after `offset`; -1 when there is none (ENXIO), undefined when unsupported. */
+  seekData(fd: number, offset: number): number | undefined;
+  seekHole(fd: number, offset: number): number | undefined;
+  /** True when done; false when the file system cannot. */
+  punchHole(fd: number, offset: number, length: number): boolean;
+  zeroRange(fd: number, offset: number, length: number): boolean;
+  allocate(fd: number, offset: number, length: number): boolean;
+  /** Takes a shared lock on one byte. False = somebody holds it exclusively; undefined = not supported. */
+  lockShared(fd: number, byte: number): boolean | undefined;
+  unlock(fd: number, byte: number): void;
+  /** True when another open file description holds a lock that an exclusive one would clash with. */
+  isLockedByOther(fd: number, byte: number): boolean;
+  /** Bytes copied inside the kernel; 0 when it cannot. */
+  copyRange(fromFd: number, from: number, toFd: number, to: number, length: number): number;
+}
+
+let loaded: Syscalls | undefined | null = null;
+
+/** The calls, or undefined where koffi or the platform is missing. Loaded once. */
+export function loadSyscalls(): Syscalls | undefined {
+  if (loaded === null) loaded = load();
+  return loaded;
+}
+
+/** For tests of the ways without: pretends that nothing is there until the result is disposed. */
+export function withoutSyscalls(): Disposable {
+  const before = loaded;
+  loaded = undefined;
+  return {
+    [Symbol.dispose]: () => {
+      loaded = before;
+    },
+  };
+}
+
+interface KoffiFunction {
+  (...args: unknown[]): unknown;
+}
+interface Koffi {
+  load(name: string): { func(signature: string): KoffiFunction };
+  errno(): number;
+}
+
+function load(): Syscalls | undefined {
+  if (process.platform !== 'linux') return undefined;
+  let koffi: Koffi;
+  let libc: { func(signature: string): KoffiFunction };
+  try {
+    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    libc = koffi.load('libc.so.6');
+  } catch {
+    // optional dependency not installed, or no such C library: the callers' other ways serve
+    return undefined;
+  }
+  const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+  const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
+  const fcntl = libc.func('int fcntl(int fd, int cmd, void *arg)');
+  const copyFileRange = libc.func('int64_t copy_file_range(int in, _Inout_ int64_t *offIn, int out, _Inout_ int64_t *offOut, size_t len, uint32_t flags)');
+
+  const seek = (fd: number, offset: number, whence: number): number | undefined => {
+    const at = Number(lseek(fd, offset, whence));
+    if (at >= 0) return at;
+    return koffi.errno() === ENXIO ? -1 : undefined;
+  };
+  const lockBuffer = Buffer.alloc(32);
+  const lock = (fd: number, command: number, type: number, byte: number): number => {
+    // struct flock: i16 l_type, i16 l_whence, i64 l_start @8, i64 l_len @16, i32 l_pid @24
+    lockBuffer.fill(0);
+    lockBuffer.writeInt16LE(type, 0);
+    lockBuffer.writeInt32LE(byte, 8);
+    lockBuffer.writeInt32LE(1, 16);
+    return Number(fcntl(fd, command, lockBuffer));
+  };
+  const fallocated = (fd: number, mode: number, offset: number, length: number): boolean => Number(fallocate(fd, mode, offset, length)) === 0;
+
+  return {
+    seekData: (fd, offset) => seek(fd, offset, SEEK_DATA),
+    seekHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),
+    punchHole: (fd, offset, length) => fallocated(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length),
+    zeroRange: (fd, offset, length) => fallocated(fd, FALLOC_FL_ZERO_RANGE, offset, length),
+    allocate: (fd, offset, length) => fallocated(fd, 0, offset, length),
+    lockShared: (fd, byte) => {
+      if (lock(fd, F_OFD_SETLK, F_RDLCK, byte) === 0) return true;
+      const errno = koffi.errno();
+      return errno === EAGAIN || errno === EACCES ? false : undefined;
+    },
+    unlock: (fd, byte) => {
+      lock(fd, F_OFD_SETLK, F_UNLCK, byte);
+    },
+    isLockedByOther: (fd, byte) => {
+      if (lock(fd, F_OFD_GETLK, F_WRLCK, byte) !== 0) return false;
+      return lockBuffer.readInt16LE(0) !== F_UNLCK;
+    },
+    copyRange: (fromFd, from, toFd, to, length) => {
+      const copied = Number(copyFileRange(fromFd, [from], toFd, [to], length, 0));
+      return copied > 0 ? copied : 0;
+    },
+  };
+}

@@ -1,0 +1,72 @@
+/*
+ * Making images: finds the driver, runs its `create` with a host that makes and opens protocol files, and removes what a
+ * failed create made. Messages are the peer's, without the program's prefix.
+ */
+import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
+import { type BlockBackend, writerPerms } from '../core/block/backend.ts';
+import { hasProtocol } from '../core/block/options.ts';
+import type { Prealloc } from '../core/storage/storage.ts';
+import { perm } from '../core/util/perm-bits.ts';
+import { BlockError } from '../core/util/errors.ts';
+import type { Engine } from './engine.ts';
+
+/** Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. */
+export async function createImage(engine: Engine, format: string, filename: string, values: CreateValues): Promise<void> {
+  const driver = await engine.registry.load(format);
+  if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  const path = localPath(filename);
+  await driver.create(createHost(engine, path), path, values);
+}
+
+function localPath(filename: string): string {
+  if (filename.startsWith('file:')) return filename.slice('file:'.length);
+  if (hasProtocol(filename)) throw new BlockError(`Unknown protocol '${filename.slice(0, filename.indexOf(':'))}'`);
+  return filename;
+}
+
+function createHost(engine: Engine, path: string): CreateHost {
+  return {
+    createFile: async (filename, size, prealloc) => {
+      const storage = await engine
+        .openStorage(filename, { readOnly: false, create: 'keep', direct: false, noFlush: false, locking: 'auto' })
+        .catch((error: unknown) => {
+          throw error instanceof BlockError ? error.prepend(`Could not create '${filename}': `) : error;
+        });
+      try {
+        // the lock comes before the file is emptied: somebody may be using it
+        const held = perm.write | perm.resize;
+        storage.setLocks?.(held, perm.all & ~(perm.consistentRead | perm.write | perm.writeUnchanged)).commit();
+        await storage.truncate(0);
+        await resize(storage, filename, size, prealloc);
+      } finally {
+        await storage[Symbol.asyncDispose]();
+      }
+    },
+    openFile: async (filename) => target(engine, await engine.openBackend({ filename, format: 'file', readOnly: false, discard: true, perms: createPerms })),
+    openImage: async (filename, format) => target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: writerPerms })),
+  };
+}
+
+/** Who makes an image shares everything but resizing, as the peer does. */
+const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.resize };
+
+async function resize(storage: { truncate(size: number, prealloc?: Prealloc): unknown }, filename: string, size: number, prealloc: Prealloc): Promise<void> {
+  try {
+    await storage.truncate(size, prealloc);
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(`Could not resize file '${filename}': `) : error;
+  }
+}
+
+function target(engine: Engine, backend: BlockBackend): CreateTarget {
+  const { root } = backend;
+  if (root === undefined) throw new BlockError('No medium found');
+  return {
+    // straight to the edge: creation writes past the end
+    write: (offset, from) => root.write(offset, from),
+    zero: (offset, length) => root.zero(offset, length),
+    truncate: (size, prealloc) => backend.truncate(size, { exact: false, prealloc }),
+    flush: () => backend.flush(),
+    close: () => engine.closeBackend(backend),
+  };
+}

@@ -1,0 +1,12 @@
+/* The drivers that this engine knows, by name. Loaded at first use; nothing registers itself. */
+import type { DriverEntry } from '../core/block/driver.ts';
+import { probeQcow2 } from '../qcow2/probe.ts';
+
+export const driverEntries: readonly DriverEntry[] = [
+  { name: 'file', kind: 'protocol', load: async () => (await import('../core/drivers/file.ts')).fileDriver },
+  { name: 'null-co', kind: 'protocol', load: async () => (await import('../core/drivers/null.ts')).nullDriver },
+  { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
+  { name: 'qcow2', kind: 'format', probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
+  { name: 'copy-before-write', kind: 'filter', load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver },
+  { name: 'snapshot-access', kind: 'filter', load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
+];
