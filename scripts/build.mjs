@@ -1,0 +1,78 @@
+/*
+ * Builds dist/: the programs as CommonJS with code splitting (a command loads only what it needs), the library as ESM.
+ * yargs, chalk, ora and json5 are inlined; koffi and the zstd decoder stay outside, they are optional. Their licences go
+ * into dist/THIRD-PARTY-NOTICES.txt.
+ */
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+const programs = ['tsimg', 'tsnbd', 'tsqmp'];
+const external = [/^node:/, 'koffi', '@bokuweb/zstd-wasm'];
+
+/** string-width builds an Intl.Segmenter and a large expression at import (29 ms); our texts are ASCII. */
+const narrowStringWidth = {
+  name: 'narrow-string-width',
+  resolveId: (id) => (id === 'string-width' ? '\0string-width' : null),
+  load: (id) =>
+    id === '\0string-width' ? 'export default (text) => String(text).replace(/\\u001b\\[[0-9;]*[A-Za-z]/g, "").length;' : null,
+};
+
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist);
+const inputs = Object.fromEntries(
+  programs.filter((name) => existsSync(join(root, 'bin', `${name}.ts`))).map((name) => [name, join(root, 'bin', `${name}.ts`)]),
+);
+const inlined = new Set();
+const common = {
+  platform: 'node',
+  external,
+  plugins: [narrowStringWidth],
+  transform: { target: 'node20.19', define: {} },
+  onLog: (level, log, handler) => {
+    // yargs' apply-extends names import.meta for a feature that is not used here
+    if (log.code === 'EMPTY_IMPORT_META') return;
+    handler(level, log);
+  },
+};
+
+const bundle = await rolldown({ ...common, input: inputs });
+const { output } = await bundle.write({
+  dir: dist,
+  format: 'cjs',
+  entryFileNames: '[name].cjs',
+  chunkFileNames: 'chunks/[name]-[hash].cjs',
+  exports: 'named',
+});
+await bundle.close();
+for (const chunk of output) {
+  if (chunk.type !== 'chunk') continue;
+  for (const id of chunk.moduleIds) {
+    const found = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id);
+    if (found) inlined.add(found[1]);
+  }
+}
+for (const name of Object.keys(inputs)) {
+  const file = join(dist, `${name}.cjs`);
+  const text = readFileSync(file, 'utf8');
+  if (!text.startsWith('#!')) writeFileSync(file, `#!/usr/bin/env node\n${text}`);
+  chmodSync(file, 0o755);
+}
+
+if (existsSync(join(root, 'src/index.ts'))) {
+  const library = await rolldown({ ...common, input: { index: join(root, 'src/index.ts') } });
+  await library.write({ dir: dist, format: 'esm', entryFileNames: '[name].js', chunkFileNames: 'lib/[name]-[hash].js' });
+  await library.close();
+}
+
+const notices = [...inlined].sort().map((name) => {
+  const folder = join(root, 'node_modules', name);
+  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+  const text = file === undefined ? '' : readFileSync(join(folder, file), 'utf8').trim();
+  return `${name} ${version} (${license})\n\n${text}\n`;
+});
+writeFileSync(join(dist, 'THIRD-PARTY-NOTICES.txt'), `The programs contain code of these packages.\n\n${notices.join(`\n${'-'.repeat(72)}\n\n`)}`);
