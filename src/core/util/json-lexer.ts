@@ -197,7 +197,8 @@ export class JsonLexer {
         return this.#lookahead('float');
     }
     if (byte === 0x2e) return this.#push(byte, POINT);
-    if (exponent) return this.#push(byte, EXPONENT);
+    // `0e1` is 0 and a keyword to QEMU
+    if (exponent && this.#state === DIGITS) return this.#push(byte, EXPONENT);
     return this.#lookahead('integer');
   }
 

@@ -43,6 +43,15 @@ const maxTokenBytes = 64 * 1024 * 1024;
 const int64Min = -(2n ** 63n);
 const uint64Max = 2n ** 64n - 1n;
 
+/** The members of parsed objects in the order of the text, where the object itself cannot keep it. */
+const insertionOrder = new WeakMap<object, readonly string[]>();
+
+function keysOf(object: object): readonly string[] {
+  const keys = Object.keys(object);
+  const noted = insertionOrder.get(object);
+  return noted?.length === keys.length ? noted : keys;
+}
+
 /** An integer's text as number where that is exact, else bigint; as double where 64 bits do not hold it. */
 function integerValue(text: string): Json {
   const value = Number(text);
@@ -52,7 +61,7 @@ function integerValue(text: string): Json {
 }
 
 type Expect = 'first-key' | 'key' | 'colon' | 'member' | 'object-comma' | 'first-element' | 'element' | 'array-comma';
-type Frame = { object: JsonObject; key: string; expect: Expect } | { array: Json[]; expect: Expect };
+type Frame = { object: JsonObject; key: string; order: string[] | undefined; expect: Expect } | { array: Json[]; expect: Expect };
 
 /**
  * Parses a stream of JSON values. Every complete value goes to `onValue`, every mistake to `onError`, in the order of the input;
@@ -198,7 +207,7 @@ export class JsonStream {
   #value(kind: TokenKind, bytes: Uint8Array): { value: Json } | { error: string } | undefined {
     switch (kind) {
       case '{':
-        this.#stack.push({ object: newJsonObject(), key: '', expect: 'first-key' });
+        this.#stack.push({ object: newJsonObject(), key: '', order: undefined, expect: 'first-key' });
         return undefined;
       case '[':
         this.#stack.push({ array: [], expect: 'first-element' });
@@ -226,7 +235,9 @@ export class JsonStream {
   #close(): { value: Json } | { error: string } | undefined {
     const done = this.#stack.pop();
     if (done === undefined) return { error: 'expecting value' };
-    return this.#complete('object' in done ? done.object : done.array);
+    if (!('object' in done)) return this.#complete(done.array);
+    if (done.order !== undefined) insertionOrder.set(done.object, done.order);
+    return this.#complete(done.object);
   }
 
   #complete(value: Json): { value: Json } | { error: string } | undefined {
@@ -234,6 +245,9 @@ export class JsonStream {
     if (top === undefined) return { value };
     if ('object' in top) {
       if (top.key in top.object) return { error: 'duplicate key' };
+      // JavaScript moves keys like "0" to the front of an object: their true place has to be noted
+      if (top.order !== undefined) top.order.push(top.key);
+      else if (/^\d/.test(top.key)) top.order = [...Object.keys(top.object), top.key];
       top.object[top.key] = value;
       top.expect = 'object-comma';
     } else {
@@ -308,7 +322,7 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
     }
   } else {
     const object = value as Record<string, unknown>;
-    const keys = Object.keys(object);
+    const keys = keysOf(object);
     for (const key of sorted ? jsonKeyOrder(keys) : keys) {
       const member = object[key];
       if (member === undefined) continue;
