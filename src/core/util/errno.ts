@@ -38,7 +38,7 @@ const table: Readonly<Record<string, readonly [number: number, text: string]>> =
   EPIPE: [32, 'Broken pipe'],
   EDOM: [33, 'Numerical argument out of domain'],
   ERANGE: [34, 'Numerical result out of range'],
-  EDEADLOCK: [35, 'Resource deadlock avoided'],
+  EDEADLK: [35, 'Resource deadlock avoided'],
   ENAMETOOLONG: [36, 'File name too long'],
   ENOLCK: [37, 'No locks available'],
   ENOSYS: [38, 'Function not implemented'],
@@ -139,7 +139,7 @@ const table: Readonly<Record<string, readonly [number: number, text: string]>> =
 /** Other names of the same errors. */
 const aliases: Readonly<Record<string, string>> = {
   EWOULDBLOCK: 'EAGAIN',
-  ENOTSUP: 'EOPNOTSUPP',
+  EOPNOTSUPP: 'ENOTSUP',
   EDEADLOCK: 'EDEADLK',
 };
 

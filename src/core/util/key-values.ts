@@ -204,20 +204,24 @@ export function escapeCommas(value: string): string {
   return value.replaceAll(',', ',,');
 }
 
-/** Nested objects and lists as one flat object with dotted keys (`a.b`, `l.0`). Empty objects and lists stay values. */
+/** Nested objects and lists as one flat object with dotted keys (`a.b`, `l.0`); where a dotted key and a nested member meet, the nested one wins. Empty objects and lists stay values. */
 export function flatten(nested: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const flat = Object.create(null) as Record<string, unknown>;
-  const visit = (value: unknown, name: string): void => {
-    const members = Array.isArray(value) ? value.entries() : isPlainObject(value) ? Object.entries(value) : undefined;
-    const list = members === undefined ? [] : [...members];
-    if (list.length === 0) {
-      if (name !== '') flat[name] = value;
-      return;
+  const visit = (entries: readonly (readonly [string, unknown])[], prefix: string): void => {
+    const inner: [string, readonly (readonly [string, unknown])[]][] = [];
+    for (const [key, value] of entries) {
+      const members = membersOf(value);
+      if (members.length === 0) flat[prefix + key] = value;
+      else inner.push([key, members]);
     }
-    for (const [key, member] of list) visit(member, name === '' ? String(key) : `${name}.${key}`);
+    for (const [key, members] of inner) visit(members, `${prefix}${key}.`);
   };
-  visit(nested, '');
+  visit(Object.entries(nested), '');
   return flat;
+}
+
+function membersOf(value: unknown): readonly (readonly [string, unknown])[] {
+  return Array.isArray(value) || isPlainObject(value) ? Object.entries(value) : [];
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
@@ -226,43 +230,43 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
   return prototype === null || prototype === Object.prototype;
 }
 
-/** The reverse of flatten: dotted keys as nested objects, all-index levels as lists. Throws BlockError where keys contradict each other. */
-export function unflatten(flat: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** The reverse of flatten: dotted keys (and nested members among them) as nested objects, all-index levels as lists. Throws BlockError where keys contradict each other. */
+export function unflatten(mixed: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const root = new Map<string, unknown>();
-  for (const [name, value] of Object.entries(flat)) {
-    let level = root;
+  for (const [name, value] of Object.entries(flatten(mixed))) {
     const path = name.split('.');
-    path.forEach((fragment, index) => {
-      const isLast = index === path.length - 1;
-      const existing = level.get(fragment);
-      if (existing !== undefined && (isLast || !(existing instanceof Map))) {
-        throw new BlockError('Cannot mix scalar and non-scalar keys');
-      }
-      if (isLast) {
-        level.set(fragment, value);
-        return;
-      }
-      const next = existing instanceof Map ? (existing as Map<string, unknown>) : new Map<string, unknown>();
-      level.set(fragment, next);
-      level = next;
-    });
-  }
-  return grown(root, true) as Record<string, unknown>;
-}
-
-function grown(value: unknown, isRoot: boolean): unknown {
-  if (!(value instanceof Map)) return value;
-  const entries = [...(value as Map<string, unknown>)].map(([key, member]): [string, unknown] => [key, grown(member, false)]);
-  const indices = isRoot ? [] : entries.filter(([key]) => /^(?:0|[1-9]\d*)$/.test(key));
-  if (indices.length > 0) {
-    if (indices.length !== entries.length) throw new BlockError('Cannot mix list and non-list keys');
-    const byIndex = new Map(entries);
-    return entries.map((_, index) => {
-      if (!byIndex.has(String(index))) throw new BlockError(`Missing list index ${index}`);
-      return byIndex.get(String(index));
-    });
+    const last = path.pop() ?? '';
+    let level = root;
+    for (const fragment of path) {
+      const existing = level.get(fragment) ?? new Map<string, unknown>();
+      if (!(existing instanceof Map)) throw new BlockError('Cannot mix scalar and non-scalar keys');
+      level.set(fragment, existing);
+      level = existing as Map<string, unknown>;
+    }
+    if (level.has(last)) throw new BlockError('Cannot mix scalar and non-scalar keys');
+    level.set(last, value);
   }
   const object = Object.create(null) as Record<string, unknown>;
-  for (const [key, member] of entries) object[key] = member;
+  for (const [key, member] of root) object[key] = grown(member);
+  return object;
+}
+
+/** A level of keys as list or object. */
+function grown(value: unknown): unknown {
+  if (!(value instanceof Map)) return value;
+  const entries = [...(value as Map<string, unknown>)];
+  const indices = entries.map(([key]) => (/^\d+$/.test(key) ? Number(key) : -1)).filter((index) => index >= 0);
+  if (indices.length > 0) {
+    if (indices.length !== entries.length) throw new BlockError('Cannot mix list and non-list keys');
+    const largest = indices.reduce((most, index) => Math.max(most, index), 0);
+    if (largest !== entries.length - 1) {
+      throw new BlockError(`List indices are not contiguous, saw ${entries.length} elements but ${largest} largest index`);
+    }
+    const list: unknown[] = [];
+    for (const [key, member] of entries) list[Number(key)] = grown(member);
+    return list;
+  }
+  const object = Object.create(null) as Record<string, unknown>;
+  for (const [key, member] of entries) object[key] = grown(member);
   return object;
 }

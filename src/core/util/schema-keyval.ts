@@ -3,8 +3,7 @@
  * Rule source: observed answers of qemu-storage-daemon 11.1 (--blockdev, --export, --object).
  */
 
-import { BlockError } from './errors.ts';
-import { isJsonObject, parseJson } from './json.ts';
+import { parseJson } from './json.ts';
 import { type KeyValues, parseKeyValues } from './key-values.ts';
 import { parse, type Schema } from './schema.ts';
 import { walk } from './schema-walk.ts';
@@ -17,7 +16,5 @@ export function parseKeyval<T>(schema: Schema<T>, values: KeyValues): T {
 /** The argument of an option that takes either `{json}` or key=value words. `impliedKey` names a first word without `=`. Throws BlockError. */
 export function parseOptionArgument<T>(schema: Schema<T>, text: string, impliedKey?: string): T {
   if (!text.startsWith('{')) return parseKeyval(schema, parseKeyValues(text, impliedKey));
-  const value = parseJson(text);
-  if (!isJsonObject(value)) throw new BlockError('Invalid parameter type, expected: object');
-  return parse(schema, value);
+  return parse(schema, parseJson(text));
 }

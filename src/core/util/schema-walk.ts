@@ -215,6 +215,7 @@ class Walker {
   }
 
   #fullName(at: Place): string {
+    if (at.step === undefined) return '<anonymous>';
     let name = '';
     for (let place: Place | undefined = at; place?.step !== undefined; place = place.parent) {
       if (typeof place.step === 'number' && !this.#isKeyval) name = `[${place.step}]${name}`;

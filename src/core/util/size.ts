@@ -30,7 +30,7 @@ export function readSize(text: string): bigint | 'invalid' | 'range' {
   const unit = 1024n ** BigInt(Math.max(0, units.indexOf(suffix.toLowerCase())));
   const part = fraction === undefined || fraction === '' ? 0 : Number(`0.${fraction}`);
   if (part !== 0 && unit === 1n) return 'invalid';
-  const value = integer * unit + BigInt(Math.floor(part * Number(unit)));
+  const value = integer * unit + BigInt(Math.floor(part * Number(unit) + 0.5));
   return value < uint64End ? value : 'range';
 }
 
