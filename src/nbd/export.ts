@@ -1,0 +1,160 @@
+/*
+ * NbdExport: what a client sees of a node: a name, a size taken when the export was made, flags, and meta contexts.
+ * Holds a block backend of its own (permissions and drain are the backend's business) and knows its sessions, so that
+ * it can be taken away. Knows no socket and no byte layout. Rule source: NBD protocol document, "Transmission flags".
+ */
+import type { BlockStatus, Limits, ReqFlags } from '../core/block/driver.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { KnownData } from './known-data.ts';
+import { baseAllocation, type MetaContext } from './meta-context.ts';
+import {
+  NBD_FLAG_CAN_MULTI_CONN,
+  NBD_FLAG_HAS_FLAGS,
+  NBD_FLAG_READ_ONLY,
+  NBD_FLAG_SEND_CACHE,
+  NBD_FLAG_SEND_FAST_ZERO,
+  NBD_FLAG_SEND_FLUSH,
+  NBD_FLAG_SEND_FUA,
+  NBD_FLAG_SEND_TRIM,
+  NBD_FLAG_SEND_WRITE_ZEROES,
+  NBD_MAX_STRING_SIZE,
+} from './protocol.ts';
+
+/** The part of a BlockBackend that an export uses. */
+export interface ExportBackend {
+  readonly readOnly: boolean;
+  readonly limits: Limits;
+  size(): number;
+  read(offset: number, into: Uint8Array): Maybe<void>;
+  write(offset: number, from: Uint8Array, flags?: ReqFlags): Maybe<void>;
+  zero(offset: number, length: number, flags?: ReqFlags): Maybe<void>;
+  discard(offset: number, length: number): Maybe<void>;
+  flush(): Maybe<void>;
+  status(offset: number, length: number): Maybe<BlockStatus>;
+}
+
+export interface NbdExportOptions {
+  readonly name: string;
+  readonly backend: ExportBackend;
+  readonly description?: string | undefined;
+  /** Asked for; an export of a read-only node stays read-only. Default false. */
+  readonly writable?: boolean | undefined;
+  /** Several clients may be served at once: CAN_MULTI_CONN. Default true. */
+  readonly multiConn?: boolean | undefined;
+  /** A part of the node: its start and length in bytes. */
+  readonly offset?: number | undefined;
+  readonly length?: number | undefined;
+  /** Each write is on stable storage before it is answered. */
+  readonly writethrough?: boolean | undefined;
+}
+
+/** A client in transmission. */
+export interface ExportSession {
+  /** Drops the client; settles when none of its requests is in flight. */
+  close(): Promise<void>;
+}
+
+export class NbdExport {
+  readonly name: string;
+  readonly nameBytes: Uint8Array;
+  readonly description: string | undefined;
+  readonly descriptionBytes: Uint8Array;
+  readonly backend: ExportBackend;
+  readonly size: number;
+  /** Where the export starts in the node. */
+  readonly start: number;
+  readonly writable: boolean;
+  readonly writethrough: boolean;
+  /** Transmission flags that do not depend on the connection. */
+  readonly flags: number;
+  readonly contexts: readonly MetaContext[] = [baseAllocation];
+  readonly known: KnownData;
+  readonly #sessions = new Set<ExportSession>();
+  #isClosing = false;
+
+  /** Throws when the name or the description is longer than the protocol carries. */
+  constructor(options: NbdExportOptions) {
+    this.name = options.name;
+    this.nameBytes = Buffer.from(options.name, 'utf8');
+    this.description = options.description;
+    this.descriptionBytes = Buffer.from(options.description ?? '', 'utf8');
+    if (this.nameBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`export name '${options.name}' too long`);
+    if (this.descriptionBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`description '${options.description}' too long`);
+    this.backend = options.backend;
+    this.start = options.offset ?? 0;
+    this.size = options.length ?? Math.max(options.backend.size() - this.start, 0);
+    this.writable = (options.writable ?? false) && !options.backend.readOnly;
+    this.writethrough = options.writethrough ?? false;
+    this.flags =
+      NBD_FLAG_HAS_FLAGS |
+      NBD_FLAG_SEND_FLUSH |
+      NBD_FLAG_SEND_FUA |
+      NBD_FLAG_SEND_CACHE |
+      (this.writable ? NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO : NBD_FLAG_READ_ONLY) |
+      ((options.multiConn ?? true) ? NBD_FLAG_CAN_MULTI_CONN : 0);
+    this.known = new KnownData(this.size);
+  }
+
+  /** Clients in transmission. */
+  get clientCount(): number {
+    return this.#sessions.size;
+  }
+
+  get isClosing(): boolean {
+    return this.#isClosing;
+  }
+
+  /** The alignment that requests need below; 1 when any will do. */
+  get minimumBlockSize(): number {
+    return this.backend.limits.requestAlign;
+  }
+
+  enter(session: ExportSession): void {
+    this.#sessions.add(session);
+  }
+
+  leave(session: ExportSession): void {
+    this.#sessions.delete(session);
+  }
+
+  /** Sends every client away; settles when no request of theirs is in flight. No client enters afterwards. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await Promise.all([...this.#sessions].map((session) => session.close()));
+  }
+
+  // -- requests: offsets of the export, inside its size --------------------------------------------------------------
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    return this.backend.read(this.start + offset, into);
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    return this.backend.write(this.start + offset, from, flags);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<void> {
+    return this.#forget(offset, length, this.backend.zero(this.start + offset, length, flags));
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return this.#forget(offset, length, this.backend.discard(this.start + offset, length));
+  }
+
+  flush(): Maybe<void> {
+    return this.backend.flush();
+  }
+
+  status(offset: number, length: number): Maybe<BlockStatus> {
+    return this.backend.status(this.start + offset, length);
+  }
+
+  /** Data may be a hole now: asked for again by the next read. */
+  #forget(offset: number, length: number, result: Maybe<void>): Maybe<void> {
+    if (!isPending(result)) {
+      this.known.remove(offset, length);
+      return;
+    }
+    return result.finally(() => this.known.remove(offset, length));
+  }
+}

@@ -1,0 +1,181 @@
+/*
+ * NbdServer: listens, negotiates with each client and runs its session. Holds the exports that clients may name, limits
+ * how many clients are served at once and how long a handshake takes. One broken client never disturbs the others.
+ * Knows no block node: exports bring their backends. Rule source: NBD protocol document; limits as qemu-nbd has them.
+ */
+import { BlockError } from '../core/util/errors.ts';
+import { YieldBudget } from '../core/util/maybe.ts';
+import { BufferPool } from './buffer-pool.ts';
+import type { NbdExport } from './export.ts';
+import { type ExportDirectory, HandshakeError, negotiate } from './server-handshake.ts';
+import { Session, type SessionHost } from './session.ts';
+import { type Connection, ConnectionClosed, type Listener, type NbdAddress, openListener } from './socket.ts';
+
+/** Connections that may wait for a slot; more are turned away. */
+const maxWaiting = 512;
+const defaultHandshakeMs = 10_000;
+/** The longest queue the kernel may keep (SOMAXCONN). */
+const maxListenBacklog = 4096;
+
+export interface NbdServerOptions {
+  /** The engine's. */
+  readonly budget?: YieldBudget;
+  /** Clients served at once, 0 = no limit. Default 100. */
+  readonly maxConnections?: number;
+  /** For the whole handshake, 0 = no limit. Default 10 s. */
+  readonly handshakeTimeoutMs?: number;
+  /** Told what went wrong with a client, without a line end. */
+  readonly log?: (text: string) => void;
+  /** Told when a client that had finished its handshake is gone and none is left. */
+  readonly onIdle?: () => void;
+}
+
+export class NbdServer implements ExportDirectory {
+  readonly pool: BufferPool = new BufferPool();
+  readonly #budget: YieldBudget;
+  readonly #maxConnections: number;
+  readonly #handshakeTimeoutMs: number;
+  readonly #log: (text: string) => void;
+  readonly #onIdle: () => void;
+  readonly #exports = new Map<string, NbdExport>();
+  readonly #active = new Set<Connection>();
+  readonly #waiting = new Set<Connection>();
+  readonly #sessions = new Set<Session>();
+  #listener: Listener | undefined;
+  #isStopped = false;
+
+  constructor(options: NbdServerOptions = {}) {
+    this.#budget = options.budget ?? new YieldBudget();
+    this.#maxConnections = options.maxConnections ?? 100;
+    this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? defaultHandshakeMs;
+    this.#log = options.log ?? (() => {});
+    this.#onIdle = options.onIdle ?? (() => {});
+  }
+
+  /** Listens at `address`. Rejects with QEMU's words (`Failed to bind socket to P: …`). */
+  async start(address: NbdAddress): Promise<void> {
+    const limit = this.#maxConnections;
+    const backlog = limit === 0 ? maxListenBacklog : Math.min(limit, maxListenBacklog);
+    this.#listener = await openListener(address, backlog, (connection) => this.#accept(connection));
+  }
+
+  /** Where it listens; the port is the one in use. */
+  get address(): NbdAddress | undefined {
+    return this.#listener?.address;
+  }
+
+  /** Clients being served, handshakes included. */
+  get connectionCount(): number {
+    return this.#active.size;
+  }
+
+  exports(): readonly NbdExport[] {
+    return [...this.#exports.values()];
+  }
+
+  findExport(name: string): NbdExport | undefined {
+    return this.#exports.get(name);
+  }
+
+  addExport(exp: NbdExport): void {
+    if (this.#exports.has(exp.name)) throw new BlockError(`NBD server already has export named '${exp.name}'`);
+    this.#exports.set(exp.name, exp);
+  }
+
+  /**
+   * Takes an export away. `safe` fails when clients use it; `hard` drops them. Settles when none of their requests is in
+   * flight, so that the backend may go.
+   */
+  async removeExport(name: string, mode: 'safe' | 'hard'): Promise<void> {
+    const exp = this.#exports.get(name);
+    if (exp === undefined) throw new BlockError(`Export '${name}' is not found`);
+    if (mode === 'safe' && exp.clientCount > 0) {
+      throw new BlockError(`export '${name}' still in use`, { detail: "Use mode='hard' to force client disconnect" });
+    }
+    this.#exports.delete(name);
+    await exp.close();
+  }
+
+  /** Stops listening, drops every client and forgets the exports. Settles when no request is in flight. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#listener?.close();
+    this.#listener = undefined;
+    for (const connection of [...this.#waiting, ...this.#active]) connection.destroy();
+    const exports = this.exports();
+    this.#exports.clear();
+    await Promise.all(exports.map((exp) => exp.close()));
+    await Promise.all([...this.#sessions].map((session) => session.finished));
+  }
+
+  #accept(connection: Connection): void {
+    if (this.#isStopped) {
+      connection.destroy();
+      return;
+    }
+    if (this.#maxConnections === 0 || this.#active.size < this.#maxConnections) {
+      void this.#serve(connection);
+      return;
+    }
+    if (this.#waiting.size >= maxWaiting) {
+      connection.destroy();
+      return;
+    }
+    // no greeting until a slot is free
+    this.#waiting.add(connection);
+    connection.leavesAtEnd = true;
+    connection.onClose = () => this.#waiting.delete(connection);
+  }
+
+  async #serve(connection: Connection): Promise<void> {
+    this.#active.add(connection);
+    const gone = new Promise<void>((resolve) => {
+      connection.onClose = resolve;
+    });
+    const session = await this.#handshake(connection);
+    if (session !== undefined) {
+      await session.finished;
+      this.#sessions.delete(session);
+    }
+    await gone;
+    this.#active.delete(connection);
+    this.#serveNext();
+    if (session !== undefined && this.#sessions.size === 0 && !this.#isStopped) this.#onIdle();
+  }
+
+  #serveNext(): void {
+    const [next] = this.#waiting;
+    if (next === undefined || this.#isStopped) return;
+    this.#waiting.delete(next);
+    next.leavesAtEnd = false;
+    void this.#serve(next);
+  }
+
+  /** Undefined: the connection is closed, or closing. */
+  async #handshake(connection: Connection): Promise<Session | undefined> {
+    const limit = this.#handshakeTimeoutMs;
+    const timer = limit > 0 ? setTimeout(() => connection.destroy(), limit) : undefined;
+    try {
+      const agreed = await negotiate(connection, this);
+      if (agreed !== undefined && !agreed.exp.isClosing && !connection.isClosed) {
+        const session = new Session(connection, agreed, this.#host);
+        this.#sessions.add(session);
+        session.start();
+        return session;
+      }
+      connection.finish();
+    } catch (error) {
+      if (error instanceof HandshakeError) this.#log(`option negotiation failed: ${error.message}`);
+      // a bug of ours costs this client its connection, nobody else theirs
+      else if (!(error instanceof ConnectionClosed)) this.#log(`internal error: ${String(error)}`);
+      connection.destroy();
+    } finally {
+      clearTimeout(timer);
+    }
+    return undefined;
+  }
+
+  get #host(): SessionHost {
+    return { pool: this.pool, budget: this.#budget, log: (text) => this.#log(`Disconnect client, due to: ${text}`) };
+  }
+}
