@@ -1,15 +1,19 @@
-/* tsqmp: main() and nothing else. */
+/* tsqmp: main() and nothing else. A bug of ours ends in one line and exit code 70. */
 import { basename } from 'node:path';
 
-const load = (): Promise<{ main(argv: readonly string[], progName: string): Promise<number> }> => import('../src/qmp-shell/main.ts');
-
-load()
-  .then((program) => program.main(process.argv.slice(2), programName()))
-  .then((code) => {
-    process.exitCode = code;
-  });
-
-/** The name the program was started by (a link named qemu-storage-daemon gives messages that name). */
-function programName(): string {
-  return basename(process.argv[1] ?? 'tsqmp').replace(/\.cjs$/, '');
+async function start(): Promise<void> {
+  // the name it was started by: a link with a peer's name gives messages that name
+  const name = basename(process.argv[1] ?? 'tsqmp').replace(/\.cjs$/, '');
+  try {
+    const { main } = await import('../src/qmp-shell/main.ts');
+    process.exitCode = await main(process.argv.slice(2), name);
+  } catch (error) {
+    process.stderr.write(`${name}: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (process.env['TSIMG_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(70);
+  }
 }
+
+// a reader that went away (`| head`) ends the program quietly
+process.stdout.on('error', () => process.exit(1));
+void start();

@@ -3,7 +3,7 @@
  * yargs, chalk, ora and json5 are inlined; koffi and the zstd decoder stay outside, they are optional. Their licences go
  * into dist/THIRD-PARTY-NOTICES.txt.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -17,8 +17,7 @@ const external = [/^node:/, 'koffi', '@bokuweb/zstd-wasm'];
 const narrowStringWidth = {
   name: 'narrow-string-width',
   resolveId: (id) => (id === 'string-width' ? '\0string-width' : null),
-  load: (id) =>
-    id === '\0string-width' ? 'export default (text) => String(text).replace(/\\u001b\\[[0-9;]*[A-Za-z]/g, "").length;' : null,
+  load: (id) => (id === '\0string-width' ? 'export default (text) => String(text).replace(/\\u001b\\[[0-9;]*[A-Za-z]/g, "").length;' : null),
 };
 
 rmSync(dist, { recursive: true, force: true });

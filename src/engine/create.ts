@@ -2,12 +2,13 @@
  * Making images: finds the driver, runs its `create` with a host that makes and opens protocol files, and removes what a
  * failed create made. Messages are the peer's, without the program's prefix.
  */
+
+import { type BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
-import { type BlockBackend, writerPerms } from '../core/block/backend.ts';
 import { hasProtocol } from '../core/block/options.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
-import { perm } from '../core/util/perm-bits.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { perm } from '../core/util/perm-bits.ts';
 import type { Engine } from './engine.ts';
 
 /** Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. */
@@ -43,7 +44,8 @@ function createHost(engine: Engine, path: string): CreateHost {
       }
     },
     openFile: async (filename) => target(engine, await engine.openBackend({ filename, format: 'file', readOnly: false, discard: true, perms: createPerms })),
-    openImage: async (filename, format) => target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: writerPerms })),
+    openImage: async (filename, format) =>
+      target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: resizerPerms })),
   };
 }
 

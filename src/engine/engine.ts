@@ -2,7 +2,7 @@
  * Engine: the composition root. Owns the graph, the registry of drivers, events, the yield budget and the clock; storage
  * is injected. Jobs, exports and the machine are loaded at first use and hang here. Knows every layer below, no program.
  */
-import { BlockBackend, readerPerms, writerPerms } from '../core/block/backend.ts';
+import { BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
 import type { PermRequest } from '../core/block/driver.ts';
 import { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
@@ -84,7 +84,7 @@ export class Engine implements AsyncDisposable {
       extra['cache'] = { ...asObject(extra['cache']), direct: options.cache.direct ?? false, 'no-flush': options.cache.noFlush ?? false };
     }
     const node = await this.opener.openImage({ ...options, options: extra });
-    return this.attachBackend(node, options.perms ?? (readOnly ? readerPerms : writerPerms));
+    return this.attachBackend(node, options.perms ?? (options.noIo ? noIoPerms : readOnly ? readerPerms : writerPerms));
   }
 
   /** A new backend on `node`; the node is released when that fails. */

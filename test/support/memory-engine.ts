@@ -1,6 +1,7 @@
 /* An engine over media in memory, by path; each may be wrapped (delayed, faulty). */
-import type { Storage } from '../../src/core/storage/storage.ts';
+
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
+import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { Engine } from '../../src/engine/engine.ts';
 

@@ -38,7 +38,8 @@ function missing(names: readonly string[]): string[] {
 export function describeWithPeers(names: readonly string[], title: string, body: () => void): void {
   const absent = missing(names);
   if (absent.length === 0) describe(title, body);
-  else if (process.env['REQUIRE_PEERS'] === '1') describe(title, () => it(`needs ${absent.join(', ')}`, () => Promise.reject(new Error(`missing peers: ${absent.join(', ')}`))));
+  else if (process.env['REQUIRE_PEERS'] === '1')
+    describe(title, () => it(`needs ${absent.join(', ')}`, () => Promise.reject(new Error(`missing peers: ${absent.join(', ')}`))));
   else leaveOut(title, absent);
 }
 

@@ -3,14 +3,14 @@
  * counts its requests, and queues them while a drained section is open. Everything below sees valid requests only.
  */
 import { BlockError, invariant } from '../util/errors.ts';
-import { type Maybe, chain, isPending } from '../util/maybe.ts';
-import { perm, type PermBits } from '../util/perm-bits.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import { type PermBits, perm } from '../util/perm-bits.ts';
 import { type ChainStatus, chainStatus } from './block-status.ts';
 import type { Child, Parent } from './child.ts';
-import { type Limits, type PermRequest, type ReqFlags, type TruncateOptions, childRole, noLimits, reqFlag } from './driver.ts';
+import { childRole, type Limits, noLimits, type PermRequest, type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
 import type { Graph } from './graph.ts';
 import type { BlockNode } from './node.ts';
-import { type Transaction, runTransaction } from './transaction.ts';
+import { runTransaction, type Transaction } from './transaction.ts';
 
 export interface BackendOptions {
   readonly perm: PermBits;
@@ -93,7 +93,10 @@ export class BlockBackend implements Parent, AsyncDisposable {
   insert(node: BlockNode, transaction?: Transaction): void {
     invariant(this.#root === undefined, 'backend has a node');
     const attach = (into: Transaction): void => {
-      this.#root = this.#graph.attach(this.#options.edgeName ?? 'root', childRole.filtered | childRole.primary, this, node, into, { perm: this.#perm, shared: this.#shared });
+      this.#root = this.#graph.attach(this.#options.edgeName ?? 'root', childRole.filtered | childRole.primary, this, node, into, {
+        perm: this.#perm,
+        shared: this.#shared,
+      });
       into.add({ abort: () => (this.#root = undefined) });
     };
     if (transaction === undefined) runTransaction(attach);
@@ -260,7 +263,10 @@ function noMedium(): BlockError {
   return new BlockError('No medium found', { code: 'ENOMEDIUM' });
 }
 
-/** What a reader asks and shares (command-line tools): others may read and rewrite the same data only. */
-export const readerPerms: PermRequest = { perm: perm.consistentRead, shared: perm.consistentRead | perm.writeUnchanged };
-/** What a writer asks and shares (command-line tools). */
-export const writerPerms: PermRequest = { perm: perm.consistentRead | perm.write | perm.resize, shared: perm.consistentRead | perm.writeUnchanged };
+/** What a command-line reader asks and shares: protection comes from the formats' own edges, as with the peer's tools. */
+export const readerPerms: PermRequest = { perm: perm.consistentRead, shared: perm.all };
+export const writerPerms: PermRequest = { perm: perm.consistentRead | perm.write, shared: perm.all };
+/** A writer that may change the size. */
+export const resizerPerms: PermRequest = { perm: perm.consistentRead | perm.write | perm.resize, shared: perm.all };
+/** A user that looks at metadata only (`info`). */
+export const noIoPerms: PermRequest = { perm: perm.none, shared: perm.all };

@@ -2,7 +2,7 @@
  * Extent queries: the state of one node (with what its children add) and of a chain of backing nodes and filters.
  * Rule source: QEMU's bdrv_block_status semantics as documented for `qemu-img map` and NBD base:allocation.
  */
-import { type Maybe, chain } from '../util/maybe.ts';
+import { chain, type Maybe } from '../util/maybe.ts';
 import { type BlockStatus, childRole } from './driver.ts';
 import type { BlockNode } from './node.ts';
 
@@ -13,7 +13,8 @@ export function nodeStatus(node: BlockNode, offset: number, length: number, prec
   if (left <= 0) return { length, data: false, zero: true, allocated: false };
   if (state.status === undefined) {
     const filtered = node.filtered;
-    if (filtered !== undefined) return forwardTo(node, { length: left, data: false, zero: false, allocated: false, hostOffset: offset, child: filtered, forward: true }, precise);
+    if (filtered !== undefined)
+      return forwardTo(node, { length: left, data: false, zero: false, allocated: false, hostOffset: offset, child: filtered, forward: true }, precise);
     // a driver that cannot tell: everything is data
     return { length: left, data: true, zero: false, allocated: true, ...(node.driver.kind === 'protocol' ? { hostOffset: offset, holder: node } : {}) };
   }
@@ -84,7 +85,15 @@ export function chainStatus(top: BlockNode, base: BlockNode | undefined, offset:
   return descend(skipFilters(top), base, offset, length, precise, 0, top.size());
 }
 
-function descend(node: BlockNode, base: BlockNode | undefined, offset: number, length: number, precise: boolean, depth: number, topSize: number): Maybe<ChainStatus> {
+function descend(
+  node: BlockNode,
+  base: BlockNode | undefined,
+  offset: number,
+  length: number,
+  precise: boolean,
+  depth: number,
+  topSize: number,
+): Maybe<ChainStatus> {
   return chain(nodeStatus(node, offset, length, precise), (status) => {
     if (status.allocated || offset >= node.size()) return { ...status, depth, node };
     const backing = node.backing;

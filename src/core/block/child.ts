@@ -3,10 +3,10 @@
  * permissions; every request of the parent enters io.ts of the child's node here.
  */
 import type { Maybe } from '../util/maybe.ts';
-import { perm, type PermBits } from '../util/perm-bits.ts';
+import { type PermBits, perm } from '../util/perm-bits.ts';
+import { nodeStatus } from './block-status.ts';
 import type { BlockStatus, ChildRoles, ReqFlags, TruncateOptions } from './driver.ts';
 import { discardNode, flushNode, readNode, truncateNode, writeNode, zeroNode } from './io.ts';
-import { nodeStatus } from './block-status.ts';
 import type { BlockNode } from './node.ts';
 
 /** Who uses a node. */

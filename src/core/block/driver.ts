@@ -4,10 +4,11 @@
  * through its own Child edges, so that tracking, alignment and permissions are never bypassed.
  * Buffers belong to the caller: a callee touches them until the request settles and never keeps them.
  */
+
+import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
 import type { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
-import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
 import type { Child } from './child.ts';
 import type { BlockNode } from './node.ts';
 import type { OptionReader } from './options.ts';

@@ -14,7 +14,9 @@ export function exactFilename(node: BlockNode): string | undefined {
   if (node.isBackingOverridden || state.strongOptions !== undefined) return undefined;
   if (node.driver.kind === 'filter') return undefined;
   const primary = node.primary;
-  return primary === undefined || node.children.some((child) => (child.roles & childRole.data) !== 0 && child !== primary) ? undefined : exactFilename(primary.node);
+  return primary === undefined || node.children.some((child) => (child.roles & childRole.data) !== 0 && child !== primary)
+    ? undefined
+    : exactFilename(primary.node);
 }
 
 /** The options that decide what the guest sees, children included. */

@@ -5,14 +5,14 @@
  */
 import { BlockError, invariant } from '../util/errors.ts';
 import { Mutex } from '../util/mutex.ts';
-import { perm, type PermBits } from '../util/perm-bits.ts';
+import { type PermBits, perm } from '../util/perm-bits.ts';
 import { Child, type Parent } from './child.ts';
 import { type ChildRoles, childRole } from './driver.ts';
 import { flushNode } from './io.ts';
 import type { BlockNode } from './node.ts';
 import { type BlockOp, blockOps } from './op-blockers.ts';
 import { defaultChildPerm, refreshPermissions, setEdge } from './permissions.ts';
-import { type Transaction, runTransaction } from './transaction.ts';
+import { runTransaction, type Transaction } from './transaction.ts';
 
 /** What stays allowed on a node that is somebody's backing. */
 const backingAllows: readonly BlockOp[] = ['commit-target', 'stream', 'backup-source', 'backup-target'];
@@ -105,7 +105,7 @@ export class Graph {
       },
     });
     if ((roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
-    refreshPermissions([above !== undefined && above.isOpen ? above : node], transaction);
+    refreshPermissions([above?.isOpen ? above : node], transaction);
     return child;
   }
 
@@ -125,7 +125,7 @@ export class Graph {
         if (childIndex >= 0) above?.children.splice(childIndex, 0, child);
       },
     });
-    refreshPermissions(above !== undefined && above.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
+    refreshPermissions(above?.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
   }
 
   /** Sets what a parent that is no node needs and shares on its edge. */
@@ -163,7 +163,8 @@ export class Graph {
     const from = child.node;
     if (from === to) return;
     const above = child.parent.asNode;
-    if (above !== undefined && isReachable(to, above)) throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`);
+    if (above !== undefined && isReachable(to, above))
+      throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`);
     this.#repoint(child, to, transaction);
     refreshPermissions([from, to], transaction);
   }

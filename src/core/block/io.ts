@@ -4,13 +4,14 @@
  * no record behind; all others go through the slow halves at the end of each section.
  * Must not know any format. Rule source: QEMU's documented behaviour of block requests (house rules in ARCHITECTURE.md).
  */
-import { BlockError } from '../util/errors.ts';
+
 import { isZero } from '../util/bytes.ts';
+import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
-import { type Maybe, chain, isPending } from '../util/maybe.ts';
-import { type ReqFlags, type TruncateOptions, reqFlag } from './driver.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import { type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
 import type { BlockNode } from './node.ts';
-import { type RequestKind, beginRequest, endRequest, hasConflict, waitForConflicts } from './request.ts';
+import { beginRequest, endRequest, hasConflict, type RequestKind, waitForConflicts } from './request.ts';
 
 /** Largest buffer of zeros or of a bounce: long zero writes and misaligned requests go in pieces of this. */
 const maxBounce = 1024 * 1024;
@@ -50,7 +51,8 @@ function readSpecial(node: BlockNode, offset: number, into: Uint8Array, flags: R
   if (hasConflict(node, offset, into.length, false)) return readWhenFree(node, offset, into, flags);
   const { requestAlign, maxTransfer } = node.limits;
   if (offset % requestAlign !== 0 || into.length % requestAlign !== 0) return readMisaligned(node, offset, into, flags);
-  if (maxTransfer !== 0 && into.length > maxTransfer) return inPieces(offset, into.length, maxTransfer, (at, length) => readNode(node, at, into.subarray(at - offset, at - offset + length), flags));
+  if (maxTransfer !== 0 && into.length > maxTransfer)
+    return inPieces(offset, into.length, maxTransfer, (at, length) => readNode(node, at, into.subarray(at - offset, at - offset + length), flags));
   const result = node.state.read(offset, into, flags);
   return isPending(result) ? track(node, 'read', offset, into.length, result) : undefined;
 }
@@ -138,7 +140,15 @@ function serialised(node: BlockNode, kind: RequestKind, offset: number, length: 
   return mustFlush ? flushNode(node) : undefined;
 }
 
-async function serialisedWhenFree(node: BlockNode, kind: RequestKind, offset: number, length: number, serialising: boolean, mustFlush: boolean, body: () => Maybe<void>): Promise<void> {
+async function serialisedWhenFree(
+  node: BlockNode,
+  kind: RequestKind,
+  offset: number,
+  length: number,
+  serialising: boolean,
+  mustFlush: boolean,
+  body: () => Maybe<void>,
+): Promise<void> {
   const request = beginRequest(node, kind, offset, length, serialising);
   try {
     await waitForConflicts(node, request);
@@ -211,7 +221,10 @@ function zeroUntracked(node: BlockNode, offset: number, length: number, flags: R
 
 function zeroPiece(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
   const state = node.state;
-  const tried: Maybe<boolean> = state.zero === undefined || isMisaligned(node, offset, length) ? false : state.zero(offset, length, flags & (state.writeFlags | reqFlag.mayUnmap | reqFlag.noFallback));
+  const tried: Maybe<boolean> =
+    state.zero === undefined || isMisaligned(node, offset, length)
+      ? false
+      : state.zero(offset, length, flags & (state.writeFlags | reqFlag.mayUnmap | reqFlag.noFallback));
   return chain(tried, (done) => {
     if (done) return;
     if ((flags & reqFlag.noFallback) !== 0) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
@@ -240,7 +253,7 @@ export function flushNode(node: BlockNode): Maybe<void> {
 }
 
 function flushChildren(node: BlockNode): Maybe<void> {
-  let result: Maybe<void> = undefined;
+  let result: Maybe<void>;
   for (const child of node.children) {
     // a backing file is read only: nothing of ours is in it
     if (child.node.readOnly) continue;
@@ -291,7 +304,13 @@ export function inPieces(offset: number, length: number, step: number, body: (of
   }
 }
 
-async function inPiecesSlow(first: Promise<void>, offset: number, end: number, step: number, body: (offset: number, length: number) => Maybe<void>): Promise<void> {
+async function inPiecesSlow(
+  first: Promise<void>,
+  offset: number,
+  end: number,
+  step: number,
+  body: (offset: number, length: number) => Maybe<void>,
+): Promise<void> {
   await first;
   for (let at = offset; at < end; at += step) await body(at, Math.min(step, end - at));
 }

@@ -2,9 +2,9 @@
  * BlockNode: one opened driver instance in the graph: identity, options that the engine itself obeys, edges in both
  * directions, operation blockers, and what is in flight. Knows no format and no command.
  */
-import { type Maybe, isPending } from '../util/maybe.ts';
+import { isPending, type Maybe } from '../util/maybe.ts';
 import type { Child, Parent } from './child.ts';
-import { type BlockDriver, type DriverState, type Limits, childRole, noLimits } from './driver.ts';
+import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
 import type { TrackedRequest } from './request.ts';
 
@@ -13,6 +13,8 @@ export interface NodeSettings {
   readonly readOnly: boolean;
   readonly autoReadOnly: boolean;
   readonly forceShare: boolean;
+  /** Opened for its metadata only: asks nobody for consistent data. */
+  readonly noIo: boolean;
   /** A discard reaches the driver (discard=unmap); else it is dropped. */
   readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';

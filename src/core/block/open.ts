@@ -3,17 +3,18 @@
  * detaches what was made, in reverse; the graph, the files and the locks are then as before.
  * Must not know any format: drivers are found by name or by probing.
  */
-import { BlockError } from '../util/errors.ts';
+
 import type { OpenStorage } from '../storage/storage.ts';
+import { BlockError } from '../util/errors.ts';
 import type { Child } from './child.ts';
-import { type ChildRoles, type DriverState, type NodeHost, childRole } from './driver.ts';
+import { type ChildRoles, childRole, type DriverState, type NodeHost } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { readNode } from './io.ts';
 import { BlockNode, type NodeSettings } from './node.ts';
-import { type OptionTree, type OptionValue, OptionReader, combineFilename, optionsOfFilename } from './options.ts';
-import { type DriverRegistry, probeLength } from './registry.ts';
+import { combineFilename, OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
+import { type DriverRegistry, probeLength } from './registry.ts';
 import { runTransaction } from './transaction.ts';
 
 export interface OpenContext {
@@ -28,13 +29,14 @@ interface Inherited {
   readonly readOnly: boolean;
   readonly autoReadOnly: boolean;
   readonly forceShare: boolean;
+  readonly noIo: boolean;
   readonly direct: boolean;
   readonly noFlush: boolean;
   /** Children that formats open themselves pass discards on. */
   readonly discard: boolean;
 }
 
-const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, direct: false, noFlush: false, discard: false };
+const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, noIo: false, direct: false, noFlush: false, discard: false };
 
 /** An image by name, as command-line tools open it. */
 export interface ImageName {
@@ -43,6 +45,8 @@ export interface ImageName {
   readonly format?: string | undefined;
   /** Further options of the top node (`--image-opts`), merged over. */
   readonly options?: OptionTree;
+  /** Metadata only (`info`): no consistent data is asked for, no lock for it taken. */
+  readonly noIo?: boolean;
 }
 
 export class Opener {
@@ -56,19 +60,20 @@ export class Opener {
    * Opens a node from `options` (`driver`, `node-name`, children by key …). The node has no parent yet: give it one, or
    * set `monitorOwned`, in the same turn of the event loop, else `graph.releaseUnused` takes it down.
    */
-  openNode(options: OptionTree): Promise<BlockNode> {
-    return this.#open(options, topInherited, 'format');
+  openNode(options: OptionTree, how: { readonly noIo?: boolean } = {}): Promise<BlockNode> {
+    return this.#open(options, how.noIo ? { ...topInherited, noIo: true } : topInherited, 'format');
   }
 
   /** Opens the image at a filename: any filename form, given or probed format. */
   openImage(name: ImageName): Promise<BlockNode> {
     const { tree, isJson } = optionsOfFilename(name.filename, (driver) => this.#context.registry.has(driver));
-    if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options });
+    const how = { noIo: name.noIo ?? false };
+    if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options }, how);
     const protocol = String(tree['driver']);
-    if (name.format === protocol) return this.openNode({ ...tree, ...name.options });
+    if (name.format === protocol) return this.openNode({ ...tree, ...name.options }, how);
     const options: OptionTree = { ...name.options, file: tree };
     if (name.format !== undefined) options['driver'] = name.format;
-    return this.openNode(options);
+    return this.openNode(options, how);
   }
 
   async #open(options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode> {
@@ -149,7 +154,14 @@ export class Opener {
     return runTransaction((transaction) => this.#context.graph.attach(key, roles, parent, child, transaction));
   }
 
-  async #openChild(node: BlockNode, reader: OptionReader, key: string, roles: ChildRoles, optional: boolean, kind: 'file' | 'format'): Promise<Child | undefined> {
+  async #openChild(
+    node: BlockNode,
+    reader: OptionReader,
+    key: string,
+    roles: ChildRoles,
+    optional: boolean,
+    kind: 'file' | 'format',
+  ): Promise<Child | undefined> {
     const { graph } = this.#context;
     let value = reader.take(key);
     if (value === undefined && key === 'file' && reader.has('filename')) value = { driver: 'file', filename: reader.string('filename') ?? '' };
@@ -159,7 +171,8 @@ export class Opener {
     }
     let child: BlockNode;
     if (typeof value === 'string') child = this.#find(value);
-    else child = await this.#open(asTree(value), inheritedByFile(node.settings, roles), (roles & childRole.filtered) !== 0 && kind === 'format' ? 'format' : kind);
+    else
+      child = await this.#open(asTree(value), inheritedByFile(node.settings, roles), (roles & childRole.filtered) !== 0 && kind === 'format' ? 'format' : kind);
     try {
       return this.#attach(key, roles, node, child);
     } catch (error) {
@@ -203,7 +216,13 @@ export class Opener {
         return;
       }
       let tree: OptionTree;
-      if (option !== undefined && typeof option === 'object' && option !== null && !('filename' in option && recorded === undefined) && ('driver' in option || 'file' in option || 'filename' in option)) {
+      if (
+        option !== undefined &&
+        typeof option === 'object' &&
+        option !== null &&
+        !('filename' in option && recorded === undefined) &&
+        ('driver' in option || 'file' in option || 'filename' in option)
+      ) {
         tree = asTree(option);
         node.isBackingOverridden = true;
       } else if (recorded !== undefined) {
@@ -212,7 +231,20 @@ export class Opener {
         tree = asTree(option);
         node.isBackingOverridden = true;
       } else return;
-      const below = await this.#open(tree, { ...inherited, readOnly: true, autoReadOnly: false, forceShare: node.settings.forceShare, direct: node.settings.cache.direct, noFlush: node.settings.cache.noFlush, discard: false }, 'format');
+      const below = await this.#open(
+        tree,
+        {
+          ...inherited,
+          readOnly: true,
+          autoReadOnly: false,
+          forceShare: node.settings.forceShare,
+          noIo: node.settings.noIo,
+          direct: node.settings.cache.direct,
+          noFlush: node.settings.cache.noFlush,
+          discard: false,
+        },
+        'format',
+      );
       try {
         this.#attach('backing', childRole.cow, node, below);
       } catch (error) {
@@ -244,6 +276,7 @@ function inheritedByFile(settings: NodeSettings, roles: ChildRoles): Inherited {
     readOnly: settings.readOnly,
     autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
     forceShare: settings.forceShare,
+    noIo: settings.noIo,
     direct: settings.cache.direct,
     noFlush: settings.cache.noFlush,
     discard: true,
@@ -265,6 +298,7 @@ function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings 
     readOnly,
     autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
     forceShare,
+    noIo: inherited.noIo,
     discard,
     detectZeroes,
     cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },

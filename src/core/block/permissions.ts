@@ -5,9 +5,9 @@
  * Rule source: QEMU's documented BLK_PERM_* semantics, edges as listed by x-debug-query-block-graph.
  */
 import { BlockError } from '../util/errors.ts';
-import { describePerms, perm, type PermBits } from '../util/perm-bits.ts';
+import { describePerms, type PermBits, perm } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
-import { type PermRequest, childRole } from './driver.ts';
+import { childRole, type PermRequest } from './driver.ts';
 import type { BlockNode } from './node.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -42,7 +42,7 @@ function storagePerm(node: BlockNode, child: Child, asked: PermRequest): PermReq
   if ((child.roles & childRole.metadata) !== 0) {
     // metadata may be written at any time while the image is writable, and must not be changed by others
     if (!node.readOnly) needed |= perm.write | perm.resize;
-    needed |= perm.consistentRead;
+    if (!node.settings.noIo) needed |= perm.consistentRead;
     shared &= ~(perm.write | perm.resize);
   }
   if ((child.roles & childRole.data) !== 0) {

@@ -92,10 +92,6 @@ export function hasConflict(node: BlockNode, offset: number, length: number, ser
   const start = alignDown(offset, align);
   const end = alignUp(offset + length, align);
   return node.tracked.some(
-    (other) =>
-      (serialising || other.serialising) &&
-      other.kind !== 'flush' &&
-      other.overlapOffset < end &&
-      start < other.overlapOffset + other.overlapLength,
+    (other) => (serialising || other.serialising) && other.kind !== 'flush' && other.overlapOffset < end && start < other.overlapOffset + other.overlapLength,
   );
 }

@@ -1,9 +1,20 @@
 /* Protocol driver `file`: one medium of the storage port as a node. Takes image locks as the graph asks. */
-import { BlockError } from '../util/errors.ts';
-import { type Maybe, chain, isPending } from '../util/maybe.ts';
-import type { PermBits } from '../util/perm-bits.ts';
+
+import {
+  type BlockDriver,
+  type BlockStatus,
+  type DriverState,
+  type Limits,
+  type NodeHost,
+  noLimits,
+  type ReqFlags,
+  reqFlag,
+  type TruncateOptions,
+} from '../block/driver.ts';
 import type { LockChange, Storage } from '../storage/storage.ts';
-import { type BlockDriver, type BlockStatus, type DriverState, type Limits, type NodeHost, type ReqFlags, type TruncateOptions, noLimits, reqFlag } from '../block/driver.ts';
+import { BlockError } from '../util/errors.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import type { PermBits } from '../util/perm-bits.ts';
 
 class FileState implements DriverState {
   readonly limits: Limits;
@@ -103,7 +114,13 @@ async function open(host: NodeHost): Promise<DriverState> {
   options.string('pr-manager');
   const { cache } = node.settings;
   const openAs = (readOnly: boolean): Promise<Storage> =>
-    host.openStorage(filename ?? '', { readOnly, create: 'never', direct: cache.direct, noFlush: cache.noFlush, locking: node.settings.forceShare ? 'off' : locking });
+    host.openStorage(filename ?? '', {
+      readOnly,
+      create: 'never',
+      direct: cache.direct,
+      noFlush: cache.noFlush,
+      locking: node.settings.forceShare ? 'off' : locking,
+    });
   let storage: Storage;
   try {
     storage = await openAs(node.readOnly);

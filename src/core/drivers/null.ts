@@ -1,6 +1,7 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
-import type { Maybe } from '../util/maybe.ts';
+
 import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
+import type { Maybe } from '../util/maybe.ts';
 
 const defaultSize = 1024 ** 3;
 

@@ -1,6 +1,5 @@
 /* Format driver `raw`: the bytes of its file, or a window of them (options `offset` and `size`, bytes). */
-import { BlockError } from '../util/errors.ts';
-import { type Maybe, chain } from '../util/maybe.ts';
+
 import type { Child } from '../block/child.ts';
 import {
   type BlockDriver,
@@ -8,14 +7,16 @@ import {
   type CreateHost,
   type CreateOption,
   type CreateValues,
+  childRole,
   type DriverState,
   type Limits,
   type NodeHost,
   type ReqFlags,
   type TruncateOptions,
-  childRole,
 } from '../block/driver.ts';
 import type { Prealloc } from '../storage/storage.ts';
+import { BlockError } from '../util/errors.ts';
+import { chain, type Maybe } from '../util/maybe.ts';
 
 class RawState implements DriverState {
   readonly #file: Child;
@@ -90,7 +91,9 @@ async function open(host: NodeHost): Promise<DriverState> {
     const realSize = file.size();
     if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
     if (size !== undefined && realSize - offset < size) {
-      throw new BlockError(`The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${realSize})`);
+      throw new BlockError(
+        `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${realSize})`,
+      );
     }
   }
   return new RawState(file, offset, size);

@@ -2,10 +2,10 @@
  * Wrappers that make any Storage slow or broken, for tests of the engine: every request pending, errors on a script, and
  * a log of writes since the last flush from which the states after a power cut are made.
  */
-import { BlockError } from '../util/errors.ts';
-import { type Maybe, chain } from '../util/maybe.ts';
-import type { LockChange, Storage, StorageExtent } from './storage.ts';
+import type { BlockError } from '../util/errors.ts';
+import { chain, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
+import type { LockChange, Storage, StorageExtent } from './storage.ts';
 
 export type StorageOp = 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'truncate' | 'extents';
 

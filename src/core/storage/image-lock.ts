@@ -3,9 +3,9 @@
  * not shared with others. Locks are set first and tested after; a conflict takes the new ones back.
  * Rule source: observed behaviour of QEMU 11.1 (docs/adr; test/differential holds both sides against each other).
  */
-import { readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { BlockError } from '../util/errors.ts';
-import { permNames, type PermBits } from '../util/perm-bits.ts';
+import { type PermBits, permNames } from '../util/perm-bits.ts';
 import type { LockChange } from './storage.ts';
 import type { Syscalls } from './syscalls.ts';
 

@@ -3,15 +3,14 @@
  * ones, flushes and files that were seen to be slow go through the thread pool, so that one cold image cannot stall everyone.
  * Errors carry the C library's text.
  */
-import { close, closeSync, fdatasync, fstatSync, ftruncateSync, openSync, read, readSync, write, writeSync } from 'node:fs';
-import { constants } from 'node:fs';
-import { BlockError } from '../util/errors.ts';
+import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, openSync, read, readSync, write, writeSync } from 'node:fs';
 import { errnoText } from '../util/errno.ts';
-import { type Maybe, isPending } from '../util/maybe.ts';
+import { BlockError } from '../util/errors.ts';
+import { isPending, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import { ImageLock } from './image-lock.ts';
 import type { LockChange, OpenStorage, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
-import { type Syscalls, loadSyscalls } from './syscalls.ts';
+import { loadSyscalls, type Syscalls } from './syscalls.ts';
 
 /** Requests up to this are synchronous in programs with several users. */
 export const smallRequest = 65536;

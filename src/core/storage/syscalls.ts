@@ -55,9 +55,7 @@ export function withoutSyscalls(): Disposable {
   };
 }
 
-interface KoffiFunction {
-  (...args: unknown[]): unknown;
-}
+type KoffiFunction = (...args: unknown[]) => unknown;
 interface Koffi {
   load(name: string): { func(signature: string): KoffiFunction };
   errno(): number;
@@ -115,7 +113,7 @@ function load(): Syscalls | undefined {
     },
     copyRange: (fromFd, from, toFd, to, length) => {
       const copied = Number(copyFileRange(fromFd, [from], toFd, [to], length, 0));
-      return copied > 0 ? copied : 0;
+      return Math.max(0, copied);
     },
   };
 }

@@ -21,7 +21,11 @@ async function withDisk(): Promise<BlockNode> {
 describe('permissions', () => {
   it('refuses a second user that needs what the first does not share, and changes nothing', async () => {
     const node = await withDisk();
-    const writer = new BlockBackend(engine.graph, { name: 'hd0', perm: perm.consistentRead | perm.write, shared: perm.consistentRead | perm.writeUnchanged | perm.resize });
+    const writer = new BlockBackend(engine.graph, {
+      name: 'hd0',
+      perm: perm.consistentRead | perm.write,
+      shared: perm.consistentRead | perm.writeUnchanged | perm.resize,
+    });
     writer.insert(node);
     const before = node.parents.length;
     const second = new BlockBackend(engine.graph, { perm: perm.consistentRead | perm.write, shared: perm.all });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { BlockBackend } from '../../../src/core/block/backend.ts';
 import { drainNodes } from '../../../src/core/block/drain.ts';
 import { reqFlag } from '../../../src/core/block/driver.ts';
-import { FaultyStorage, delayed } from '../../../src/core/storage/faulty.ts';
+import { delayed, FaultyStorage } from '../../../src/core/storage/faulty.ts';
 import { MemoryStorage } from '../../../src/core/storage/memory.ts';
 import type { Storage } from '../../../src/core/storage/storage.ts';
 import { isPending } from '../../../src/core/util/maybe.ts';
@@ -68,7 +68,11 @@ describe('the request path', () => {
   it('makes a plain request wait for an overlapping serialising one, and the other way round', async () => {
     const order: string[] = [];
     const gates: (() => void)[] = [];
-    const backend = await disk(65536, (storage) => new FaultyStorage(storage, { before: (op) => (op === 'read' || op === 'write' ? new Promise<void>((resolve) => gates.push(resolve)) : undefined) }));
+    const backend = await disk(
+      65536,
+      (storage) =>
+        new FaultyStorage(storage, { before: (op) => (op === 'read' || op === 'write' ? new Promise<void>((resolve) => gates.push(resolve)) : undefined) }),
+    );
     const root = backend.root;
     const first = Promise.resolve(root?.write(0, filled(4096, 1), reqFlag.serialising)).then(() => order.push('serialising'));
     const read = new Uint8Array(10);
@@ -112,7 +116,11 @@ describe('the request path', () => {
 describe('a drained section', () => {
   it('waits for what is in flight, queues new requests, and lets them go at its end', async () => {
     const gates: (() => void)[] = [];
-    const backend = await disk(65536, (storage) => new FaultyStorage(storage, { before: (op) => (op === 'read' || op === 'write' ? new Promise<void>((resolve) => gates.push(resolve)) : undefined) }));
+    const backend = await disk(
+      65536,
+      (storage) =>
+        new FaultyStorage(storage, { before: (op) => (op === 'read' || op === 'write' ? new Promise<void>((resolve) => gates.push(resolve)) : undefined) }),
+    );
     const node = backend.node;
     if (node === undefined) throw new Error('no node');
     let isDone = false;
