@@ -12,18 +12,17 @@ const maxSafe = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** The number of bytes that a text means (0 … 2^64-1), or why it means none. */
 export function readSize(text: string): bigint | 'invalid' | 'range' {
-  const negative = /^[ \t\n\v\f\r]*-\d+$/.test(text);
+  const negative = /^[ \t\n\v\f\r]*-\.?\d+$/.test(text);
   if (negative) return 'range';
   const hex = /^[ \t\n\v\f\r]*\+?0[xX]([0-9a-fA-F]+)$/.exec(text);
   if (hex !== null) {
     const value = BigInt(`0x${hex[1] ?? '0'}`);
     return value < uint64End ? value : 'range';
   }
-  const match = /^[ \t\n\v\f\r]*(\+?)(\d*)(?:\.(\d*))?([bBkKmMgGtTpPeE]?)$/.exec(text);
+  const match = /^[ \t\n\v\f\r]*\+?(\d*)(?:\.(\d*))?([bBkKmMgGtTpPeE]?)$/.exec(text);
   if (match === null) return 'invalid';
-  const [, sign = '', whole = '', fraction, suffix = ''] = match;
+  const [, whole = '', fraction, suffix = ''] = match;
   if (whole === '' && (fraction === undefined || fraction === '')) return 'invalid';
-  if (whole === '' && sign !== '') return 'invalid';
   const integer = BigInt(whole === '' ? '0' : whole);
   // an integer part that overflows by itself is only a range error when nothing follows it
   if (integer >= uint64End) return fraction === undefined && suffix === '' ? 'range' : 'invalid';

@@ -40,7 +40,7 @@ describe('reading sizes', () => {
     ['1e3', 'invalid'],
     ['1 M', 'invalid'],
     ['1M ', 'invalid'],
-    ['+.5k', 'invalid'],
+    ['+.5k', 512n],
     ['', 'invalid'],
     ['k', 'invalid'],
     ['-1k', 'invalid'],
@@ -48,6 +48,8 @@ describe('reading sizes', () => {
     ['99999999999999999999k', 'invalid'],
     ['-0', 'range'],
     ['-1', 'range'],
+    ['-.5', 'range'],
+    ['-1.5', 'invalid'],
     ['16E', 'range'],
     ['18446744073709551616', 'range'],
   ])('%j is %s', (text, value) => {
