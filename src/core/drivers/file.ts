@@ -119,7 +119,7 @@ async function open(host: NodeHost): Promise<DriverState> {
       create: 'never',
       direct: cache.direct,
       noFlush: cache.noFlush,
-      locking: node.settings.forceShare ? 'off' : locking,
+      locking: node.settings.forceShare ? 'off' : locking === 'auto' && node.settings.noIo && node.readOnly ? 'look' : locking,
     });
   let storage: Storage;
   try {

@@ -84,6 +84,18 @@ export class ImageLock {
   }
 }
 
+/** False when the system's own list shows no lock at all on the file behind `fd`: then nothing needs to be loaded to test for one. */
+export function hasLocks(fd: number): boolean {
+  let list: string;
+  try {
+    list = readFileSync('/proc/locks', 'utf8');
+  } catch {
+    // no such list here: look properly
+    return true;
+  }
+  return list.includes(`:${fstatSync(fd).ino} `);
+}
+
 /** The process that holds a lock on `byte` of the file, as far as /proc shows it (one's own processes). */
 export function findHolder(path: string, byte: number): { pid: number; command: string } | undefined {
   try {

@@ -8,7 +8,7 @@ import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
-import { ImageLock } from './image-lock.ts';
+import { hasLocks, ImageLock } from './image-lock.ts';
 import type { LockChange, OpenStorage, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
 import { loadSyscalls, type Syscalls } from './syscalls.ts';
 
@@ -92,7 +92,8 @@ class LocalFile implements Storage {
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
       this.setLocks = (held, unshared) => {
-        const calls = held === 0 && unshared === 0 && lock === undefined ? undefined : this.#syscalls();
+        const isIdle = lock === undefined && ((held === 0 && unshared === 0) || (how.locking === 'look' && !hasLocks(fd)));
+        const calls = isIdle ? undefined : this.#syscalls();
         if (calls === undefined) return { commit: () => {}, abort: () => {} };
         lock ??= new ImageLock(calls, fd, path);
         return lock.set(held, unshared);

@@ -68,7 +68,8 @@ export interface OpenStorageOptions {
   readonly direct: boolean;
   /** Ignore flushes (cache.no-flush). */
   readonly noFlush: boolean;
-  readonly locking: 'auto' | 'on' | 'off';
+  /** `look`: locks are tested as usual but not held when nobody else has any (one short look at metadata). */
+  readonly locking: 'auto' | 'on' | 'off' | 'look';
 }
 
 /** Opens the medium at `path`. Rejects with a BlockError whose message is the C library's text (`No such file or directory`). */
