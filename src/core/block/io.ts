@@ -252,14 +252,15 @@ export function flushNode(node: BlockNode): Maybe<void> {
   if (isPending(result)) return track(node, 'flush', 0, 0, result);
 }
 
-function flushChildren(node: BlockNode): Maybe<void> {
-  let result: Maybe<void>;
-  for (const child of node.children) {
+function flushChildren(node: BlockNode, from = 0): Maybe<void> {
+  const { children } = node;
+  for (let index = from; index < children.length; index++) {
+    const below = children[index]?.node;
     // a backing file is read only: nothing of ours is in it
-    if (child.node.readOnly) continue;
-    result = isPending(result) ? result.then(() => flushNode(child.node)) : flushNode(child.node);
+    if (below === undefined || below.readOnly) continue;
+    const result = flushNode(below);
+    if (isPending(result)) return result.then(() => flushChildren(node, index + 1));
   }
-  return result;
 }
 
 /** Changes the node's size and tells its parents. The caller holds the resize permission. */

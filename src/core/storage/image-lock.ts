@@ -3,7 +3,7 @@
  * not shared with others. Locks are set first and tested after; a conflict takes the new ones back.
  * Rule source: observed behaviour of QEMU 11.1 (docs/adr; test/differential holds both sides against each other).
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { BlockError } from '../util/errors.ts';
 import { type PermBits, permNames } from '../util/perm-bits.ts';
 import type { LockChange } from './storage.ts';
