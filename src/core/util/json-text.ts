@@ -51,9 +51,12 @@ export function isUnicodeCharacter(code: number): boolean {
 /** Text for an error message: bad UTF-8 becomes U+FFFD, and a NUL byte ends it (QEMU prints C strings). */
 export function readableText(bytes: Uint8Array): string {
   let text = '';
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length && bytes[at] !== 0; ) {
+    const start = at;
+    while (at < bytes.length && (bytes[at] ?? 0) < 0x80 && bytes[at] !== 0) at++;
+    text += asciiText(bytes, start, at);
+    if (at === bytes.length || bytes[at] === 0) break;
     const { code, next } = decodeAt(bytes, at, bytes.length);
-    if (bytes[at] === 0) break;
     text += String.fromCodePoint(code < 0 ? 0xfffd : code);
     at = next;
   }
