@@ -37,7 +37,7 @@ export function commandHelp(help: CommandHelp): string {
 }
 
 /** `-f, --format FMT`. */
-export function optionHeading(key: string, spec: OptionSpec): string {
+function optionHeading(key: string, spec: OptionSpec): string {
   const long = longName(key, spec);
   const names: string[] = [];
   if (spec.short !== undefined) names.push(`-${spec.short}`);
@@ -86,7 +86,7 @@ export function programHelp(help: ProgramHelp): string {
 }
 
 /** Words on lines of at most `width` columns, two blanks before each line. */
-export function wrapped(words: readonly string[], width: number): string[] {
+function wrapped(words: readonly string[], width: number): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of words) {

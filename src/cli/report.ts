@@ -9,7 +9,7 @@ import { formatFixed } from '../core/util/printf.ts';
 import { UsageError } from './getopt.ts';
 
 /** Exit code for a bug of ours. */
-export const internalErrorExit = 70;
+const internalErrorExit = 70;
 
 /** Where text goes: process.stdout and process.stderr are such. */
 export interface TextSink {

@@ -28,7 +28,7 @@ export class JsonDouble {
   }
 }
 
-export function newJsonObject(): JsonObject {
+function newJsonObject(): JsonObject {
   return Object.create(null) as JsonObject;
 }
 
