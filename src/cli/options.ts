@@ -56,6 +56,8 @@ export interface ParseSettings {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Lets a word that begins with `-` be an operand; `previous` is the word before it when that was an operand. */
   readonly acceptsAsOperand?: (word: string, previous: string | undefined) => boolean;
+  /** Called at every occurrence, in order: what it throws comes before mistakes further on. */
+  readonly onOption?: (key: string, value: string | undefined) => void;
 }
 
 export interface ParseResult<T extends OptionTable> {
@@ -116,6 +118,7 @@ export function parseOptions<T extends OptionTable>(argv: readonly string[], tab
     }
     const { id, value } = event;
     order.push({ key: id, value });
+    settings.onOption?.(id, value);
     const before = values[id];
     if (Array.isArray(before)) before.push(value ?? '');
     else if (typeof before === 'number') values[id] = before + 1;

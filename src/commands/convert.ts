@@ -1,0 +1,316 @@
+/*
+ * `convert`: one or several images copied into another. Here are the arguments and the order in which they are checked;
+ * the copying is in jobs/copy-loop.ts. Rule source: observed behaviour of qemu-img 11.1.
+ */
+import { UsageError } from '../cli/getopt.ts';
+import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
+import type { Reporter } from '../cli/report.ts';
+import type { BlockBackend } from '../core/block/backend.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { parseOptionWords } from '../core/util/key-values.ts';
+import { isPending } from '../core/util/maybe.ts';
+import { parseSize, parseSizeExact } from '../core/util/size.ts';
+import { createImage } from '../engine/create.ts';
+import type { Engine } from '../engine/engine.ts';
+import { copyImages, isValidSparse } from '../jobs/copy-loop.ts';
+import { firstNonZero, ImageReader } from '../jobs/image-reader.ts';
+import { asksForHelp, CreationOptions, checkOptionList, creatingDriver, joinOptionLists, printOptionHelp, setBacking } from './create-options.ts';
+import {
+  type CommandContext,
+  forceShareOption,
+  type ImageCommand,
+  imageCommand,
+  makeObjects,
+  newEngine,
+  objectOption,
+  openImage,
+  parseCache,
+  quietOption,
+} from './image-command.ts';
+import { Progress } from './progress.ts';
+
+/** Runs of zeros that are left out when `-S` does not say. */
+const defaultSparse = 4096;
+/** Data of a new image that are looked at before it counts as empty. */
+const maxProbe = 64 * 1024;
+
+const table = defineOptions({
+  help: helpOption,
+  sourceFormat: { short: 'f', arg: 'SRC_FMT', help: 'format of all SRC_FILEs (default: found by their content)', complete: 'format' },
+  imageOpts: { help: 'each SRC_FILE is a list of options (key=value,...) and no filename\n(not together with -f)' },
+  sourceCache: { short: 'T', arg: 'SRC_CACHE', help: 'cache mode of the sources (default: writeback)', complete: 'cache' },
+  snapshot: { short: 'l', arg: 'SNAPSHOT', help: 'copy a snapshot of the source (not in this version)' },
+  bitmaps: { help: 'copy persistent bitmaps too (not in this version)' },
+  skipBrokenBitmaps: { help: 'with --bitmaps: leave inconsistent ones out' },
+  salvage: { help: 'go on where the source cannot be read, with zeros' },
+  targetFormat: { short: 'O', arg: 'TGT_FMT', help: 'format of TGT_FILE (default: raw)', complete: 'format' },
+  targetImageOpts: { help: 'TGT_FILE is a list of options (key=value,...) and no filename\n(not together with -O, needs -n)' },
+  targetFormatOptions: { short: 'o', arg: 'OPTIONS', many: true, help: "options of the new image, key=value,... ('-o help' lists them)" },
+  targetCache: { short: 't', arg: 'TGT_CACHE', help: 'cache mode of the target (default: unsafe)', complete: 'cache' },
+  backing: { short: 'b', also: ['B'], arg: 'BACKING_FILE', help: 'the new image records only what differs from BACKING_FILE', complete: 'file' },
+  backingFormat: { short: 'F', arg: 'BACKING_FMT', help: 'format of BACKING_FILE (needed with -b)', complete: 'format' },
+  sparseSize: { short: 'S', arg: 'SIZE', help: 'runs of zeros from this size on are left out (default: 4k)\n0: everything is written' },
+  noCreate: { short: 'n', help: 'write to an image that exists already' },
+  targetIsZero: { help: 'with -n: the target is known to read as zeros' },
+  compress: { short: 'c', help: 'compress the data (not in this version)' },
+  forceShare: forceShareOption,
+  rateLimit: { short: 'r', arg: 'RATE', help: 'at most this many bytes a second' },
+  parallel: { short: 'm', arg: 'COUNT', help: 'requests at once, 1 to 16 (default: 8); accepted for compatibility' },
+  copyRangeOffloading: { short: 'C', help: 'let the system copy where it can; accepted for compatibility' },
+  oobWrites: { short: 'W', help: 'allow writes out of order; accepted for compatibility' },
+  progress: { short: 'p', help: 'show how far it is' },
+  quiet: quietOption,
+  object: objectOption,
+});
+type Options = Parsed<typeof table>;
+
+export const command: ImageCommand = imageCommand({
+  usage: [
+    '[-f SRC_FMT | --image-opts] [-T SRC_CACHE] [--salvage]',
+    '[-O TGT_FMT | --target-image-opts] [-o OPTIONS] [-t TGT_CACHE]',
+    '[-b BACKING_FILE [-F BACKING_FMT]] [-S SIZE] [-n] [--target-is-zero]',
+    '[-U] [-r RATE] [-m COUNT] [-W] [-C] [-p] [-q] [--object OBJDEF]',
+    'SRC_FILE [SRC_FILE2...] TGT_FILE',
+  ],
+  summary: 'Copy one or more images into another, of another format if wanted.',
+  options: table,
+  operands: [
+    { name: 'SRC_FILE...', help: 'the images to copy, one behind the other: filenames, or options with --image-opts' },
+    { name: 'TGT_FILE', help: 'the image to be made: a filename, or options with --target-image-opts' },
+  ],
+  check: checkValue,
+  async run({ options, operands }, context) {
+    checkCombinations(options);
+    const list = joinOptionLists(options.targetFormatOptions);
+    const sources = operands.slice(0, -1);
+    const target = sources.length > 0 ? operands[operands.length - 1] : undefined;
+    await using engine = newEngine();
+    if (asksForHelp(list)) {
+      const format = options.targetFormat ?? 'raw';
+      printOptionHelp(context.report, await creatingDriver(engine, format, target), target !== undefined);
+      return 0;
+    }
+    if (target === undefined) throw new UsageError('Must specify image file name', { showTry: false });
+    if (options.bitmaps && sources.length > 1) throw new BlockError('Copying bitmaps only possible with single source');
+    await makeObjects(options.object);
+    const sourceCache = parseCache(options.sourceCache, 'Invalid source cache option');
+    const progress = new Progress(context.report, options.progress && !options.quiet, 1);
+    try {
+      progress.at(0);
+      const conversion = new Conversion(engine, context, options, target, list);
+      for (const filename of sources) {
+        await conversion.addSource(filename, sourceCache);
+      }
+      const code = await conversion.run(progress);
+      progress.at(100);
+      return code;
+    } finally {
+      progress.end();
+    }
+  },
+});
+
+function checkValue(key: string, value: string, report: Reporter): void {
+  switch (key) {
+    case 'targetFormatOptions':
+      checkOptionList(value);
+      return;
+    case 'parallel':
+      parseSizeExact(value, 'number of coroutines', { min: 1, max: 16 });
+      return;
+    case 'rateLimit':
+      parseSizeExact(value, 'rate limit');
+      return;
+    case 'sparseSize': {
+      const size = parseSizeExact(value, 'buffer size for sparse output');
+      if (size > Number.MAX_SAFE_INTEGER || !isValidSparse(Number(size))) {
+        throw new BlockError(
+          'Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to 16777216. Select 0 to disable sparse detection (fully allocates output).',
+        );
+      }
+      return;
+    }
+    case 'snapshot':
+      if (!value.startsWith('snapshot.')) return;
+      for (const { name } of parseOptionWords(value)) {
+        if (name === 'snapshot.id' || name === 'snapshot.name') continue;
+        report.message(`Invalid parameter '${name}'`);
+        throw new BlockError(`Failed in parsing snapshot param '${value}'`);
+      }
+      return;
+    default:
+  }
+}
+
+function checkCombinations(options: Options): void {
+  if (options.skipBrokenBitmaps && !options.bitmaps) throw new BlockError('Use of --skip-broken-bitmaps requires --bitmaps');
+  if (options.targetImageOpts && !options.noCreate) throw new BlockError('--target-image-opts requires use of -n flag');
+  if (options.noCreate && options.targetFormatOptions.length > 0) throw new BlockError('-o has no effect when skipping image creation');
+  if (options.targetIsZero && !options.noCreate) throw new BlockError('--target-is-zero requires use of -n flag');
+  if (options.copyRangeOffloading) {
+    if (options.sparseSize !== undefined) throw new BlockError('Cannot enable copy offloading when -S is used');
+    if (options.compress) throw new BlockError('Cannot enable copy offloading when -c is used');
+    if (options.salvage) throw new BlockError('Cannot use copy offloading in salvaging mode');
+  }
+}
+
+class Conversion {
+  readonly #engine: Engine;
+  readonly #context: CommandContext;
+  readonly #options: Options;
+  readonly #target: string;
+  readonly #list: string | undefined;
+  readonly #format: string | undefined;
+  readonly #sources: ImageReader[] = [];
+  #size = 0;
+
+  constructor(engine: Engine, context: CommandContext, options: Options, target: string, list: string | undefined) {
+    this.#engine = engine;
+    this.#context = context;
+    this.#options = options;
+    this.#target = target;
+    this.#list = list;
+    this.#format = options.targetFormat ?? (options.targetImageOpts ? undefined : 'raw');
+  }
+
+  async addSource(filename: string, cache: ReturnType<typeof parseCache>): Promise<void> {
+    const { sourceFormat, imageOpts, forceShare } = this.#options;
+    const backend = await openImage(this.#engine, this.#context.report, { filename, format: sourceFormat, imageOpts, forceShare, cache });
+    const reader = new ImageReader(backend);
+    this.#sources.push(reader);
+    this.#size += reader.size;
+  }
+
+  async run(progress: Progress): Promise<number> {
+    const { noCreate, targetIsZero, bitmaps } = this.#options;
+    this.#checkSnapshot();
+    const creation = noCreate ? undefined : await this.#creation();
+    const backing = creation?.text('backing_file') ?? this.#options.backing;
+    this.#checkBacking(creation, backing);
+    if (this.#options.compress) checkCompression(creation);
+    if (bitmaps) this.#checkBitmaps();
+    const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
+    if (creation !== undefined) await this.#create(creation);
+    if (targetIsZero && backing !== undefined) {
+      this.#context.report.message('Cannot use --target-is-zero when the destination image has a backing file');
+      return 0;
+    }
+    const sparse = this.#options.sparseSize === undefined ? defaultSparse : parseSize(this.#options.sparseSize, 'buffer size for sparse output');
+    const target = await openImage(this.#engine, this.#context.report, {
+      filename: this.#target,
+      format: this.#format,
+      imageOpts: this.#options.targetImageOpts,
+      cache,
+      writable: true,
+      discard: sparse !== 0,
+    });
+    if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file');
+    const base = backing === undefined ? undefined : target.node?.backing?.node.size();
+    await copyImages({
+      sources: this.#sources,
+      target,
+      sparse,
+      isTargetZero: targetIsZero || (sparse !== 0 && backing === undefined && (await isZero(target))),
+      targetBackingSize: base,
+      onProgress: (done, total) => progress.at((done / total) * 100),
+      limit: this.#limiter(),
+      budget: this.#engine.budget,
+      ...(this.#options.salvage
+        ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }
+        : {}),
+    });
+    const flushed = target.flush();
+    if (isPending(flushed)) await flushed;
+    return 0;
+  }
+
+  #checkSnapshot(): void {
+    const name = this.#options.snapshot;
+    if (name === undefined) return;
+    if (this.#sources.length > 1 && !name.startsWith('snapshot.')) throw new BlockError('No support for concatenating multiple snapshot');
+    const node = this.#sources[0]?.node;
+    if (node?.state.snapshots === undefined) {
+      throw new BlockError(
+        `Failed to load snapshot: Block format '${node?.driver.name ?? ''}' used by device '' does not support temporarily loading internal snapshots`,
+      );
+    }
+    const wanted = name.startsWith('snapshot.') ? parseOptionWords(name).map(({ value }) => value) : [name];
+    const found = node.state.snapshots().some((snapshot) => wanted.includes(snapshot.id) || wanted.includes(snapshot.name));
+    if (!found) throw new BlockError("Failed to load snapshot: Can't find snapshot");
+    throw new BlockError("'convert --snapshot' is not part of this version");
+  }
+
+  /** Options of the image to be made. */
+  async #creation(): Promise<CreationOptions> {
+    const format = this.#format ?? 'raw';
+    const values = new CreationOptions(await creatingDriver(this.#engine, format, this.#target));
+    if (this.#list !== undefined) values.parse(this.#list);
+    values.set('size', BigInt(this.#size));
+    setBacking(values, format, this.#options.backing, this.#options.backingFormat);
+    return values;
+  }
+
+  #checkBacking(creation: CreationOptions | undefined, backing: string | undefined): void {
+    if (backing === undefined) return;
+    const format = creation?.text('backing_fmt') ?? this.#options.backingFormat;
+    if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format');
+    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
+  }
+
+  #checkBitmaps(): void {
+    const [source] = this.#sources;
+    if (source?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support');
+    if (this.#format === 'raw') throw new BlockError("Format driver 'raw' does not support bitmaps");
+    throw new BlockError("'convert --bitmaps' is not part of this version");
+  }
+
+  async #create(creation: CreationOptions): Promise<void> {
+    try {
+      await createImage(this.#engine, this.#format ?? 'raw', this.#target, creation.forDriver());
+    } catch (error) {
+      throw error instanceof BlockError ? error.prepend(`${this.#target}: error while converting ${this.#format ?? 'raw'}: `) : error;
+    }
+  }
+
+  /** Paces the copy to `-r` bytes a second. */
+  #limiter(): ((bytes: number) => Promise<void> | undefined) | undefined {
+    if (this.#options.rateLimit === undefined) return undefined;
+    const rate = parseSize(this.#options.rateLimit, 'rate limit');
+    if (rate === 0) return undefined;
+    const { clock } = this.#engine;
+    const start = clock.now();
+    let bytes = 0;
+    return (more) => {
+      bytes += more;
+      const ahead = (bytes / rate) * 1000 - (clock.now() - start);
+      return ahead < 1 ? undefined : clock.sleep(ahead);
+    };
+  }
+}
+
+function checkCompression(creation: CreationOptions | undefined): void {
+  if (creation !== undefined && !creation.has('compression_type')) throw new BlockError('Compression not supported for this file format');
+  if (creation?.isOn('encryption') === true || creation?.text('encrypt.format') !== undefined)
+    throw new BlockError('Compression and encryption not supported at the same time');
+  const preallocation = creation?.text('preallocation');
+  if (preallocation !== undefined && preallocation !== 'off') throw new BlockError('Compression and preallocation not supported at the same time');
+  throw new BlockError("'convert --compress' is not part of this version");
+}
+
+/** Whether the target reads as zeros throughout: decided by its allocation, and by looking at a few bytes of data. */
+async function isZero(target: BlockBackend): Promise<boolean> {
+  const reader = new ImageReader(target);
+  let looked = 0;
+  for (let at = 0; at < reader.size; ) {
+    const status = await reader.status(at, reader.size - at);
+    if (!status.zero) {
+      looked += status.length;
+      if (looked > maxProbe) return false;
+      const buffer = Buffer.alloc(status.length);
+      await reader.read(at, buffer);
+      if (firstNonZero(buffer) >= 0) return false;
+    }
+    at += status.length;
+  }
+  return true;
+}

@@ -1,0 +1,187 @@
+/*
+ * `-o` lists of create and convert: parsed against the options of a format and of files, listed by `-o help`, and shown
+ * in the line "Formatting …". Knows no format: the options come from its driver.
+ * Rule source: observed behaviour of qemu-img 11.1.
+ */
+
+import type { Reporter } from '../cli/report.ts';
+import type { BlockDriver, CreateOption, CreateValues } from '../core/block/driver.ts';
+import { hasProtocol } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { parseSizeOption } from '../core/util/size.ts';
+import { driverEntries } from '../engine/drivers.ts';
+import type { Engine } from '../engine/engine.ts';
+
+/** Formats that exist but that nobody can make images of. */
+const readOnlyFormats = ['bochs', 'cloop', 'dmg'];
+
+/** Options of files under any format. */
+const fileOptions: readonly CreateOption[] = [
+  { name: 'size', type: 'size', help: 'Virtual disk size' },
+  { name: 'nocow', type: 'bool', help: 'Turn off copy-on-write (valid only on btrfs)' },
+  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
+  { name: 'extent_size_hint', type: 'size', help: 'Extent size hint for the image file, 0 to disable' },
+];
+
+/** The lists of several `-o` as one. Throws for what is no list. */
+export function joinOptionLists(lists: readonly string[]): string | undefined {
+  return lists.length === 0 ? undefined : lists.join(',');
+}
+
+/** Throws at an empty list, and at one that begins or ends with a comma of its own. */
+export function checkOptionList(text: string): void {
+  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`);
+}
+
+export function asksForHelp(list: string | undefined): boolean {
+  return list !== undefined && hasHelpWord(list);
+}
+
+/** The driver that makes images of `format`. */
+export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
+  const isKnown = driverEntries.some(({ name }) => name === format);
+  if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`);
+  if (filename !== undefined) checkProtocol(engine, filename);
+  const driver = isKnown ? await engine.registry.load(format) : undefined;
+  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  return driver;
+}
+
+function checkProtocol(engine: Engine, filename: string): void {
+  if (filename.startsWith('json:') || filename.startsWith('file:') || !hasProtocol(filename)) return;
+  const protocol = filename.slice(0, filename.indexOf(':'));
+  if (!engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+}
+
+/** Options of the format in its own order, then those of the file below it. */
+function allOptions(driver: BlockDriver): readonly CreateOption[] {
+  // raw is nothing but its file
+  if (driver.isFilterLike === true) return fileOptions;
+  const own = driver.createOptions ?? [];
+  return [...own, ...fileOptions.filter(({ name }) => !own.some((option) => option.name === name))];
+}
+
+/** Prints what `-o help` shows; without a filename the options of the file are left out. */
+export function printOptionHelp(report: Reporter, driver: BlockDriver, hasFilename: boolean): void {
+  const onlyOwn = driver.isFilterLike === true ? fileOptions.slice(0, 1) : (driver.createOptions ?? []);
+  const shown = [...(hasFilename ? allOptions(driver) : onlyOwn)].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
+  const lines = shown.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`);
+  if (hasFilename) report.print(`Supported options:\n${lines.join('\n')}\n`);
+  else
+    report.print(
+      `Supported ${driver.name} options:\n${lines.join('\n')}\n\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n`,
+    );
+}
+
+/** Values of creation options, as given and parsed. */
+export class CreationOptions {
+  readonly #driver: BlockDriver;
+  readonly #options: readonly CreateOption[];
+  /** Text of booleans and strings; sizes and numbers as integers. */
+  readonly #values = new Map<string, string | bigint>();
+
+  constructor(driver: BlockDriver) {
+    this.#driver = driver;
+    this.#options = allOptions(driver);
+  }
+
+  /** Takes over a `-o` list. Throws at a wrong name or value. */
+  parse(list: string): void {
+    for (const { name, value, isFlag } of parseOptionWords(list)) {
+      const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
+      if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+      this.set(option.name, option.name === name ? value : 'on');
+    }
+  }
+
+  has(name: string): boolean {
+    return this.#options.some((option) => option.name === name);
+  }
+
+  /** Throws when the value does not fit the option's type. */
+  set(name: string, value: string | bigint): void {
+    const option = this.#options.find((candidate) => candidate.name === name);
+    if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+    this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
+  }
+
+  /** The text of a string option. */
+  text(name: string): string | undefined {
+    const value = this.#values.get(name);
+    return typeof value === 'bigint' ? String(value) : value;
+  }
+
+  integer(name: string): bigint | undefined {
+    const value = this.#values.get(name);
+    return typeof value === 'bigint' ? value : undefined;
+  }
+
+  isOn(name: string): boolean {
+    const value = this.#values.get(name);
+    return typeof value === 'string' && isTrue(value);
+  }
+
+  /** `size=1048576 lazy_refcounts=off`: what was given and what has a default, in the format's order. */
+  formatting(): string {
+    const words: string[] = [];
+    for (const { name, defaultText } of this.#options) {
+      const value = this.#values.get(name) ?? defaultText;
+      if (value === undefined) continue;
+      words.push(`${name}=${typeof value === 'bigint' ? value : escapeCommas(value)}`);
+    }
+    return words.join(' ');
+  }
+
+  /** For the driver: booleans, numbers and strings. */
+  forDriver(): CreateValues {
+    const values: Record<string, string | number | boolean> = {};
+    for (const { name, type } of this.#options) {
+      const value = this.#values.get(name);
+      if (value === undefined) continue;
+      values[name] = typeof value === 'bigint' ? (name === 'size' ? wholeSectors(value) : Number(value)) : type === 'bool' ? isTrue(value) : value;
+    }
+    return values;
+  }
+
+  get driver(): BlockDriver {
+    return this.#driver;
+  }
+}
+
+/** Images are made in whole sectors, whatever was asked for. */
+function wholeSectors(size: bigint): number {
+  return Number(((size + 511n) / 512n) * 512n);
+}
+
+function isTrue(text: string): boolean {
+  return ['on', 'yes', 'true', 'y'].includes(text);
+}
+
+function parseValue(option: CreateOption, text: string): string | bigint {
+  switch (option.type) {
+    case 'size':
+      return parseSizeOption(option.name, text);
+    case 'number':
+      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`);
+      return BigInt(text.trim());
+    case 'bool':
+      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text)) throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`);
+      return text;
+    default:
+      return text;
+  }
+}
+
+/** `-b` and its format into the options of the image. Throws where the format has no backing files. */
+export function setBacking(values: CreationOptions, format: string, backing: string | undefined, backingFormat: string | undefined): void {
+  if (backing !== undefined) {
+    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`);
+    values.set('backing_file', backing);
+  }
+  if (backingFormat === undefined) return;
+  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`);
+  values.set('backing_fmt', backingFormat);
+}

@@ -1,0 +1,197 @@
+/*
+ * The frame of tsimg's subcommands: an option table with texts and a body; the options that several of them share; how
+ * they open images by the words of their command line. Must not know any format.
+ * Rule source: observed behaviour of qemu-img 11.1.
+ */
+
+import { UsageError } from '../cli/getopt.ts';
+import type { CommandHelp, OperandHelp } from '../cli/help.ts';
+import { type OptionTable, type ParseResult, parseOptions } from '../cli/options.ts';
+import type { Reporter } from '../cli/report.ts';
+import { type BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
+import { nodeFilename } from '../core/block/filename.ts';
+import type { OptionTree } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
+import { Engine } from '../engine/engine.ts';
+
+export interface CommandContext {
+  /** Speaks under the program's name; usage errors under the subcommand's. */
+  readonly report: Reporter;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface CommandDefinition<T extends OptionTable> {
+  /** Usage lines without the program and subcommand. */
+  readonly usage: readonly string[];
+  /** One sentence. */
+  readonly summary: string;
+  readonly options: T;
+  readonly operands: readonly OperandHelp[];
+  readonly acceptsAsOperand?: (word: string, previous: string | undefined) => boolean;
+  /** Checks a value as soon as its option is met, before later words are looked at. */
+  readonly check?: (key: keyof T & string, value: string, report: Reporter) => void;
+  run(parsed: ParseResult<T>, context: CommandContext): Promise<number>;
+}
+
+export interface ImageCommand {
+  /** Usage, texts and options, for `--help`, completion and the manual's check. `command`: program and subcommand. */
+  help(command: string): CommandHelp;
+  /** Parses and runs; the exit code. Throws BlockError for the program to report. */
+  execute(argv: readonly string[], context: CommandContext): Promise<number>;
+}
+
+export function imageCommand<const T extends OptionTable>(definition: CommandDefinition<T>): ImageCommand {
+  const { usage, summary, options, operands } = definition;
+  const help = (command: string): CommandHelp => ({ command, usage, summary, options, operands });
+  return {
+    help,
+    execute: async (argv, context) => {
+      const parsed = parseOptions(argv, options, {
+        env: context.env,
+        ...(definition.acceptsAsOperand === undefined ? {} : { acceptsAsOperand: definition.acceptsAsOperand }),
+        onOption: (key, value) => definition.check?.(key, value ?? '', context.report),
+      });
+      if (parsed.stoppedAt !== undefined) {
+        const { commandHelp } = await import('../cli/help.ts');
+        context.report.print(commandHelp(help(`${context.report.program} ${context.report.command ?? ''}`)));
+        return 0;
+      }
+      return definition.run(parsed, context);
+    },
+  };
+}
+
+// -- shared options -----------------------------------------------------------------------------------------------------
+export const imageOptsOption = { help: 'FILE is a list of options (key=value,...) and no filename\n(not together with --format)' } as const;
+export const objectOption = { arg: 'OBJDEF', many: true, help: 'make an object, a secret for instance' } as const;
+export const quietOption = { short: 'q', help: 'print nothing but errors' } as const;
+export const forceShareOption = { short: 'U', help: 'open even if another process is writing to the image' } as const;
+export const outputOption = { arg: 'human|json', help: 'form of the output (default: human)', complete: ['human', 'json'] } as const;
+export const fileOperand: OperandHelp = { name: 'FILE', help: 'the image: a filename, or options with --image-opts' };
+
+/** Throws for a wrong `--output`. */
+export function checkOutput(value: string): void {
+  if (value !== 'human' && value !== 'json') throw new UsageError(`--output expects 'human' or 'json', not '${value}'`);
+}
+
+export interface CacheMode {
+  readonly direct: boolean;
+  readonly noFlush: boolean;
+  /** Every write is flushed. */
+  readonly writeThrough: boolean;
+}
+
+const cacheModes: Readonly<Record<string, CacheMode>> = {
+  none: { direct: true, noFlush: false, writeThrough: false },
+  off: { direct: true, noFlush: false, writeThrough: false },
+  directsync: { direct: true, noFlush: false, writeThrough: true },
+  writeback: { direct: false, noFlush: false, writeThrough: false },
+  writethrough: { direct: false, noFlush: false, writeThrough: true },
+  unsafe: { direct: false, noFlush: true, writeThrough: false },
+};
+
+/** A cache mode by name; `what` is the start of the error. */
+export function parseCache(name: string | undefined, what: string, byDefault = 'writeback'): CacheMode {
+  const mode = Object.hasOwn(cacheModes, name ?? byDefault) ? cacheModes[name ?? byDefault] : undefined;
+  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`);
+  return mode;
+}
+
+/** Checks `--object` definitions as they are met and makes the objects. */
+export async function makeObjects(definitions: readonly string[]): Promise<void> {
+  if (definitions.length === 0) return;
+  const { checkObjects } = await import('./objects.ts');
+  checkObjects(definitions);
+}
+
+// -- opening ------------------------------------------------------------------------------------------------------------
+/** The engine of a one-shot program: synchronous file access, nobody else to wait for. */
+export function newEngine(): Engine {
+  return new Engine({ syncLimit: Number.POSITIVE_INFINITY });
+}
+
+export interface OpenImageOptions {
+  readonly filename: string;
+  readonly format: string | undefined;
+  /** `filename` is a list of options. */
+  readonly imageOpts: boolean;
+  readonly cache?: CacheMode;
+  readonly forceShare?: boolean;
+  readonly writable?: boolean;
+  /** Without the backing chain, and without touching the guest's data (info). */
+  readonly metadataOnly?: boolean;
+  readonly discard?: boolean;
+}
+
+/** Opens an image as named on the command line. Errors begin with `Could not open 'FILENAME': `. */
+export async function openImage(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
+  if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive');
+  const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
+  try {
+    const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
+    const node = backend.node;
+    if (image.writable === true && image.format === undefined && node?.driver.name === 'raw' && tree?.['driver'] === undefined) {
+      warnAboutRaw(report, nodeFilename(node));
+    }
+    return backend;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(`Could not open '${image.filename}': `) : error;
+  }
+}
+
+function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBackend> {
+  const { cache } = image;
+  return engine.openBackend({
+    filename: image.filename,
+    format: image.format,
+    readOnly: image.writable !== true,
+    ...(image.forceShare === true ? { forceShare: true } : {}),
+    ...(image.metadataOnly === true ? { noBacking: true, noIo: true } : {}),
+    ...(image.discard === undefined ? {} : { discard: image.discard }),
+    ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
+  });
+}
+
+/** What the command asks for is the default; the options of the image may say otherwise. */
+async function openByOptions(engine: Engine, image: OpenImageOptions, tree: OptionTree): Promise<BlockBackend> {
+  const options: OptionTree = { ...tree };
+  const writable = image.writable === true;
+  options['read-only'] ??= !writable;
+  if (writable) options['auto-read-only'] ??= false;
+  if (image.forceShare === true) options['force-share'] ??= true;
+  if (image.metadataOnly === true) options['backing'] ??= null;
+  if (image.discard === true) options['discard'] ??= 'unmap';
+  const given = options['cache'];
+  options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
+  const noIo = image.metadataOnly === true;
+  const node = await engine.opener.openNode(options, { noIo });
+  return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : readerPerms);
+}
+
+/** Options of `--image-opts`, strings throughout; a first word without `=` names the file's node. */
+function imageOptions(text: string, report: Reporter): OptionTree {
+  const flat: Record<string, string> = {};
+  for (const { name, value, isFlag } of parseOptionWords(text, 'file')) {
+    if (isFlag) {
+      report.warning(`short-form boolean option '${value === 'off' ? 'no' : ''}${name}' deprecated`);
+      report.stderr.write(`Please use ${name}=${value} instead\n`);
+    }
+    if (name !== 'id') flat[name] = value;
+  }
+  return unflatten(flat) as OptionTree;
+}
+
+function warnAboutRaw(report: Reporter, filename: string): void {
+  const margin = ' '.repeat(9);
+  report.stderr.write(
+    `WARNING: Image format was not specified for '${filename}' and probing guessed raw.\n` +
+      `${margin}Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n` +
+      `${margin}Specify the 'raw' format explicitly to remove the restrictions.\n`,
+  );
+}
+
+/** Size of an image in whole sectors, as all of its users see it: a ragged end counts as one more sector. */
+export function sectorSize(bytes: number): number {
+  return Math.ceil(bytes / 512) * 512;
+}

@@ -1,0 +1,100 @@
+/*
+ * What `info` tells about a node, as data: QAPI's ImageInfo with its children. Printing is in print-info.ts.
+ * Knows no format: drivers give their own part.
+ */
+
+import { childRole, type SnapshotInfo } from '../core/block/driver.ts';
+import { exactFilename, nodeFilename } from '../core/block/filename.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { combineFilename } from '../core/block/options.ts';
+import { sectorSize } from './image-command.ts';
+
+export interface ImageInfo {
+  readonly filename: string;
+  readonly format: string;
+  readonly isProtocol: boolean;
+  readonly virtualSize: number;
+  readonly actualSize: number | undefined;
+  readonly clusterSize: number | undefined;
+  readonly isEncrypted: boolean;
+  readonly isCompressed: boolean;
+  /** Undefined: the driver has no such thing. */
+  readonly isDirty: boolean | undefined;
+  readonly backing: { readonly filename: string; readonly full: string | undefined; readonly format: string | undefined } | undefined;
+  readonly snapshots: readonly SnapshotInfo[];
+  readonly specific: { readonly type: string; readonly data: Readonly<Record<string, unknown>> } | undefined;
+  /** Members as QAPI names them; undefined unless asked for. */
+  readonly limits: Readonly<Record<string, number>> | undefined;
+  readonly children: readonly { readonly name: string; readonly info: ImageInfo }[];
+}
+
+/**
+ * Collects the information of a node and of the nodes below it, its backing chain left out. `isProbedRaw`: the format was
+ * guessed for want of another; such an image is written in whole sectors only.
+ */
+export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRaw: boolean): Promise<ImageInfo> {
+  const { state } = node;
+  const format = state.info?.();
+  const recorded = state.imageBacking;
+  const children: { name: string; info: ImageInfo }[] = [];
+  for (const child of node.children) {
+    if ((child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await imageInfo(child.node, withLimits, false) });
+  }
+  return {
+    filename: nodeFilename(node),
+    format: node.driver.name,
+    isProtocol: node.driver.kind === 'protocol',
+    virtualSize: sectorSize(node.size()),
+    actualSize: await allocatedSize(node),
+    clusterSize: format?.clusterSize,
+    isEncrypted: format?.encrypted ?? false,
+    isCompressed: format?.compressed ?? false,
+    isDirty: format?.dirty ?? (hasInfo(node) ? false : undefined),
+    backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
+    snapshots: state.snapshots?.() ?? [],
+    specific: format?.specific ?? (node.driver.name === 'file' ? { type: 'file', data: {} } : undefined),
+    limits: withLimits ? limitsOf(node, isProbedRaw) : undefined,
+    children,
+  };
+}
+
+/** The backing name as recorded, seen from the image; undefined when there is no base to start from. */
+function fullBackingName(node: BlockNode, backing: string): string | undefined {
+  const base = exactFilename(node.primary?.node ?? node);
+  return base === undefined ? undefined : combineFilename(base, backing);
+}
+
+/** Bytes on the medium; undefined when a node below cannot tell. */
+async function allocatedSize(node: BlockNode): Promise<number | undefined> {
+  const { state } = node;
+  if (state.allocatedSize !== undefined) return state.allocatedSize();
+  let sum: number | undefined;
+  for (const child of node.children) {
+    if ((child.roles & (childRole.data | childRole.metadata | childRole.filtered)) === 0) continue;
+    const size = await allocatedSize(child.node);
+    if (size === undefined) return undefined;
+    sum = (sum ?? 0) + size;
+  }
+  return sum;
+}
+
+/** Whether the node, or the one that it passes through, answers questions about its format at all. */
+function hasInfo(node: BlockNode): boolean {
+  if (node.state.info !== undefined || node.driver.name === 'file') return true;
+  const below = node.filtered ?? (node.driver.isFilterLike === true ? node.primary : undefined);
+  return below !== undefined && hasInfo(below.node);
+}
+
+function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number> {
+  const { limits, settings } = node;
+  const isDirect = settings.cache.direct;
+  return {
+    'request-alignment': isProbedRaw ? Math.max(512, limits.requestAlign) : limits.requestAlign,
+    ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
+    ...(limits.zeroAlign <= 1 ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
+    ...(limits.discardAlign <= 1 ? {} : { 'discard-alignment': limits.discardAlign }),
+    'min-mem-alignment': isDirect ? limits.requestAlign : 1,
+    'opt-mem-alignment': 4096,
+    'max-iov': 1024,
+  };
+}

@@ -1,0 +1,202 @@
+/*
+ * `map`: where the data of an image lie, extent by extent, through its backing chain.
+ * Rule source: observed behaviour of qemu-img 11.1; the JSON form is its own, one extent a line.
+ */
+import { UsageError } from '../cli/getopt.ts';
+import { helpOption } from '../cli/options.ts';
+import type { Reporter } from '../cli/report.ts';
+import { nodeStatus, skipFilters } from '../core/block/block-status.ts';
+import type { BlockStatus } from '../core/block/driver.ts';
+import { nodeFilename } from '../core/block/filename.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { parseSize } from '../core/util/size.ts';
+import {
+  checkOutput,
+  fileOperand,
+  forceShareOption,
+  type ImageCommand,
+  imageCommand,
+  imageOptsOption,
+  makeObjects,
+  newEngine,
+  objectOption,
+  openImage,
+  outputOption,
+  sectorSize,
+} from './image-command.ts';
+
+/** Longest run that is asked for at once. */
+const maxQuery = 1024 ** 3;
+/** Text collected before it is printed. */
+const printChunk = 64 * 1024;
+
+interface Extent {
+  readonly start: number;
+  length: number;
+  readonly depth: number;
+  readonly present: boolean;
+  readonly zero: boolean;
+  readonly data: boolean;
+  readonly compressed: boolean;
+  /** Where the extent lies in `file`. */
+  readonly offset: number | undefined;
+  readonly file: string | undefined;
+}
+
+export const command: ImageCommand = imageCommand({
+  usage: ['[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH]', '[--output human|json] [-U] [--object OBJDEF] FILE'],
+  summary: 'Show where the data of an image lie, extent by extent.',
+  options: {
+    help: helpOption,
+    format: { short: 'f', arg: 'FMT', help: 'format of FILE (default: found by its content)', complete: 'format' },
+    imageOpts: imageOptsOption,
+    startOffset: { short: 's', arg: 'OFFSET', help: 'begin at this offset of the image' },
+    maxLength: { short: 'l', arg: 'LENGTH', help: 'look at this many bytes, not up to the end' },
+    output: outputOption,
+    forceShare: forceShareOption,
+    object: objectOption,
+  },
+  operands: [fileOperand],
+  check: (key, value) => {
+    if (key === 'output') checkOutput(value);
+    if (key === 'startOffset') parseSize(value, 'start offset');
+    if (key === 'maxLength') parseSize(value, 'max length');
+  },
+  async run({ options, operands }, { report }) {
+    const [filename] = operands;
+    if (filename === undefined || operands.length > 1) throw new UsageError('Expecting one image file name');
+    await makeObjects(options.object);
+    const start = options.startOffset === undefined ? 0 : parseSize(options.startOffset, 'start offset');
+    const length = options.maxLength === undefined ? undefined : parseSize(options.maxLength, 'max length');
+    await using engine = newEngine();
+    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, forceShare: options.forceShare });
+    const node = backend.node;
+    if (node === undefined) return 1;
+    const printer = options.output === 'json' ? new JsonPrinter(report) : new HumanPrinter(report);
+    const size = sectorSize(node.size());
+    const end = length === undefined ? size : Math.min(size, start + length);
+    let current: Extent | undefined;
+    for (let at = start; at < end; ) {
+      const next = await extentAt(skipFilters(node), at, Math.min(maxQuery, end - at));
+      at += next.length;
+      if (current !== undefined && continues(current, next)) current.length += next.length;
+      else {
+        if (current !== undefined) printer.add(current, false);
+        current = next;
+      }
+    }
+    printer.add(
+      current ?? { start, length: 0, depth: 0, present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined },
+      true,
+    );
+    return 0;
+  },
+});
+
+/** The run at `offset`: the first layer that has something to say about it decides. */
+async function extentAt(top: BlockNode, offset: number, length: number): Promise<Extent> {
+  let node = top;
+  let depth = 0;
+  let left = length;
+  for (;;) {
+    const status = await nodeStatus(node, offset, left, true);
+    left = lengthInSectors(node, offset, left, status);
+    if (status.data || status.zero) {
+      const has = status.hostOffset !== undefined;
+      return {
+        start: offset,
+        length: left,
+        depth,
+        present: status.allocated,
+        zero: status.zero,
+        data: status.data,
+        compressed: status.compressed ?? false,
+        offset: status.hostOffset,
+        file: has && status.holder !== undefined ? nodeFilename(status.holder) : undefined,
+      };
+    }
+    const below = node.backing;
+    if (below === undefined)
+      return { start: offset, length: left, depth, present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined };
+    node = skipFilters(below.node);
+    depth++;
+  }
+}
+
+/** A ragged end of a node belongs to its last extent, up to the next sector. */
+function lengthInSectors(node: BlockNode, offset: number, asked: number, status: BlockStatus): number {
+  const found = Math.min(status.length, asked);
+  const end = offset + found;
+  return end === node.size() ? Math.min(asked, sectorSize(end) - offset) : found;
+}
+
+function continues(before: Extent, next: Extent): boolean {
+  return (
+    before.zero === next.zero &&
+    before.data === next.data &&
+    before.compressed === next.compressed &&
+    before.present === next.present &&
+    before.depth === next.depth &&
+    before.file === next.file &&
+    (before.offset === undefined ? next.offset === undefined : next.offset === before.offset + before.length)
+  );
+}
+
+/** Collects lines and prints them in pieces. */
+abstract class Printer {
+  readonly #report: Reporter;
+  #text = '';
+
+  constructor(report: Reporter) {
+    this.#report = report;
+  }
+
+  abstract add(extent: Extent, isLast: boolean): void;
+
+  protected put(text: string): void {
+    this.#text += text;
+    if (this.#text.length >= printChunk) this.flush();
+  }
+
+  protected flush(): void {
+    this.#report.print(this.#text);
+    this.#text = '';
+  }
+}
+
+class HumanPrinter extends Printer {
+  constructor(report: Reporter) {
+    super(report);
+    this.put(`${'Offset'.padEnd(16)}${'Length'.padEnd(16)}${'Mapped to'.padEnd(16)}File\n`);
+  }
+
+  override add(extent: Extent, isLast: boolean): void {
+    if (extent.data && extent.offset === undefined) {
+      this.flush();
+      throw new BlockError('File contains external, encrypted or compressed clusters.');
+    }
+    if (extent.data && !extent.zero) {
+      this.put(`${hex(extent.start)}${hex(extent.length)}${hex(extent.offset ?? 0)}${extent.file ?? ''}\n`);
+    }
+    if (isLast) this.flush();
+  }
+}
+
+function hex(value: number): string {
+  return (value === 0 ? '0' : `0x${value.toString(16)}`).padEnd(16);
+}
+
+class JsonPrinter extends Printer {
+  #isFirst = true;
+
+  override add(extent: Extent, isLast: boolean): void {
+    const { start, length, depth, present, zero, data, compressed, offset } = extent;
+    const where = offset === undefined ? '' : `, "offset": ${offset}`;
+    this.put(
+      `${this.#isFirst ? '[' : ''}{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, "zero": ${zero}, "data": ${data}, "compressed": ${compressed}${where}}${isLast ? ']' : ','}\n`,
+    );
+    this.#isFirst = false;
+    if (isLast) this.flush();
+  }
+}

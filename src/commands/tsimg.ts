@@ -1,0 +1,103 @@
+/*
+ * tsimg: finds the subcommand and runs it; global options, help and version; reports what was thrown and gives the exit
+ * code. Knows no image. Subcommands load at first use, so that each starts with little.
+ * Rule source: observed behaviour of qemu-img 11.1.
+ */
+import { UsageError } from '../cli/getopt.ts';
+import { defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
+import { Reporter } from '../cli/report.ts';
+import type { ImageCommand } from './image-command.ts';
+import { versionLines } from './version.ts';
+
+interface CommandEntry {
+  readonly summary: string;
+  load(): Promise<ImageCommand>;
+}
+
+/** The subcommands, by name. */
+export const commands: Readonly<Record<string, CommandEntry>> = {
+  check: { summary: 'look for errors in the structure of an image', load: async () => (await import('./check.ts')).command },
+  compare: { summary: 'tell whether two images hold the same data', load: async () => (await import('./compare.ts')).command },
+  convert: { summary: 'copy images into a new one, of another format if wanted', load: async () => (await import('./convert.ts')).command },
+  create: { summary: 'make a new image', load: async () => (await import('./create.ts')).command },
+  info: { summary: 'show what an image is', load: async () => (await import('./info.ts')).command },
+  map: { summary: 'show where the data of an image lie', load: async () => (await import('./map.ts')).command },
+  resize: { summary: 'change the size of an image', load: async () => (await import('./resize.ts')).command },
+  snapshot: { summary: 'list the snapshots inside an image', load: async () => (await import('./snapshot.ts')).command },
+};
+
+/** Subcommands of qemu-img that this version has not. */
+const laterCommands = ['amend', 'bench', 'bitmap', 'commit', 'dd', 'measure', 'rebase'];
+
+const table = defineOptions({
+  help: helpOption,
+  version: { short: 'V', stops: true, help: 'print the version and exit' },
+  trace: { short: 'T', arg: 'TRACE', many: true, help: 'trace points to follow: [[enable=]PATTERN][,events=FILE][,file=FILE]' },
+});
+/** Options before the subcommand. */
+export const globalOptions: OptionTable = table;
+
+/** Runs the program; the exit code. Never throws. */
+export async function main(argv: readonly string[], progName: string): Promise<number> {
+  // a full or closed output is not noticed, as with the peer
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  const wantsHints = argv[0] === '--hints';
+  const words = wantsHints ? argv.slice(1) : argv;
+  let report = new Reporter({ program: progName, ...(wantsHints ? { hints: true } : {}) });
+  try {
+    const { operands, options, stoppedAt } = parseOptions(words, table, { permute: false });
+    if (stoppedAt === 'version') {
+      report.print(`${versionLines(progName).join('\n')}\n`);
+      return 0;
+    }
+    if (stoppedAt === 'help') {
+      report.print(await helpText(progName));
+      return 0;
+    }
+    for (const trace of options.trace) {
+      if (isTraceHelp(trace)) return 0;
+      warnAboutTrace(report, trace);
+    }
+    const [name, ...rest] = operands;
+    if (name === undefined) throw new UsageError('Not enough arguments');
+    const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+    if (entry === undefined) {
+      if (!laterCommands.includes(name)) throw new UsageError(`Command not found: ${name}`);
+      report.message(`The command '${name}' is not part of this version`);
+      return 1;
+    }
+    report = report.forCommand(name);
+    const command = await entry.load();
+    return await command.execute(rest, { report, env: process.env });
+  } catch (error) {
+    return report.error(error);
+  }
+}
+
+async function helpText(program: string): Promise<string> {
+  const [{ programHelp }, { driverEntries }] = await Promise.all([import('../cli/help.ts'), import('../engine/drivers.ts')]);
+  return programHelp({
+    program,
+    version: versionLines(program),
+    description: 'Disk images: make, inspect, check, compare, convert and resize them.',
+    usage: ['[standard options] COMMAND [--help | command options]'],
+    options: globalOptions,
+    commands: Object.entries(commands).map(([name, { summary }]) => ({ name, summary })),
+    words: { heading: 'Supported image formats:', list: driverEntries.map(({ name }) => name).sort() },
+    footer: [`'${program} COMMAND --help' tells more about a command, the manual page tsimg(1) about all of them.`],
+  });
+}
+
+function isTraceHelp(trace: string): boolean {
+  return trace.split(',').some((word) => word === 'help' || word === '?');
+}
+
+/** Trace points are followed inside the process by name; a pattern that names none is told, and the run goes on. */
+function warnAboutTrace(report: Reporter, trace: string): void {
+  for (const word of trace.split(',')) {
+    const pattern = word.startsWith('enable=') ? word.slice('enable='.length) : word;
+    if (pattern === '' || pattern.startsWith('events=') || pattern.startsWith('file=') || pattern.includes('*')) continue;
+    report.warning(`trace event '${pattern}' does not exist`);
+  }
+}

@@ -1,0 +1,247 @@
+/*
+ * The bulk copy of whole images: asks for extents, skips holes and zeros, reads and writes the rest in order of offset.
+ * While nothing is pending below it is a plain synchronous loop on one buffer. Knows no format and no command.
+ */
+import type { BlockBackend } from '../core/block/backend.ts';
+import { reqFlag } from '../core/block/driver.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
+import { type ImageReader, isZeroRange, sector } from './image-reader.ts';
+
+/** Bytes moved at once. */
+export const chunkSize: number = 2 * 1024 * 1024;
+/** Zero runs beyond the buffer go in pieces of this, so that progress and cancellation have their turn. */
+const maxZero = 1024 * 1024 * 1024;
+
+export interface CopySettings {
+  /** Copied one behind the other. */
+  readonly sources: readonly ImageReader[];
+  readonly target: BlockBackend;
+  /** Runs of zeros of this many bytes are not written as data; 0: everything is written. A multiple of 512. */
+  readonly sparse: number;
+  /** The target reads as zeros where nothing is written. */
+  readonly isTargetZero: boolean;
+  /** Areas that the source takes from its backing file stay unallocated: up to this size the target has its own. */
+  readonly targetBackingSize?: number | undefined;
+  /** Unreadable areas become zeros; told here. */
+  readonly onReadError?: ((offset: number, error: BlockError) => void) | undefined;
+  /** `done` of `total` bytes of data. */
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Called with the bytes of each transfer; pending while the rate is used up. */
+  readonly limit?: ((bytes: number) => Maybe<void>) | undefined;
+  readonly budget: YieldBudget;
+}
+
+type Kind = 'data' | 'zero' | 'backing';
+
+interface Extent {
+  readonly kind: Kind;
+  readonly length: number;
+}
+
+/** Copies everything; rejects at the first error, which then says where it was. */
+export async function copyImages(settings: CopySettings): Promise<void> {
+  const copier = new Copier(settings);
+  await copier.run();
+}
+
+class Copier {
+  readonly #settings: CopySettings;
+  readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
+  /** Unit of the search for zeros: a power of two. */
+  readonly #unit: number;
+  #done = 0;
+  #total = 0;
+
+  constructor(settings: CopySettings) {
+    this.#settings = settings;
+    this.#unit = settings.sparse === 0 ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
+  }
+
+  async run(): Promise<void> {
+    const { sources } = this.#settings;
+    this.#total = await this.#countData();
+    let base = 0;
+    for (const source of sources) {
+      await this.#copySource(source, base);
+      base += source.size;
+    }
+  }
+
+  /** Bytes that will be read, for progress. */
+  async #countData(): Promise<number> {
+    const { sources, onProgress, sparse } = this.#settings;
+    if (onProgress === undefined) return 0;
+    let bytes = 0;
+    let base = 0;
+    for (const source of sources) {
+      for (let at = 0; at < source.size; ) {
+        const found = this.#extent(source, base, at);
+        const extent = isPending(found) ? await found : found;
+        if (extent.kind === 'data' || (extent.kind === 'zero' && sparse === 0)) bytes += extent.length;
+        at += extent.length;
+      }
+      base += source.size;
+    }
+    return bytes;
+  }
+
+  async #copySource(source: ImageReader, base: number): Promise<void> {
+    const { budget } = this.#settings;
+    for (let at = 0; at < source.size; ) {
+      const found = this.#extent(source, base, at);
+      const extent = isPending(found) ? await found : found;
+      const end = at + extent.length;
+      while (at < end) {
+        const length = Math.min(end - at, extent.kind === 'data' || this.#settings.sparse === 0 ? chunkSize : maxZero);
+        const copied = this.#piece(source, base, at, length, extent.kind);
+        if (isPending(copied)) await copied;
+        at += length;
+        const turn = budget.tick(length);
+        if (isPending(turn)) await turn;
+      }
+    }
+  }
+
+  /** The run at `at` of a source that starts at `base` of the target. */
+  #extent(source: ImageReader, base: number, at: number): Maybe<Extent> {
+    const { targetBackingSize } = this.#settings;
+    const below = targetBackingSize === undefined ? undefined : backingBelow(source.node);
+    let length = Math.min(maxZero, source.size - at);
+    const isPastBacking = targetBackingSize !== undefined && base + at >= targetBackingSize;
+    if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - base - at);
+    const found = source.status(at, length, below);
+    const classify = (status: { readonly length: number; readonly data: boolean; readonly zero: boolean }): Extent => {
+      // past the end of the target's backing file nothing is zero already
+      const kind: Kind = status.zero ? (isPastBacking ? 'backing' : 'zero') : status.data ? 'data' : targetBackingSize === undefined ? 'data' : 'backing';
+      return { kind, length: Math.min(status.length, length) };
+    };
+    return isPending(found) ? found.then(classify) : classify(found);
+  }
+
+  #piece(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
+    const { sparse, isTargetZero } = this.#settings;
+    if (kind === 'backing') return;
+    if (kind === 'zero' && sparse !== 0) return isTargetZero ? undefined : this.#zero(base + at, length);
+    return this.#data(source, base, at, length, kind);
+  }
+
+  #zero(offset: number, length: number): Maybe<void> {
+    return this.#settings.target.zero(offset, length, this.#settings.sparse === 0 ? 0 : reqFlag.mayUnmap);
+  }
+
+  /** Reads and writes one buffer; stays synchronous while everything under it does. */
+  #data(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
+    const buffer = this.#buffer.subarray(0, length);
+    if (kind === 'zero') {
+      buffer.fill(0);
+      this.#count(length);
+      return this.#write(base + at, buffer, 0);
+    }
+    let read: Maybe<void>;
+    try {
+      read = source.read(at, buffer);
+    } catch (error) {
+      this.#readFailed(base + at, buffer, error);
+      read = undefined;
+    }
+    if (isPending(read)) return this.#dataSlow(read, base + at, buffer);
+    this.#count(length);
+    return this.#limited(length, () => this.#write(base + at, buffer, 0));
+  }
+
+  async #dataSlow(read: Promise<void>, offset: number, buffer: Buffer): Promise<void> {
+    try {
+      await read;
+    } catch (error) {
+      this.#readFailed(offset, buffer, error);
+    }
+    this.#count(buffer.length);
+    await this.#limited(buffer.length, () => this.#write(offset, buffer, 0));
+  }
+
+  #readFailed(offset: number, buffer: Buffer, error: unknown): void {
+    if (!(error instanceof BlockError)) throw error;
+    const { onReadError } = this.#settings;
+    if (onReadError === undefined) throw error.prepend(`error while reading at byte ${offset}: `);
+    onReadError(offset, error);
+    buffer.fill(0);
+  }
+
+  #limited(bytes: number, next: () => Maybe<void>): Maybe<void> {
+    const wait = this.#settings.limit?.(bytes);
+    return isPending(wait) ? wait.then(next) : next();
+  }
+
+  #count(bytes: number): void {
+    this.#done += bytes;
+    this.#settings.onProgress?.(this.#done, this.#total);
+  }
+
+  /** Writes the buffer from `from` on, leaving out runs of zeros. */
+  #write(offset: number, buffer: Buffer, from: number): Maybe<void> {
+    for (let at = from; at < buffer.length; ) {
+      const { length, isZero } = this.#run(buffer, at, offset);
+      let result: Maybe<void>;
+      try {
+        result = isZero ? this.#zeroRun(offset + at, length) : this.#settings.target.write(offset + at, buffer.subarray(at, at + length));
+      } catch (error) {
+        throw writeFailed(offset + at, error);
+      }
+      at += length;
+      if (isPending(result)) return this.#writeSlow(result, offset, buffer, at);
+    }
+  }
+
+  #zeroRun(offset: number, length: number): Maybe<void> {
+    // with a backing file below, zeros have to be written to hide it
+    const isThere = this.#settings.isTargetZero && this.#settings.targetBackingSize === undefined;
+    return isThere ? undefined : this.#zero(offset, length);
+  }
+
+  async #writeSlow(pending: Promise<void>, offset: number, buffer: Buffer, next: number): Promise<void> {
+    try {
+      await pending;
+    } catch (error) {
+      throw writeFailed(offset + next, error);
+    }
+    await this.#write(offset, buffer, next);
+  }
+
+  /** The run of zeros or of data at `at`; units are aligned to the target's offsets, short runs of zeros count as data. */
+  #run(buffer: Buffer, at: number, offset: number): { length: number; isZero: boolean } {
+    const unit = this.#unit;
+    if (unit === 0) return { length: buffer.length - at, isZero: false };
+    const isZero = this.#unitIsZero(buffer, at, offset);
+    let end = this.#unitEnd(buffer, at, offset);
+    while (end < buffer.length && this.#unitIsZero(buffer, end, offset) === isZero) end = this.#unitEnd(buffer, end, offset);
+    if (!isZero || end - at >= this.#settings.sparse || end === buffer.length) return { length: end - at, isZero };
+    const data = this.#run(buffer, end, offset);
+    return { length: end - at + data.length, isZero: false };
+  }
+
+  #unitEnd(buffer: Buffer, at: number, offset: number): number {
+    return Math.min(buffer.length, at + this.#unit - ((offset + at) % this.#unit));
+  }
+
+  #unitIsZero(buffer: Buffer, at: number, offset: number): boolean {
+    return isZeroRange(buffer, at, this.#unitEnd(buffer, at, offset));
+  }
+}
+
+function writeFailed(offset: number, error: unknown): unknown {
+  return error instanceof BlockError ? error.prepend(`error while writing at byte ${offset}: `) : error;
+}
+
+/** The node from which a source takes what it does not hold itself. */
+function backingBelow(node: BlockNode): BlockNode | undefined {
+  let at = node;
+  while (at.filtered !== undefined && at.backing === undefined) at = at.filtered.node;
+  return at.backing?.node;
+}
+
+/** Sizes of zero runs are whole sectors. */
+export function isValidSparse(bytes: number): boolean {
+  return bytes % sector === 0 && bytes <= 16 * 1024 * 1024;
+}
