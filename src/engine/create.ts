@@ -53,10 +53,11 @@ function createHost(engine: Engine, path: string): CreateHost {
 const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.resize };
 
 async function resize(storage: { truncate(size: number, prealloc?: Prealloc): unknown }, filename: string, size: number, prealloc: Prealloc): Promise<void> {
+  if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
   try {
     await storage.truncate(size, prealloc);
   } catch (error) {
-    throw error instanceof BlockError ? error.prepend(`Could not resize file '${filename}': `) : error;
+    throw error instanceof BlockError && error.cause !== undefined ? error.prepend(`Could not resize file '${filename}': `) : error;
   }
 }
 

@@ -23,7 +23,7 @@ export function nodeStatus(node: BlockNode, offset: number, length: number, prec
     let status: BlockStatus = found.length > left ? { ...found, length: left } : found;
     if (status.hostOffset !== undefined) status = { ...status, holder: status.child?.node ?? node };
     // the image decided "not here": without a backing node, or past its end, that reads as zeros
-    if (!status.allocated && !status.zero && !status.data && node.filtered === undefined) {
+    if (!status.allocated && !status.zero && !status.data && node.driver.supportsBacking === true) {
       const backing = node.backing;
       if (backing === undefined) status = { ...status, zero: true };
       else if (offset >= backing.node.size()) status = { ...status, zero: true };

@@ -201,7 +201,12 @@ export class Opener {
   }
 
   async #openBacking(node: BlockNode, reader: OptionReader, inherited: Inherited): Promise<void> {
-    if (!node.driver.supportsBacking) return;
+    if (!node.driver.supportsBacking) {
+      // "no backing" is true of every driver
+      const none = reader.peek('backing');
+      if (none === null || none === '') reader.take('backing');
+      return;
+    }
     const option: OptionValue = reader.take('backing');
     const recorded = node.state.imageBacking;
     if (option === null || option === '') {

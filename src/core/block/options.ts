@@ -5,7 +5,7 @@
 import { BlockError } from '../util/errors.ts';
 import { type Json, type JsonObject, parseJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
-import { parseSize } from '../util/size.ts';
+import { parseSizeOption } from '../util/size.ts';
 
 export type OptionValue = Json | OptionTree | undefined;
 export interface OptionTree {
@@ -23,6 +23,11 @@ export class OptionReader {
 
   has(key: string): boolean {
     return this.#find(key, false) !== undefined;
+  }
+
+  /** The raw value, left where it is. */
+  peek(key: string): OptionValue {
+    return this.#find(key, false);
   }
 
   /** The raw value, removed from what is left. */
@@ -51,7 +56,11 @@ export class OptionReader {
     const value = this.take(key);
     if (value === undefined || value === null) return undefined;
     if (typeof value === 'number') return value;
-    if (typeof value === 'string') return parseSize(value, key);
+    if (typeof value === 'string') {
+      const bytes = parseSizeOption(key, value);
+      if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
+      return Number(bytes);
+    }
     throw new BlockError(`Parameter '${key}' expects a size`);
   }
 

@@ -82,6 +82,7 @@ class FileState implements DriverState {
   }
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
+    if (options.prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
     await this.#storage.truncate(size, options.prealloc);
     this.#size = await this.#storage.size();
   }
@@ -104,7 +105,7 @@ class FileState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
   let filename = options.string('filename');
-  if (filename === undefined) throw new BlockError("The 'file' block driver requires a file name");
+  if (filename === undefined || filename === '') throw new BlockError("The 'file' block driver requires a file name");
   if (filename.startsWith('file:')) filename = filename.slice('file:'.length);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
@@ -126,6 +127,8 @@ async function open(host: NodeHost): Promise<DriverState> {
     storage = await openAs(node.readOnly);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
+    // opened, but it is none of the things that hold bytes
+    if (error.code === 'EISDIR' && node.readOnly) throw error.with({ message: `'file' driver requires '${filename}' to be a regular file` });
     const isReadOnlyMedium = error.code === 'EACCES' || error.code === 'EROFS' || error.code === 'EPERM';
     if (node.readOnly || !node.settings.autoReadOnly || !isReadOnlyMedium) throw error.prepend(`Could not open '${filename}': `);
     storage = await openAs(true);

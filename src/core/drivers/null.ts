@@ -49,7 +49,8 @@ class NullState implements DriverState {
   }
 
   status(offset: number, length: number): BlockStatus {
-    return { length, data: !this.#readZeroes, zero: this.#readZeroes, allocated: true, hostOffset: offset };
+    // without read-zeroes nothing is known of the content, not even that it is there
+    return { length, data: false, zero: this.#readZeroes, allocated: this.#readZeroes, hostOffset: offset };
   }
 
   allocatedSize(): number {

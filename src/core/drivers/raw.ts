@@ -24,13 +24,11 @@ class RawState implements DriverState {
   readonly #fixedSize: number | undefined;
   readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
 
-  constructor(file: Child, offset: number, fixedSize: number | undefined) {
+  constructor(file: Child, offset: number, fixedSize: number | undefined, strongOptions: Readonly<Record<string, unknown>> | undefined) {
     this.#file = file;
     this.#offset = offset;
     this.#fixedSize = fixedSize;
-    if (offset !== 0 || fixedSize !== undefined) {
-      this.strongOptions = { ...(offset === 0 ? {} : { offset }), ...(fixedSize === undefined ? {} : { size: fixedSize }) };
-    }
+    this.strongOptions = strongOptions;
   }
 
   get limits(): Limits {
@@ -82,6 +80,8 @@ class RawState implements DriverState {
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
+  // names and queries repeat the options as they were given
+  const given = { offset: host.options.peek('offset'), size: host.options.peek('size') };
   const offset = host.options.size('offset') ?? 0;
   const size = host.options.size('size');
   const isWindow = offset !== 0 || size !== undefined;
@@ -96,7 +96,7 @@ async function open(host: NodeHost): Promise<DriverState> {
       );
     }
   }
-  return new RawState(file, offset, size);
+  return new RawState(file, offset, size, isWindow ? withoutUndefined(given) : undefined);
 }
 
 const createOptions: readonly CreateOption[] = [
@@ -104,9 +104,19 @@ const createOptions: readonly CreateOption[] = [
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
 ];
 
+function isPrealloc(value: unknown): value is Prealloc {
+  return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
+}
+
+function withoutUndefined(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}
+
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const size = Number(values['size'] ?? 0);
-  await host.createFile(filename, size, (values['preallocation'] ?? 'off') as Prealloc);
+  const preallocation = values['preallocation'] ?? 'off';
+  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`);
+  await host.createFile(filename, size, preallocation);
 }
 
 export const rawDriver: BlockDriver = { name: 'raw', kind: 'format', isFilterLike: true, open, createOptions, create };

@@ -108,6 +108,7 @@ class LocalFile implements Storage {
 
   size(): number {
     if (this.#kind === 'file') return fstatSync(this.#fd).size;
+    if (this.#kind === 'char-device') return 0;
     return deviceSize(this.#fd, this.#syscalls());
   }
 
@@ -185,6 +186,8 @@ class LocalFile implements Storage {
   }
 
   #grow(size: number): void {
+    // more than the system call's wrapper takes
+    if (size > Number.MAX_SAFE_INTEGER) throw new BlockError(errnoText('EFBIG'), { code: 'EFBIG', cause: size });
     try {
       ftruncateSync(this.#fd, size);
     } catch (error) {
