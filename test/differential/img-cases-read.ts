@@ -72,11 +72,11 @@ const info: readonly ImgCase[] = plain([
   'info --image-opts driver=qcow2,file.filename=o.qcow2,backing.driver=qcow2,backing.file.filename=s.qcow2',
   'info --image-opts driver=qcow2,file.filename=a.qcow2,cache.direct=on',
   'info --image-opts driver=qcow2,file.filename=a.qcow2,lazy-refcounts=on',
-  "info 'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a.qcow2\"}}'",
-  "info --output=json 'json:{\"driver\":\"raw\",\"offset\":512,\"file\":{\"driver\":\"file\",\"filename\":\"r.raw\"}}'",
-  "info 'json: {\"file.driver\": \"file\", \"file.filename\": \"a.qcow2\"}'",
-  "info 'json:{\"driver\":\"null-co\",\"size\":1048576}'",
-  "info --output=json 'json:{\"driver\":\"null-co\",\"size\":1048576}'",
+  'info \'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}\'',
+  'info --output=json \'json:{"driver":"raw","offset":512,"file":{"driver":"file","filename":"r.raw"}}\'',
+  'info \'json: {"file.driver": "file", "file.filename": "a.qcow2"}\'',
+  'info \'json:{"driver":"null-co","size":1048576}\'',
+  'info --output=json \'json:{"driver":"null-co","size":1048576}\'',
   'info null-co://',
 ]);
 
@@ -112,11 +112,11 @@ const infoErrors: readonly ImgCase[] = [
     'info --image-opts driver=qcow2,file.filename=missing.img',
     'info --image-opts driver=qcow2,file.foo=1,file.filename=a.qcow2',
     "info --image-opts ''",
-    "info 'json:{\"driver\":\"qcow2\"'",
+    'info \'json:{"driver":"qcow2"\'',
     "info 'json:{}'",
     "info 'json:[]'",
-    "info 'json:{\"driver\":\"qcow2\",\"file\":\"nope\"}'",
-    "info 'json:{\"driver\":\"qcow2\",\"file\":{\"filename\":\"a.qcow2\"},\"foo\":1}'",
+    'info \'json:{"driver":"qcow2","file":"nope"}\'',
+    'info \'json:{"driver":"qcow2","file":{"filename":"a.qcow2"},"foo":1}\'',
     'info -t foo a.qcow2',
     'info --output=xml r.raw',
     'info',
@@ -218,8 +218,8 @@ const map: readonly ImgCase[] = [
     'map -s 10M a.qcow2',
     'map -U a.qcow2',
     'map --image-opts driver=raw,file.filename=r.raw,offset=512 --output=json',
-    "map --output=json 'json:{\"driver\":\"null-co\",\"size\":1048576}'",
-    "map --output=json 'json:{\"driver\":\"null-co\",\"size\":1048576,\"read-zeroes\":true}'",
+    'map --output=json \'json:{"driver":"null-co","size":1048576}\'',
+    'map --output=json \'json:{"driver":"null-co","size":1048576,"read-zeroes":true}\'',
     // errors
     'map missing.img',
     'map dang.qcow2',
@@ -293,4 +293,7 @@ const snapshot: readonly ImgCase[] = plain([
   'snapshot -l dang.qcow2',
 ]);
 
-export const readCases: readonly ImgCase[] = [...info, ...infoErrors, ...check, ...map, ...compare, ...snapshot];
+// who holds an image open for writing may touch it, so these lines have directories of their own
+export const readCases: readonly ImgCase[] = [...info, ...infoErrors, ...check, ...map, ...compare, ...snapshot].map((test) =>
+  test.hold === undefined ? { ...test, readsOnly: true } : test,
+);

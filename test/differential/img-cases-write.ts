@@ -64,7 +64,7 @@ const create: readonly ImgCase[] = [
     'create -f qcow2 -u -b missing.img -F qcow2 x 1M',
     'create -f qcow2 -o compat=0.10 -b a.qcow2 -F qcow2 x',
     'create -f qcow2 -b dang.qcow2 -F qcow2 x 1M',
-    "create -f qcow2 -b 'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a.qcow2\"}}' -F qcow2 x",
+    'create -f qcow2 -b \'json:{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}\' -F qcow2 x',
     'create -f qcow2 a.qcow2 1M',
     'create -f raw r.raw 1M',
     "create -f qcow2 'it''s x' 1M",

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { makeFixture } from './img-fixture.ts';
@@ -18,6 +18,8 @@ export interface ImgCase {
   /** This file is held open for writing by the peer's qemu-io meanwhile. */
   readonly hold?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** The line changes no file: all such lines share a directory, which is compared at the end. */
+  readonly readsOnly?: boolean;
   /** How files that the program wrote are compared: byte for byte, or by their guest data through the peer's compare. */
   readonly files?: 'bytes' | 'content';
 }
@@ -57,6 +59,7 @@ export class ImgComparison {
   readonly #program: (name: string) => string;
   readonly #ours: readonly string[];
   #runs = 0;
+  #shared: { readonly peer: string; readonly ours: string } | undefined;
 
   /** `program(name)` finds a peer; `dist` is the built program. */
   constructor(program: (name: string) => string, dist: string) {
@@ -76,6 +79,7 @@ export class ImgComparison {
 
   /** What the peer and what we answered, as two texts. */
   async run(test: ImgCase): Promise<{ peer: string; ours: string }> {
+    if (test.readsOnly === true) return this.#runShared(test);
     const id = this.#runs++;
     const peerDir = this.#copy(`${id}-peer`);
     const ourDir = this.#copy(`${id}-ours`);
@@ -87,10 +91,7 @@ export class ImgComparison {
         }
       }
       const args = splitLine(test.line);
-      const [peer, ours] = await Promise.all([
-        this.#inDir(peerDir, test, [this.#program('qemu-img')], args),
-        this.#inDir(ourDir, test, this.#ours, args),
-      ]);
+      const [peer, ours] = await Promise.all([this.#inDir(peerDir, test, [this.#program('qemu-img')], args), this.#inDir(ourDir, test, this.#ours, args)]);
       return {
         peer: show(test, peer) + this.#files(test, peerDir, peerDir),
         ours: show(test, ours) + this.#files(test, ourDir, peerDir),
@@ -99,6 +100,23 @@ export class ImgComparison {
       rmSync(peerDir, { recursive: true, force: true });
       rmSync(ourDir, { recursive: true, force: true });
     }
+  }
+
+  async #runShared(test: ImgCase): Promise<{ peer: string; ours: string }> {
+    this.#shared ??= { peer: this.#copy('shared-peer'), ours: this.#copy('shared-ours') };
+    const args = splitLine(test.line);
+    const [peer, ours] = await Promise.all([
+      this.#inDir(this.#shared.peer, test, [this.#program('qemu-img')], args),
+      this.#inDir(this.#shared.ours, test, this.#ours, args),
+    ]);
+    return { peer: show(test, peer), ours: show(test, ours) };
+  }
+
+  /** The shared directories after all lines, as texts: the fixture's state, the peer's and ours. */
+  sharedFiles(): { before: string; peer: string; ours: string } {
+    const list = (dir: string): string => this.#files({ line: '' }, dir, dir);
+    const { peer = this.#template, ours = this.#template } = this.#shared ?? {};
+    return { before: list(this.#template), peer: list(peer), ours: list(ours) };
   }
 
   #copy(name: string): string {
