@@ -1,0 +1,146 @@
+/*
+ * Exports by id, and the NBD server that carries them. An export is a block backend with a name for clients; it asks for
+ * reads (and writes when writable) and shares everything but resizing. The NBD code loads when the server starts.
+ * Rule source: observed behaviour of nbd-server-start, block-export-add and -del in QEMU 11.1.
+ */
+import { BlockBackend } from '../core/block/backend.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { perm } from '../core/util/perm-bits.ts';
+import type { NbdExport } from '../nbd/export.ts';
+import type { NbdServer } from '../nbd/server.ts';
+import type { NbdAddress } from '../nbd/socket.ts';
+import type { Engine } from './engine.ts';
+
+export interface ExportOptions {
+  readonly id: string;
+  readonly node: BlockNode;
+  /** Name for NBD clients. */
+  readonly name: string;
+  readonly description?: string | undefined;
+  readonly writable: boolean;
+  readonly writethrough?: boolean;
+}
+
+/** An export in force. */
+export interface BlockExport {
+  readonly id: string;
+  readonly type: 'nbd';
+  readonly node: BlockNode;
+  readonly writable: boolean;
+  isShuttingDown: boolean;
+}
+
+interface Entry extends BlockExport {
+  readonly backend: BlockBackend;
+  readonly nbd: NbdExport;
+}
+
+export interface ServerOptions {
+  readonly maxConnections?: number;
+  readonly handshakeTimeoutMs?: number;
+}
+
+const maxDescription = 4096;
+
+export class ExportManager {
+  readonly #engine: Engine;
+  readonly #exports = new Map<string, Entry>();
+  #server: NbdServer | undefined;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  get serverAddress(): NbdAddress | undefined {
+    return this.#server?.address;
+  }
+
+  /** Rejects with `NBD server already running` or the socket's message. */
+  async startServer(address: NbdAddress, options: ServerOptions = {}): Promise<void> {
+    if (this.#server !== undefined) throw new BlockError('NBD server already running');
+    const { NbdServer } = await import('../nbd/server.ts');
+    const server = new NbdServer({ budget: this.#engine.budget, ...options });
+    this.#server = server;
+    try {
+      await server.start(address);
+    } catch (error) {
+      this.#server = undefined;
+      throw error;
+    }
+  }
+
+  /** Deletes all exports, newest first, and stops listening. */
+  async stopServer(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) throw new BlockError('NBD server not running');
+    this.#server = undefined;
+    const entries = [...this.#exports.values()].reverse();
+    await server.stop();
+    for (const entry of entries) await this.#finish(entry);
+  }
+
+  /** Adds an export. The checks are in QEMU's order; nothing is left behind when one fails. */
+  async add(options: ExportOptions): Promise<BlockExport> {
+    const { id, node, name, description } = options;
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError('Invalid block export id');
+    if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
+    if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
+    const backend = new BlockBackend(this.#engine.graph, { perm: perm.consistentRead | (options.writable ? perm.write : perm.none), shared: perm.all & ~perm.resize });
+    backend.insert(node);
+    try {
+      const server = this.#server;
+      if (server === undefined) throw new BlockError('NBD server not running');
+      if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
+      if (description !== undefined && Buffer.byteLength(description) > maxDescription) throw new BlockError(`description '${description}' too long`);
+      const { NbdExport } = await import('../nbd/export.ts');
+      const nbd = new NbdExport({ name, backend, description, writable: options.writable, writethrough: options.writethrough });
+      server.addExport(nbd);
+      const entry: Entry = { id, type: 'nbd', node, writable: options.writable, isShuttingDown: false, backend, nbd };
+      this.#exports.set(id, entry);
+      return entry;
+    } catch (error) {
+      await backend.remove();
+      throw error;
+    }
+  }
+
+  /** Takes an export away: `safe` fails while clients use it, `hard` drops them. */
+  async remove(id: string, mode: 'safe' | 'hard' = 'safe'): Promise<void> {
+    const entry = this.#exports.get(id);
+    const server = this.#server;
+    if (entry === undefined || server === undefined) throw new BlockError(`Export '${id}' is not found`);
+    if (mode === 'safe' && entry.nbd.clientCount > 0) {
+      throw new BlockError(`export '${id}' still in use`, { detail: "Use mode='hard' to force client disconnect" });
+    }
+    entry.isShuttingDown = true;
+    await server.removeExport(entry.nbd.name, 'hard');
+    await this.#finish(entry);
+  }
+
+  /** Id of the export that NBD clients know as `name`. */
+  findByName(name: string): string | undefined {
+    for (const entry of this.#exports.values()) if (entry.nbd.name === name) return entry.id;
+    return undefined;
+  }
+
+  /** Newest first, as QEMU lists them. */
+  list(): readonly BlockExport[] {
+    return [...this.#exports.values()].reverse();
+  }
+
+  /** Exports of `node` itself. */
+  of(node: BlockNode): readonly BlockExport[] {
+    return this.list().filter((entry) => entry.node === node);
+  }
+
+  async close(): Promise<void> {
+    if (this.#server !== undefined) await this.stopServer();
+  }
+
+  async #finish(entry: Entry): Promise<void> {
+    this.#exports.delete(entry.id);
+    await entry.backend.remove();
+    this.#engine.events.emit('BLOCK_EXPORT_DELETED', { id: entry.id });
+  }
+}

@@ -1,0 +1,32 @@
+/* Names given by users to nodes, in the three ways QEMU's commands look them up, each with its message. */
+import type { BlockNode } from '../../core/block/node.ts';
+import { BlockError } from '../../core/util/errors.ts';
+import type { System } from '../system.ts';
+
+/** A block device's root node or a node by either name. An absent name prints empty. */
+export function lookupNode(system: System, names: { readonly device?: string | undefined; readonly nodeName?: string | undefined }): BlockNode {
+  const { graph } = system.engine;
+  const { device, nodeName } = names;
+  if (device !== undefined) {
+    const disk = system.machine?.findDrive(device);
+    if (disk !== undefined) {
+      if (disk.node === undefined) throw new BlockError(`Device '${device}' has no medium`);
+      return disk.node;
+    }
+  }
+  const found = nodeName === undefined ? undefined : graph.find(nodeName);
+  if (found !== undefined) return found;
+  throw new BlockError(`Cannot find device='${device ?? ''}' nor node-name='${nodeName ?? ''}'`);
+}
+
+/** One argument that may be either (`device=` of most commands). */
+export function lookupEither(system: System, name: string): BlockNode {
+  return lookupNode(system, { device: name, nodeName: name });
+}
+
+/** By node name only. */
+export function lookupNodeName(system: System, name: string): BlockNode {
+  const found = system.engine.graph.find(name);
+  if (found === undefined) throw new BlockError(`Failed to find node with node-name='${name}'`);
+  return found;
+}

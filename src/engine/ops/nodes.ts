@@ -1,0 +1,44 @@
+/*
+ * Adding, deleting and resizing nodes: the checks in QEMU's order, operation blockers among them, then the change.
+ * Rule source: observed behaviour of blockdev-add, blockdev-del, drive_del and block_resize in QEMU 11.1.
+ */
+import { BlockBackend } from '../../core/block/backend.ts';
+import type { BlockNode } from '../../core/block/node.ts';
+import type { OptionTree } from '../../core/block/options.ts';
+import { BlockError } from '../../core/util/errors.ts';
+import { perm } from '../../core/util/perm-bits.ts';
+import type { System } from '../system.ts';
+import { lookupNodeName } from './lookup.ts';
+
+/** blockdev-add. */
+export async function addNode(system: System, options: OptionTree): Promise<BlockNode> {
+  if (options['node-name'] === undefined) throw new BlockError("'node-name' must be specified for the root node");
+  return system.engine.addNode(options);
+}
+
+/** blockdev-del. */
+export async function deleteNode(system: System, name: string): Promise<void> {
+  const { graph } = system.engine;
+  await graph.turn(async () => {
+    const node = lookupNodeName(system, name);
+    if (node.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${node.displayName} is in use`);
+    node.blockers.check('drive-del');
+    if (!node.monitorOwned) throw new BlockError(`Node ${node.displayName} is not owned by the monitor`);
+    if (node.parents.length > 0) throw new BlockError(`Block device ${node.displayName} is in use`);
+    node.monitorOwned = false;
+    await graph.releaseUnused(node);
+  });
+}
+
+/** block_resize. `size` in bytes. */
+export async function resizeNode(system: System, node: BlockNode, size: number): Promise<void> {
+  if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size");
+  node.blockers.check('resize');
+  const backend = new BlockBackend(system.engine.graph, { perm: perm.resize, shared: perm.all });
+  backend.insert(node);
+  try {
+    await backend.truncate(size, { exact: false, prealloc: 'off' });
+  } finally {
+    await backend.remove();
+  }
+}
