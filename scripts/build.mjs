@@ -3,13 +3,16 @@
  * yargs, chalk, ora and json5 are inlined; koffi and the zstd decoder stay outside, they are optional. Their licences go
  * into dist/THIRD-PARTY-NOTICES.txt.
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const dist = join(root, 'dist');
+const target = join(root, 'dist');
+/** Built aside and put in place at the end: a build that fails leaves the last one as it was. */
+const dist = join(root, `dist.new-${process.pid}`);
+const started = new Date();
 const programs = ['tsimg', 'tsnbd', 'tsqmp'];
 const external = [/^node:/, 'koffi', '@bokuweb/zstd-wasm'];
 
@@ -20,8 +23,8 @@ const narrowStringWidth = {
   load: (id) => (id === '\0string-width' ? 'export default (text) => String(text).replace(/\\u001b\\[[0-9;]*[A-Za-z]/g, "").length;' : null),
 };
 
-rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
+process.on('exit', () => rmSync(dist, { recursive: true, force: true }));
 const inputs = Object.fromEntries(
   programs.filter((name) => existsSync(join(root, 'bin', `${name}.ts`))).map((name) => [name, join(root, 'bin', `${name}.ts`)]),
 );
@@ -75,3 +78,8 @@ const notices = [...inlined].sort().map((name) => {
   return `${name} ${version} (${license})\n\n${text}\n`;
 });
 writeFileSync(join(dist, 'THIRD-PARTY-NOTICES.txt'), `The programs contain code of these packages.\n\n${notices.join(`\n${'-'.repeat(72)}\n\n`)}`);
+
+// dated when the build began: what changed since is not in it
+utimesSync(join(dist, 'THIRD-PARTY-NOTICES.txt'), started, started);
+rmSync(target, { recursive: true, force: true });
+renameSync(dist, target);

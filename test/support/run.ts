@@ -1,6 +1,7 @@
 /* Runs a process to its end and returns what it said. */
 import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { inject } from 'vitest';
 
 export interface Finished {
   readonly code: number | null;
@@ -10,8 +11,10 @@ export interface Finished {
 
 export const projectRoot: string = join(import.meta.dirname, '..', '..');
 
-/** The built program `tsimg`, `tsnbd` or `tsqmp`. */
+/** The built program `tsimg`, `tsnbd` or `tsqmp`; throws when the sources could not be built. */
 export function builtProgram(name: string): string {
+  const problem = inject('distProblem');
+  if (problem !== '') throw new Error(`dist/ is out of date, the build failed:\n${problem}`);
   return join(projectRoot, 'dist', `${name}.cjs`);
 }
 
