@@ -1,0 +1,68 @@
+/* The manual pages tell the options of the tables: each option under its command, and nothing that is not in a table. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type OptionTable, spellings } from '../../src/cli/options.ts';
+import { commands, globalOptions } from '../../src/commands/tsimg.ts';
+import { nbdOptions } from '../../src/commands/tsnbd-options.ts';
+import { describeWithPeers, peer } from '../support/peers.ts';
+import { projectRoot, run } from '../support/run.ts';
+
+const pages = ['tsimg', 'tsnbd'];
+
+/** Options of each section or subsection, `-f --format ARG` as a line; sections without options are left out. */
+function documented(page: string): Record<string, string[]> {
+  const found: Record<string, string[]> = {};
+  let section = '';
+  for (const line of readFileSync(join(projectRoot, 'man', `${page}.1`), 'utf8').split('\n')) {
+    const heading = /^\.S[hs] (.*)$/.exec(line);
+    if (heading) section = heading[1] ?? '';
+    if (!line.startsWith('.It Fl ')) continue;
+    const words = line.slice('.It Fl '.length).split(' ');
+    const end = words.findIndex((word) => !/^(?:,|Fl|-?[\w-]+)$/.test(word) || ['Ar', 'Cm', 'Op', 'Ns', 'Oo'].includes(word));
+    const names = (end < 0 ? words : words.slice(0, end)).filter((word) => word !== ',' && word !== 'Fl').map((word) => `-${word}`);
+    const list = found[section] ?? [];
+    found[section] = list;
+    list.push(`${names.sort().join(' ')}${end < 0 ? '' : ' ARG'}`);
+  }
+  for (const list of Object.values(found)) list.sort();
+  return found;
+}
+
+/** The same lines, of a table. */
+function declared(table: OptionTable, more: readonly string[] = []): string[] {
+  const lines = Object.entries(table)
+    .filter(([, spec]) => spec.hidden !== true)
+    .map(([key, spec]) => `${spellings(key, spec).sort().join(' ')}${spec.arg === undefined ? '' : ' ARG'}`);
+  return [...lines, ...more].sort();
+}
+
+describe('tsimg(1)', () => {
+  const page = documented('tsimg');
+
+  it('has a section for each command and for nothing else', () => {
+    expect(Object.keys(page).sort()).toEqual(['Global options', ...Object.keys(commands)].sort());
+  });
+
+  it('tells the options before the command', () => {
+    expect(page['Global options']).toEqual(declared(globalOptions, ['--hints']));
+  });
+
+  it.each(Object.keys(commands))('tells the options of %s', async (name) => {
+    const command = await commands[name]?.load();
+    expect(page[name]).toEqual(declared(command?.help(name).options ?? {}));
+  });
+});
+
+describe('tsnbd(1)', () => {
+  it('tells all options', () => {
+    expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(declared(nbdOptions));
+  });
+});
+
+describeWithPeers(['mandoc'], 'mandoc', () => {
+  it.each(pages)('finds nothing wrong with %s(1)', async (page) => {
+    const { code, stdout, stderr } = await run(peer('mandoc'), ['-T', 'lint', '-W', 'warning', join(projectRoot, 'man', `${page}.1`)]);
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+});
