@@ -86,15 +86,22 @@ function hasInfo(node: BlockNode): boolean {
 }
 
 function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number> {
-  const { limits, settings } = node;
-  const isDirect = settings.cache.direct;
+  const { limits } = node;
+  const isProtocol = node.driver.kind === 'protocol';
   return {
-    'request-alignment': isProbedRaw ? Math.max(512, limits.requestAlign) : limits.requestAlign,
+    // formats take any request: the engine aligns it for the medium below
+    'request-alignment': isProtocol ? limits.requestAlign : isProbedRaw ? 512 : 1,
     ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
-    ...(limits.zeroAlign <= 1 ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
-    ...(limits.discardAlign <= 1 ? {} : { 'discard-alignment': limits.discardAlign }),
-    'min-mem-alignment': isDirect ? limits.requestAlign : 1,
+    ...(limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
+    ...(limits.discardAlign <= 1 || limits.discardAlign === limits.requestAlign ? {} : { 'discard-alignment': limits.discardAlign }),
+    'min-mem-alignment': mediumAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,
   };
+}
+
+/** Alignment of memory that the medium at the bottom asks for. */
+function mediumAlign(node: BlockNode): number {
+  const below = node.primary;
+  return below === undefined ? node.limits.requestAlign : mediumAlign(below.node);
 }

@@ -44,6 +44,8 @@ interface Extent {
   readonly file: string | undefined;
 }
 
+const nothing = { present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined };
+
 export const command: ImageCommand = imageCommand({
   usage: ['[-f FMT | --image-opts] [-s OFFSET] [-l LENGTH]', '[--output human|json] [-U] [--object OBJDEF] FILE'],
   summary: 'Show where the data of an image lie, extent by extent.',
@@ -86,10 +88,7 @@ export const command: ImageCommand = imageCommand({
         current = next;
       }
     }
-    printer.add(
-      current ?? { start, length: 0, depth: 0, present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined },
-      true,
-    );
+    printer.add(current ?? { ...nothing, start, length: 0, depth: 0 }, true);
     return 0;
   },
 });
@@ -100,10 +99,10 @@ async function extentAt(top: BlockNode, offset: number, length: number): Promise
   let depth = 0;
   let left = length;
   for (;;) {
-    const status = await nodeStatus(node, offset, left, true);
-    left = lengthInSectors(node, offset, left, status);
+    const status = offset >= node.size() ? await paddingOf(node, offset, left) : await nodeStatus(node, offset, left, true);
+    left = Math.min(left, status.length);
     if (status.data || status.zero) {
-      const has = status.hostOffset !== undefined;
+      const { hostOffset, holder } = status;
       return {
         start: offset,
         length: left,
@@ -112,23 +111,25 @@ async function extentAt(top: BlockNode, offset: number, length: number): Promise
         zero: status.zero,
         data: status.data,
         compressed: status.compressed ?? false,
-        offset: status.hostOffset,
-        file: has && status.holder !== undefined ? nodeFilename(status.holder) : undefined,
+        offset: hostOffset,
+        file: hostOffset === undefined || holder === undefined ? undefined : nodeFilename(holder),
       };
     }
     const below = node.backing;
-    if (below === undefined)
-      return { start: offset, length: left, depth, present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined };
+    if (below === undefined) return { ...nothing, start: offset, length: left, depth };
     node = skipFilters(below.node);
     depth++;
   }
 }
 
-/** A ragged end of a node belongs to its last extent, up to the next sector. */
-function lengthInSectors(node: BlockNode, offset: number, asked: number, status: BlockStatus): number {
-  const found = Math.min(status.length, asked);
-  const end = offset + found;
-  return end === node.size() ? Math.min(asked, sectorSize(end) - offset) : found;
+/** What follows the last byte of an image up to the end of its sector: as a hole of its file, where it has one there. */
+async function paddingOf(node: BlockNode, offset: number, length: number): Promise<BlockStatus> {
+  const size = node.size();
+  const padding = { length, data: false, zero: true, allocated: false };
+  if (size === 0 || offset >= sectorSize(size)) return padding;
+  const last = await nodeStatus(node, size - 1, 1, true);
+  if (last.hostOffset === undefined) return padding;
+  return { ...padding, allocated: last.allocated, hostOffset: last.hostOffset + (offset - size) + 1, holder: last.holder };
 }
 
 function continues(before: Extent, next: Extent): boolean {

@@ -143,30 +143,37 @@ class Copier {
     try {
       read = source.read(at, buffer);
     } catch (error) {
-      this.#readFailed(base + at, buffer, error);
-      read = undefined;
+      read = Promise.reject(error);
     }
-    if (isPending(read)) return this.#dataSlow(read, base + at, buffer);
+    if (isPending(read)) return this.#dataSlow(read, source, base, at, buffer);
     this.#count(length);
     return this.#limited(length, () => this.#write(base + at, buffer, 0));
   }
 
-  async #dataSlow(read: Promise<void>, offset: number, buffer: Buffer): Promise<void> {
+  async #dataSlow(read: Promise<void>, source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
     try {
       await read;
     } catch (error) {
-      this.#readFailed(offset, buffer, error);
+      if (!(error instanceof BlockError)) throw error;
+      if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${base + at}: `);
+      await this.#salvage(source, base, at, buffer);
     }
     this.#count(buffer.length);
-    await this.#limited(buffer.length, () => this.#write(offset, buffer, 0));
+    await this.#limited(buffer.length, () => this.#write(base + at, buffer, 0));
   }
 
-  #readFailed(offset: number, buffer: Buffer, error: unknown): void {
-    if (!(error instanceof BlockError)) throw error;
-    const { onReadError } = this.#settings;
-    if (onReadError === undefined) throw error.prepend(`error while reading at byte ${offset}: `);
-    onReadError(offset, error);
-    buffer.fill(0);
+  /** Reads sector by sector; what cannot be read becomes zeros. */
+  async #salvage(source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
+    for (let done = 0; done < buffer.length; done += sector) {
+      const piece = buffer.subarray(done, done + sector);
+      try {
+        await source.read(at + done, piece);
+      } catch (error) {
+        if (!(error instanceof BlockError)) throw error;
+        this.#settings.onReadError?.(base + at + done, error);
+        piece.fill(0);
+      }
+    }
   }
 
   #limited(bytes: number, next: () => Maybe<void>): Maybe<void> {

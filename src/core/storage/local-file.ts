@@ -6,8 +6,9 @@
 import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, openSync, read, readSync, write, writeSync } from 'node:fs';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
-import { isPending, type Maybe } from '../util/maybe.ts';
+import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
+import { DirectMemory } from './direct-memory.ts';
 import { hasLocks, ImageLock } from './image-lock.ts';
 import type { LockChange, OpenStorage, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
 import { loadSyscalls, type Syscalls } from './syscalls.ts';
@@ -21,7 +22,6 @@ const poolAfterSlow = 64;
 /** The clock is read for one in so many reads: reading it costs a tenth of a cached read. */
 const clockEvery = 8;
 const zeroChunk = new Uint8Array(1024 * 1024);
-const directAlign = 4096;
 
 export interface LocalFileOptions {
   /** Largest synchronous request; Infinity for programs with one user. */
@@ -81,14 +81,19 @@ class LocalFile implements Storage {
   #reads = 0;
   #calls: Syscalls | undefined | null = null;
   #canZeroRange = true;
+  /** Where requests of a file opened past the page cache go through. */
+  readonly #memory: DirectMemory | undefined;
 
   constructor(path: string, fd: number, kind: StorageCaps['kind'], how: OpenStorageOptions, options: LocalFileOptions) {
     this.path = path;
     this.#fd = fd;
     this.#kind = kind;
     this.#noFlush = how.noFlush;
-    this.#syncLimit = how.direct || kind !== 'file' ? 0 : options.syncLimit;
-    this.caps = { kind, readOnly: how.readOnly, align: how.direct ? directAlign : 1, extents: true, punch: kind === 'file' };
+    this.#memory = how.direct ? new DirectMemory(fd) : undefined;
+    const isSlow = how.direct || kind !== 'file';
+    // a program with one user may wait for the medium as well
+    this.#syncLimit = isSlow && options.syncLimit !== Number.POSITIVE_INFINITY ? 0 : options.syncLimit;
+    this.caps = { kind, readOnly: how.readOnly, align: this.#memory?.requestAlign ?? 1, extents: true, punch: kind === 'file' };
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
       this.setLocks = (held, unshared) => {
@@ -117,6 +122,19 @@ class LocalFile implements Storage {
   }
 
   read(offset: number, into: Uint8Array): Maybe<void> {
+    const memory = this.#memory;
+    if (memory === undefined) return this.#readInto(offset, into);
+    const buffer = memory.take(into.length);
+    return settle(
+      () =>
+        chain(this.#readInto(offset, buffer), () => {
+          into.set(buffer);
+        }),
+      () => memory.give(buffer),
+    );
+  }
+
+  #readInto(offset: number, into: Uint8Array): Maybe<void> {
     if (into.length > this.#syncLimit || this.#poolLeft > 0) return this.#readPooled(offset, into);
     const isTimed = (++this.#reads & (clockEvery - 1)) === 0;
     const since = isTimed ? performance.now() : 0;
@@ -124,8 +142,8 @@ class LocalFile implements Storage {
     try {
       while (done < into.length) {
         const count = readSync(this.#fd, into, done, into.length - done, offset + done);
-        if (count === 0) break;
         done += count;
+        if (this.#isEnd(count)) break;
       }
     } catch (error) {
       throw systemError(error);
@@ -141,13 +159,29 @@ class LocalFile implements Storage {
       const count = await new Promise<number>((resolve, reject) => {
         read(this.#fd, into, done, into.length - done, offset + done, (error, bytes) => (error === null ? resolve(bytes) : reject(systemError(error))));
       });
-      if (count === 0) break;
       done += count;
+      if (this.#isEnd(count)) break;
     }
     if (done < into.length) into.fill(0, done);
   }
 
+  /** Nothing more comes; past the page cache, what is no whole block was the last one. */
+  #isEnd(count: number): boolean {
+    return count === 0 || (this.#memory !== undefined && count % this.#memory.requestAlign !== 0);
+  }
+
   write(offset: number, from: Uint8Array): Maybe<void> {
+    const memory = this.#memory;
+    if (memory === undefined) return this.#writeFrom(offset, from);
+    const buffer = memory.take(from.length);
+    buffer.set(from);
+    return settle(
+      () => this.#writeFrom(offset, buffer),
+      () => memory.give(buffer),
+    );
+  }
+
+  #writeFrom(offset: number, from: Uint8Array): Maybe<void> {
     if (from.length > this.#syncLimit) return this.#writePooled(offset, from);
     try {
       for (let done = 0; done < from.length; ) done += writeSync(this.#fd, from, done, from.length - done, offset + done);
