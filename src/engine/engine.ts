@@ -57,6 +57,7 @@ export class Engine implements AsyncDisposable {
       graph: this.graph,
       registry: this.registry,
       openStorage: this.openStorage,
+      clock: this.clock,
       emit: (event, data) => this.events.emit(event, data),
     });
   }

@@ -86,7 +86,10 @@ export class ExportManager {
     if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError('Invalid block export id');
     if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
     if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
-    const backend = new BlockBackend(this.#engine.graph, { perm: perm.consistentRead | (options.writable ? perm.write : perm.none), shared: perm.all & ~perm.resize });
+    const backend = new BlockBackend(this.#engine.graph, {
+      perm: perm.consistentRead | (options.writable ? perm.write : perm.none),
+      shared: perm.all & ~perm.resize,
+    });
     backend.insert(node);
     try {
       const server = this.#server;

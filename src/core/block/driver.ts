@@ -6,6 +6,7 @@
  */
 
 import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
+import type { Clock } from '../util/clock.ts';
 import type { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
@@ -175,6 +176,7 @@ export interface NodeHost {
   /** The options that the engine has not taken itself. What is left after open is an error, raised by the engine. */
   readonly options: OptionReader;
   readonly openStorage: OpenStorage;
+  readonly clock: Clock;
   /**
    * Opens or references the node that option `key` names (a string = node name, an object = its options) and attaches it.
    * Undefined when there is no such option and `optional` is set; else `A block device must be specified for "file"`.

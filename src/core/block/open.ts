@@ -5,6 +5,7 @@
  */
 
 import type { OpenStorage } from '../storage/storage.ts';
+import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import type { Child } from './child.ts';
 import { type ChildRoles, childRole, type DriverState, type NodeHost } from './driver.ts';
@@ -21,6 +22,7 @@ export interface OpenContext {
   readonly graph: Graph;
   readonly registry: DriverRegistry;
   readonly openStorage: OpenStorage;
+  readonly clock: Clock;
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }
 
@@ -135,6 +137,7 @@ export class Opener {
       node,
       options: reader,
       openStorage: this.#context.openStorage,
+      clock: this.#context.clock,
       emit: (event, data) => this.#context.emit(event, data),
       attachChild: (key, child, roles) => this.#attach(key, roles, node, child),
       openChild: async (key, roles, how = {}) => {

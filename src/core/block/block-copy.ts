@@ -1,0 +1,258 @@
+/*
+ * BlockCopy: copies clusters from one edge to another, each at most once, however many ask for it: the copy-before-write
+ * filter for clusters about to be overwritten, a backup job for all the rest. A request that meets a copy in flight waits
+ * for it; a failed copy leaves its clusters to be copied. Completes synchronously when both sides do.
+ * Must not know who asks, nor what happens to a guest's write when a copy fails.
+ */
+import { BlockError } from '../util/errors.ts';
+import { type BusyRange, BusyRanges } from '../util/busy-ranges.ts';
+import { Bitmap } from '../util/bitmap.ts';
+import { alignDown, alignUp, ceilDiv } from '../util/math.ts';
+import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { chainChild, chainStatus, skipFilters } from './block-status.ts';
+import type { Child } from './child.ts';
+import { type ReqFlags, reqFlag } from './driver.ts';
+import { isReachable } from './graph.ts';
+
+/** Largest piece read into one buffer. */
+const maxPiece = 1024 * 1024;
+
+/** What one step of a copy does with a run. */
+interface Piece {
+  readonly kind: 'data' | 'zero' | 'skip';
+  readonly length: number;
+}
+
+export type CopySide = 'read' | 'write';
+
+/** Which side of a copy failed: 'read' = the source. Undefined for an error that no copy raised. */
+export function failedSide(error: unknown): CopySide | undefined {
+  return typeof error === 'object' && error !== null ? sides.get(error) : undefined;
+}
+const sides = new WeakMap<object, CopySide>();
+
+export class BlockCopy {
+  readonly clusterSize: number;
+  readonly size: number;
+  /** Flags of writes to the target. */
+  readonly writeFlags: ReqFlags;
+  /** Copy only what the top layer of the source itself holds (backup sync=top). */
+  skipUnallocated = false;
+  /** Told of each change of the number of bytes copied or left. */
+  onProgress: () => void = () => {};
+  readonly #source: Child;
+  readonly #target: Child;
+  /** Clusters still to copy. */
+  readonly #left: Bitmap;
+  readonly #busy = new BusyRanges();
+  readonly #buffers: Uint8Array[] = [];
+  #copiedBytes = 0;
+
+  /** Copies between two edges of one parent. `clusterSize` is a power of two. */
+  constructor(source: Child, target: Child, clusterSize: number) {
+    this.#source = source;
+    this.#target = target;
+    this.clusterSize = clusterSize;
+    this.size = source.size();
+    this.#left = new Bitmap(ceilDiv(this.size, clusterSize), true);
+    // readers of the target may be reading the source through it: they must not see the two halves of a change
+    this.writeFlags = isReachable(target.node, source.node) ? reqFlag.serialising : reqFlag.none;
+  }
+
+  /** Bytes copied so far, in whole clusters. */
+  get copiedBytes(): number {
+    return this.#copiedBytes;
+  }
+
+  /** Bytes left to copy or being copied, in whole clusters. */
+  get remainingBytes(): number {
+    return this.#left.count * this.clusterSize + alignUp(this.#busy.bytes, this.clusterSize);
+  }
+
+  /** True when nothing in the range is left to copy or in flight. */
+  isDone(offset: number, length: number): boolean {
+    const last = ceilDiv(offset + length, this.clusterSize);
+    return this.#left.nextSet(Math.floor(offset / this.clusterSize), last) === last && this.#busy.find(offset, length) === undefined;
+  }
+
+  /** The first offset at or after `offset` that is left to copy, or undefined. */
+  nextLeft(offset: number): number | undefined {
+    const found = this.#left.nextSet(Math.floor(offset / this.clusterSize), this.#left.size);
+    return found === this.#left.size ? undefined : found * this.clusterSize;
+  }
+
+  /** Gives up the range: nobody needs it copied any more (discard of a snapshot). Whole clusters inside it only. */
+  forget(offset: number, length: number): void {
+    const first = ceilDiv(offset, this.clusterSize);
+    const end = offset + length >= this.size ? this.#left.size : Math.floor((offset + length) / this.clusterSize);
+    if (end > first) this.#left.clear(first, end);
+    this.onProgress();
+  }
+
+  /** Copies every cluster of the range that was not copied yet, and waits for those that others are copying. */
+  copy(offset: number, length: number): Maybe<void> {
+    const first = Math.floor(offset / this.clusterSize);
+    const last = Math.min(ceilDiv(offset + length, this.clusterSize), this.#left.size);
+    for (let at = this.#left.nextSet(first, last); at < last; at = this.#left.nextSet(first, last)) {
+      const result = this.#copyRun(at, this.#left.nextClear(at, Math.min(last, at + this.#clustersPerRun)));
+      if (isPending(result)) return this.#copySlow(result, first, last);
+    }
+    if (!this.#busy.isEmpty) {
+      const busy = this.#busy.waitOne(first * this.clusterSize, (last - first) * this.clusterSize);
+      if (busy !== undefined) return this.#copySlow(busy, first, last);
+    }
+  }
+
+  async #copySlow(pending: Promise<void>, first: number, last: number): Promise<void> {
+    for (let next: Maybe<void> = pending; ; ) {
+      if (isPending(next)) await next;
+      const at = this.#left.nextSet(first, last);
+      if (at < last) {
+        next = this.#copyRun(at, this.#left.nextClear(at, Math.min(last, at + this.#clustersPerRun)));
+        continue;
+      }
+      // a copy of somebody else may fail: then the clusters are left again and are ours to copy
+      next = this.#busy.waitOne(first * this.clusterSize, (last - first) * this.clusterSize);
+      if (next === undefined) return;
+    }
+  }
+
+  get #clustersPerRun(): number {
+    return Math.max(1, Math.floor(maxPiece / this.clusterSize));
+  }
+
+  /** Copies clusters [first, last), none of which is copied or in flight. */
+  #copyRun(first: number, last: number): Maybe<void> {
+    const offset = first * this.clusterSize;
+    const end = Math.min(last * this.clusterSize, this.size);
+    this.#left.clear(first, last);
+    const range = this.#busy.add(offset, end - offset);
+    let result: Maybe<void>;
+    try {
+      result = this.#pieces(offset, end);
+    } catch (error) {
+      this.#fail(range, first, last);
+      throw error;
+    }
+    if (!isPending(result)) return this.#succeed(range, last - first);
+    return result.then(
+      () => this.#succeed(range, last - first),
+      (error: unknown) => {
+        this.#fail(range, first, last);
+        throw error;
+      },
+    );
+  }
+
+  #succeed(range: BusyRange, clusters: number): void {
+    this.#copiedBytes += clusters * this.clusterSize;
+    this.#busy.remove(range);
+    this.onProgress();
+  }
+
+  #fail(range: BusyRange, first: number, last: number): void {
+    // left again before anybody wakes
+    this.#left.set(first, last);
+    this.#busy.remove(range);
+  }
+
+  #pieces(offset: number, end: number): Maybe<void> {
+    for (let at = offset; at < end; ) {
+      const piece = this.#classify(at, end - at);
+      if (isPending(piece)) return this.#piecesSlow(piece, at, end);
+      const result = this.#transfer(piece, at);
+      at += piece.length;
+      if (isPending(result)) return this.#piecesAfter(result, at, end);
+    }
+  }
+
+  async #piecesAfter(pending: Promise<void>, offset: number, end: number): Promise<void> {
+    await pending;
+    await this.#pieces(offset, end);
+  }
+
+  async #piecesSlow(pending: Promise<Piece>, offset: number, end: number): Promise<void> {
+    const piece = await pending;
+    await this.#transfer(piece, offset);
+    await this.#pieces(offset + piece.length, end);
+  }
+
+  /** What lies at the cluster boundary `offset`: a run of whole clusters (or up to the end of the source). */
+  #classify(offset: number, length: number): Maybe<Piece> {
+    const { node } = this.#source;
+    const base = this.skipUnallocated ? baseOf(node) : undefined;
+    const wholeCluster: Piece = { kind: 'data', length: Math.min(length, this.clusterSize) };
+    let status: Maybe<Piece>;
+    try {
+      status = chain(chainStatus(node, base, offset, length, true), (found): Piece => {
+        if (found.length < length && found.length < this.clusterSize && offset + found.length < this.size) return wholeCluster;
+        const run = found.length >= length ? length : alignDown(found.length, this.clusterSize);
+        if (run === 0) return wholeCluster;
+        if (this.skipUnallocated && !found.allocated) return { kind: 'skip', length: run };
+        return { kind: found.zero ? 'zero' : 'data', length: run };
+      });
+    } catch (error) {
+      return statusFailed(error, wholeCluster);
+    }
+    return isPending(status) ? status.catch((error: unknown) => statusFailed(error, wholeCluster)) : status;
+  }
+
+  #transfer(piece: Piece, offset: number): Maybe<void> {
+    if (piece.kind === 'skip') return;
+    if (offset + piece.length > this.#target.size()) {
+      throw onSide('write', new BlockError('Input/output error', { code: 'EIO' }));
+    }
+    if (piece.kind === 'zero') return onSideOf('write', () => this.#target.zero(offset, piece.length, this.writeFlags));
+    const buffer = this.#takeBuffer(piece.length);
+    const bytes = buffer.length === piece.length ? buffer : buffer.subarray(0, piece.length);
+    let result: Maybe<void>;
+    try {
+      result = chain(onSideOf('read', () => this.#source.read(offset, bytes)), () => onSideOf('write', () => this.#target.write(offset, bytes, this.writeFlags)));
+    } catch (error) {
+      this.#buffers.push(buffer);
+      throw error;
+    }
+    if (!isPending(result)) {
+      this.#buffers.push(buffer);
+      return;
+    }
+    return result.finally(() => this.#buffers.push(buffer));
+  }
+
+  /** A buffer of at least `length` bytes; goes back to #buffers when the copy is over. */
+  #takeBuffer(length: number): Uint8Array {
+    const last = this.#buffers.pop();
+    if (last !== undefined && last.length >= length) return last;
+    return Buffer.allocUnsafeSlow(Math.max(length, this.clusterSize));
+  }
+}
+
+/** Where the top layer of `node` ends: the next layer below it with content of its own. */
+function baseOf(node: Child['node']): Child['node'] | undefined {
+  const below = chainChild(skipFilters(node));
+  return below === undefined ? undefined : skipFilters(below);
+}
+
+/** A failed query is no reason to fail the copy: the read will tell. */
+function statusFailed(error: unknown, fallback: Piece): Piece {
+  if (error instanceof BlockError) return fallback;
+  throw error;
+}
+
+function onSide(side: CopySide, error: unknown): unknown {
+  if (typeof error === 'object' && error !== null) sides.set(error, side);
+  return error;
+}
+
+function onSideOf(side: CopySide, body: () => Maybe<void>): Maybe<void> {
+  let result: Maybe<void>;
+  try {
+    result = body();
+  } catch (error) {
+    throw onSide(side, error);
+  }
+  if (!isPending(result)) return;
+  return result.catch((error: unknown) => {
+    throw onSide(side, error);
+  });
+}

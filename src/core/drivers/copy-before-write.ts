@@ -1,0 +1,268 @@
+/*
+ * Filter driver `copy-before-write`: before the guest overwrites a cluster of `file` for the first time, the old data go to
+ * `target`. Keeps the state of the instant it was opened readable (`snapshotView`): clusters saved already are read from
+ * the target, all others from `file`, and a guest's write waits for such a read in flight.
+ * Must not know jobs. Rule source: QEMU's documentation of the copy-before-write filter and what qemu-storage-daemon does.
+ */
+import { BlockCopy } from '../block/block-copy.ts';
+import { chainStatus } from '../block/block-status.ts';
+import type { Child } from '../block/child.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type Limits, type NodeHost, type PermRequest, type ReqFlags, type SnapshotView, childRole, reqFlag } from '../block/driver.ts';
+import type { BlockNode } from '../block/node.ts';
+import { Bitmap } from '../util/bitmap.ts';
+import { BusyRanges } from '../util/busy-ranges.ts';
+import type { Clock } from '../util/clock.ts';
+import { BlockError } from '../util/errors.ts';
+import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
+import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { perm } from '../util/perm-bits.ts';
+
+/** Smallest unit of copying: many small copies cost more than one larger. */
+const minClusterSize = 65536;
+
+export type OnCbwError = 'break-guest-write' | 'break-snapshot';
+
+/** What a clusters of the filter is at the moment, for pictures. */
+export interface SavedClusters {
+  readonly clusterSize: number;
+  readonly clusters: number;
+  readonly saved: number;
+  /** True when the old data of the cluster at `offset` were saved to the target. */
+  isSaved(offset: number): boolean;
+}
+
+interface CbwOptions {
+  readonly clusterSize: number;
+  readonly onError: OnCbwError;
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+}
+
+export class CopyBeforeWriteState implements DriverState {
+  /** Shared with the backup job that inserted the filter. */
+  readonly copy: BlockCopy;
+  readonly writeFlags: ReqFlags = 0xff;
+  readonly snapshotView: SnapshotView;
+  readonly #node: BlockNode;
+  readonly #file: Child;
+  readonly #target: Child;
+  readonly #options: CbwOptions;
+  readonly #clusters: number;
+  /** Clusters whose old data are in the target (or were given up): the guest may write. */
+  readonly #done: Bitmap;
+  /** Clusters that the snapshot view may read; given up ones are not. */
+  readonly #access: Bitmap;
+  readonly #frozenReads = new BusyRanges();
+  #snapshotError: BlockError | undefined;
+
+  constructor(node: BlockNode, file: Child, target: Child, options: CbwOptions) {
+    this.#node = node;
+    this.#file = file;
+    this.#target = target;
+    this.#options = options;
+    this.copy = new BlockCopy(file, target, options.clusterSize);
+    this.#clusters = ceilDiv(file.size(), options.clusterSize);
+    this.#done = new Bitmap(this.#clusters);
+    this.#access = new Bitmap(this.#clusters, true);
+    this.snapshotView = {
+      read: (offset, into) => this.#snapshotRead(offset, into),
+      status: (offset, length, precise) => this.#snapshotStatus(offset, length, precise),
+      discard: (offset, length) => this.#snapshotDiscard(offset, length),
+    };
+  }
+
+  get limits(): Limits {
+    return this.#file.node.limits;
+  }
+
+  /** Set once a copy failed under break-snapshot: the frozen view is gone. */
+  get snapshotError(): BlockError | undefined {
+    return this.#snapshotError;
+  }
+
+  get savedClusters(): SavedClusters {
+    return {
+      clusterSize: this.#options.clusterSize,
+      clusters: this.#clusters,
+      saved: this.#done.count,
+      isSaved: (offset) => this.#done.has(Math.floor(offset / this.#options.clusterSize)),
+    };
+  }
+
+  size(): number {
+    return this.#file.size();
+  }
+
+  // -- the guest's side -----------------------------------------------------------------------------------------------
+  read(offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+    return this.#file.read(offset, into, flags);
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    const before = (flags & reqFlag.writeUnchanged) === 0 ? this.#save(offset, from.length) : undefined;
+    return isPending(before) ? before.then(() => this.#file.write(offset, from, flags)) : this.#file.write(offset, from, flags);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    const before = (flags & reqFlag.writeUnchanged) === 0 ? this.#save(offset, length) : undefined;
+    return chain(before, () => chain(this.#file.zero(offset, length, flags), () => true));
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return chain(this.#save(offset, length), () => this.#file.discard(offset, length));
+  }
+
+  /** Settles when the range may change: its old data are saved and nobody reads them from `file` any more. */
+  #save(offset: number, length: number): Maybe<void> {
+    const { clusterSize } = this.#options;
+    const first = Math.floor(offset / clusterSize);
+    const last = Math.min(ceilDiv(offset + length, clusterSize), this.#clusters);
+    const start = first * clusterSize;
+    const span = last * clusterSize - start;
+    if (this.#done.nextClear(first, last) >= last || this.#snapshotError !== undefined) {
+      return this.#frozenReads.isEmpty ? undefined : this.#frozenReads.waitAll(start, span);
+    }
+    let copied: Maybe<void>;
+    try {
+      copied = this.#copyInTime(start, span);
+    } catch (error) {
+      return this.#afterFailure(error, start, span);
+    }
+    if (!isPending(copied)) return this.#afterCopy(first, last);
+    return copied.then(
+      () => this.#afterCopy(first, last),
+      (error: unknown) => this.#afterFailure(error, start, span),
+    );
+  }
+
+  #afterCopy(first: number, last: number): Maybe<void> {
+    const { clusterSize } = this.#options;
+    // from here new readers go to the target; the ones before still read the file
+    this.#done.set(first, last);
+    return this.#frozenReads.isEmpty ? undefined : this.#frozenReads.waitAll(first * clusterSize, (last - first) * clusterSize);
+  }
+
+  #afterFailure(error: unknown, start: number, span: number): Maybe<void> {
+    if (!(error instanceof BlockError) || this.#options.onError === 'break-guest-write') throw error;
+    this.#snapshotError ??= error;
+    return this.#frozenReads.waitAll(start, span);
+  }
+
+  #copyInTime(start: number, span: number): Maybe<void> {
+    const copied = this.copy.copy(start, span);
+    if (!isPending(copied) || this.#options.timeoutMs === 0) return copied;
+    // the copy goes on when the guest does not wait for it any longer; the node stays busy until it is over
+    this.#node.inFlight++;
+    const finished = copied.finally(() => this.#node.leave());
+    return this.#firstOf(finished);
+  }
+
+  async #firstOf(copied: Promise<void>): Promise<void> {
+    const timer = new AbortController();
+    const { clock, timeoutMs } = this.#options;
+    const timedOut = clock.sleep(timeoutMs, timer.signal).then(() => {
+      if (!timer.signal.aborted) throw new BlockError('Connection timed out', { code: 'ETIMEDOUT' });
+      return copied;
+    });
+    try {
+      await Promise.race([copied, timedOut]);
+    } finally {
+      timer.abort();
+      // whichever comes second must not count as unhandled
+      timedOut.catch(() => {});
+      copied.catch(() => {});
+    }
+  }
+
+  // -- the frozen view ------------------------------------------------------------------------------------------------
+  /** The run at `offset`: at most `length`, all saved or all not. Throws when the view is broken or given up there. */
+  #runAt(offset: number, length: number): { readonly saved: boolean; readonly length: number } {
+    const { clusterSize } = this.#options;
+    const first = Math.floor(offset / clusterSize);
+    const last = ceilDiv(offset + length, clusterSize);
+    if (this.#snapshotError !== undefined || this.#access.nextClear(first, last) < last) {
+      throw new BlockError('Permission denied', { code: 'EACCES' });
+    }
+    const saved = this.#done.has(first);
+    const end = saved ? this.#done.nextClear(first, last) : this.#done.nextSet(first, last);
+    return { saved, length: Math.min(length, end * clusterSize - offset) };
+  }
+
+  #snapshotRead(offset: number, into: Uint8Array): Maybe<void> {
+    for (let at = 0; at < into.length; ) {
+      const run = this.#runAt(offset + at, into.length - at);
+      const part = into.subarray(at, at + run.length);
+      const result = run.saved ? this.#target.read(offset + at, part) : this.#fromFile(offset + at, run.length, () => this.#file.read(offset + at, part));
+      at += run.length;
+      if (isPending(result)) return result.then(() => this.#snapshotRead(offset + at, into.subarray(at)));
+    }
+  }
+
+  #snapshotStatus(offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
+    const run = this.#runAt(offset, length);
+    const side = run.saved ? this.#target : this.#file;
+    const ask = (): Maybe<BlockStatus> =>
+      chain(chainStatus(side.node, undefined, offset, run.length, precise), (found) => ({
+        length: Math.min(run.length, found.length),
+        data: found.data,
+        zero: found.zero,
+        // the view has no layers: what it shows is all its own
+        allocated: true,
+      }));
+    return run.saved ? ask() : this.#fromFile(offset, run.length, ask);
+  }
+
+  /** Runs `body`, which looks at unsaved data of `file`; writes to the range wait until it is done. */
+  #fromFile<T>(offset: number, length: number, body: () => Maybe<T>): Maybe<T> {
+    const result = body();
+    if (!isPending(result)) return result;
+    const range = this.#frozenReads.add(offset, length);
+    return result.finally(() => this.#frozenReads.remove(range));
+  }
+
+  #snapshotDiscard(offset: number, length: number): Maybe<void> {
+    const { clusterSize } = this.#options;
+    const first = ceilDiv(offset, clusterSize);
+    const end = offset + length >= this.size() ? this.#clusters : Math.floor((offset + length) / clusterSize);
+    if (end > first) {
+      this.#access.clear(first, end);
+      this.copy.forget(offset, length);
+    }
+    return this.#target.discard(offset, length);
+  }
+
+  // -- as a node ------------------------------------------------------------------------------------------------------
+  childPerm(child: Child, asked: PermRequest): PermRequest {
+    if (child === this.#target || child.name === 'target') return targetPerm;
+    return filePerm(this.#node, asked);
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** The target is written; others may write it too (the guest's own disk may be below it), but not resize it. */
+const targetPerm: PermRequest = { perm: perm.write, shared: perm.all & ~perm.resize };
+
+/** An unused filter asks for nothing; a used one must see every write to its file, so nobody else may write there. */
+function filePerm(node: BlockNode, asked: PermRequest): PermRequest {
+  if (node.parents.length === 0) return { perm: asked.perm, shared: asked.shared };
+  return { perm: asked.perm | perm.consistentRead, shared: (asked.shared | perm.writeUnchanged) & ~(perm.write | perm.resize) };
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const { options } = host;
+  const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
+  const target = await host.openChild('target', childRole.data, { child: 'format' });
+  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"');
+  const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const, 'break-guest-write');
+  const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
+  const bitmapNode = options.string('bitmap.node');
+  const bitmapName = options.string('bitmap.name');
+  if (bitmapNode !== undefined || bitmapName !== undefined) throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
+  const least = options.size('min-cluster-size') ?? 0;
+  if (least !== 0 && !isPowerOfTwo(least)) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
+  const clusterSize = Math.max(minClusterSize, least, target.node.limits.clusterSize);
+  return new CopyBeforeWriteState(host.node, file, target, { clusterSize, onError, timeoutMs, clock: host.clock });
+}
+
+export const copyBeforeWriteDriver: BlockDriver = { name: 'copy-before-write', kind: 'filter', open };

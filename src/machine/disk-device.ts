@@ -1,0 +1,112 @@
+/*
+ * A guest's disk: a drive (a named block backend) on a simple device with a qom path. Asks to read and write, and lets
+ * others read and resize only. The medium can go (drive_del) while the device stays. Knows no format.
+ */
+import { BlockBackend } from '../core/block/backend.ts';
+import { drainNodes } from '../core/block/drain.ts';
+import { reqFlag } from '../core/block/driver.ts';
+import type { Graph } from '../core/block/graph.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { runTransaction } from '../core/block/transaction.ts';
+import { BlockError } from '../core/util/errors.ts';
+import type { Maybe } from '../core/util/maybe.ts';
+import { perm } from '../core/util/perm-bits.ts';
+
+export interface DiskCounts {
+  writtenBytes: number;
+  readBytes: number;
+  requests: number;
+  errors: number;
+}
+
+export class DiskDevice {
+  /** Id of the device and of its drive. */
+  readonly id: string;
+  readonly qomPath: string;
+  readonly isReadOnly: boolean;
+  readonly counts: DiskCounts = { writtenBytes: 0, readBytes: 0, requests: 0, errors: 0 };
+  readonly #graph: Graph;
+  readonly #backend: BlockBackend;
+  #hasDrive = true;
+
+  constructor(graph: Graph, id: string, node: BlockNode) {
+    this.#graph = graph;
+    this.id = id;
+    this.qomPath = `/machine/peripheral/${id}`;
+    this.isReadOnly = node.readOnly;
+    this.#backend = new BlockBackend(graph, {
+      name: id,
+      perm: perm.consistentRead | (node.readOnly ? perm.none : perm.write),
+      shared: perm.consistentRead | perm.writeUnchanged | perm.resize,
+      describe: () => `block device '${this.id}'`,
+    });
+    this.#backend.insert(node);
+  }
+
+  get node(): BlockNode | undefined {
+    return this.#backend.node;
+  }
+
+  get backend(): BlockBackend {
+    return this.#backend;
+  }
+
+  /** False once drive_del took the drive; its name is then free. */
+  get hasDrive(): boolean {
+    return this.#hasDrive;
+  }
+
+  get size(): number {
+    return this.#backend.node?.size() ?? 0;
+  }
+
+  /** Puts the device onto another node (qom-set property drive): requests wait meanwhile. */
+  async setNode(node: BlockNode): Promise<void> {
+    const { root } = this.#backend;
+    if (root === undefined) throw new BlockError(`Device '${this.id}' has no medium`);
+    const from = root.node;
+    {
+      using _section = await drainNodes([from, node]);
+      runTransaction((transaction) => this.#graph.replaceChild(root, node, transaction));
+    }
+    await this.#graph.releaseUnused(from);
+  }
+
+  /** Takes the drive away: its node closes when nobody else uses it. The guest's requests fail from now on. */
+  async deleteDrive(): Promise<void> {
+    this.#hasDrive = false;
+    await this.#backend.remove();
+  }
+
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    this.counts.requests++;
+    this.counts.readBytes += into.length;
+    return this.#backend.read(offset, into);
+  }
+
+  write(offset: number, from: Uint8Array): Maybe<void> {
+    this.counts.requests++;
+    this.counts.writtenBytes += from.length;
+    return this.#backend.write(offset, from);
+  }
+
+  zero(offset: number, length: number): Maybe<void> {
+    this.counts.requests++;
+    this.counts.writtenBytes += length;
+    return this.#backend.zero(offset, length, reqFlag.mayUnmap);
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    this.counts.requests++;
+    return this.#backend.discard(offset, length);
+  }
+
+  flush(): Maybe<void> {
+    this.counts.requests++;
+    return this.#backend.flush();
+  }
+
+  async close(): Promise<void> {
+    await this.#backend.remove();
+  }
+}

@@ -1,0 +1,196 @@
+/*
+ * Monitor: a set of commands over a system, and the sessions that use it. A session is one client: it negotiates, checks
+ * the envelope of each message, runs commands one after the other, and hears events. Knows no socket and no terminal.
+ * Rule source: QMP specification; messages and order as observed on QEMU 11.1.
+ */
+import { BlockError } from '../core/util/errors.ts';
+import type { EngineEvent } from '../core/util/events.ts';
+import { isJsonObject, type Json, type JsonObject } from '../core/util/json.ts';
+import { parse } from '../core/util/schema.ts';
+import type { System } from '../engine/system.ts';
+import { type AnyCommand, type CommandContext, capabilitiesArguments } from './command.ts';
+
+export interface MonitorOptions {
+  /** A storage daemon lacks the machine's commands. */
+  readonly kind: 'machine' | 'daemon';
+  readonly commands: readonly AnyCommand[];
+  /** Called once, after the reply to `quit` was handed over. */
+  readonly onQuit: () => void;
+  /** Text that block layer commands print on the process's standard output (HMP qemu-io). */
+  readonly print?: (text: string) => void;
+}
+
+/** The version of QEMU whose answers these are. */
+export const qemuVersion = { micro: 2, minor: 1, major: 11 } as const;
+export const packageText = 'tsimg 0.1.0';
+
+export class Monitor {
+  readonly system: System;
+  readonly kind: 'machine' | 'daemon';
+  readonly print: (text: string) => void;
+  readonly #commands = new Map<string, AnyCommand>();
+  readonly #onQuit: () => void;
+
+  constructor(system: System, options: MonitorOptions) {
+    this.system = system;
+    this.kind = options.kind;
+    this.print = options.print ?? (() => {});
+    this.#onQuit = options.onQuit;
+    for (const command of options.commands) {
+      if (command.machineOnly && options.kind === 'daemon') continue;
+      if (command.isOwn && system.strict) continue;
+      this.#commands.set(command.name, command);
+    }
+  }
+
+  find(name: string): AnyCommand | undefined {
+    return this.#commands.get(name);
+  }
+
+  get commands(): Iterable<AnyCommand> {
+    return this.#commands.values();
+  }
+
+  quit(): void {
+    this.#onQuit();
+  }
+
+  openSession(options: SessionOptions = {}): MonitorSession {
+    return new MonitorSession(this, options);
+  }
+}
+
+export interface SessionOptions {
+  /** Skips the negotiation (sessions inside the process). */
+  readonly isNegotiated?: boolean;
+  /** Hears the notes about old forms. */
+  readonly onNote?: (text: string) => void;
+  /** Hears events of our own as well. */
+  readonly hearsOwnEvents?: boolean;
+}
+
+export type EventMessage = JsonObject;
+
+export class MonitorSession {
+  readonly monitor: Monitor;
+  readonly #options: SessionOptions;
+  readonly #context: CommandContext;
+  #isNegotiated: boolean;
+  #hasOob = false;
+  #listening: Disposable | undefined;
+
+  constructor(monitor: Monitor, options: SessionOptions) {
+    this.monitor = monitor;
+    this.#options = options;
+    this.#isNegotiated = options.isNegotiated ?? false;
+    this.#context = { system: monitor.system, monitor, note: (text) => options.onNote?.(text) };
+  }
+
+  get isNegotiated(): boolean {
+    return this.#isNegotiated;
+  }
+
+  greeting(): JsonObject {
+    return { QMP: { version: versionInfo(), capabilities: ['oob'] } };
+  }
+
+  /** Calls `listener` for each event from now on. Events before the negotiation are not delivered. */
+  listen(listener: (event: EventMessage) => void): void {
+    this.#listening?.[Symbol.dispose]();
+    this.#listening = this.monitor.system.engine.events.listen((event) => {
+      if (!this.#isNegotiated || (event.isOwn && (this.monitor.system.strict || !this.#options.hearsOwnEvents))) return;
+      listener(eventMessage(event));
+    });
+  }
+
+  close(): void {
+    this.#listening?.[Symbol.dispose]();
+    this.#listening = undefined;
+  }
+
+  /** Answers one message. Never rejects for what a client sends. */
+  async execute(message: Json): Promise<JsonObject> {
+    let id: Json | undefined;
+    try {
+      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object');
+      id = message['id'];
+      const { name, args } = this.#checkEnvelope(message);
+      const value = await this.#run(name, args);
+      return { return: (value ?? {}) as Json, ...(id === undefined ? {} : { id }) };
+    } catch (error) {
+      return errorReply(error, id);
+    }
+  }
+
+  #checkEnvelope(message: JsonObject): { name: string; args: JsonObject } {
+    let name: string | undefined;
+    let isOob = false;
+    let args: Json = {};
+    for (const [key, value] of Object.entries(message)) {
+      if (key === 'execute' || (key === 'exec-oob' && this.#hasOob)) {
+        if (typeof value !== 'string') throw new BlockError(`QMP input member '${key}' must be a string`);
+        if (name !== undefined) throw new BlockError("QMP input member 'execute' clashes with 'exec-oob'");
+        name = value;
+        isOob = key === 'exec-oob';
+      } else if (key === 'arguments') {
+        if (!isJsonObject(value)) throw new BlockError("QMP input member 'arguments' must be an object");
+        args = value;
+      } else if (key !== 'id') throw new BlockError(`QMP input member '${key}' is unexpected`);
+    }
+    if (name === undefined) throw new BlockError("QMP input lacks member 'execute'");
+    if (isOob) {
+      if (this.monitor.find(name) === undefined) throw notFound(name);
+      throw new BlockError(`The command ${name} does not support OOB`);
+    }
+    return { name, args: args as JsonObject };
+  }
+
+  async #run(name: string, args: JsonObject): Promise<unknown> {
+    if (!this.#isNegotiated) {
+      if (name !== 'qmp_capabilities') {
+        throw new BlockError("Expecting capabilities negotiation with 'qmp_capabilities'", { qmpClass: 'CommandNotFound' });
+      }
+      return this.#negotiate(args);
+    }
+    if (name === 'qmp_capabilities') {
+      throw new BlockError('Capabilities negotiation is already complete, command ignored', { qmpClass: 'CommandNotFound' });
+    }
+    const command = this.monitor.find(name);
+    if (command === undefined) throw notFound(name);
+    const { system } = this.monitor;
+    const form = command.upgrade === undefined || system.strict ? args : command.upgrade(args, this.#context);
+    return command.run(parse(command.args, form) as never, this.#context);
+  }
+
+  #negotiate(args: JsonObject): Record<string, never> {
+    const { enable } = parse(capabilitiesArguments, args);
+    this.#hasOob = enable?.includes('oob') ?? false;
+    this.#isNegotiated = true;
+    return {};
+  }
+}
+
+function notFound(name: string): BlockError {
+  return new BlockError(`The command ${name} has not been found`, { qmpClass: 'CommandNotFound' });
+}
+
+export function versionInfo(): JsonObject {
+  return { qemu: { ...qemuVersion }, package: packageText };
+}
+
+function eventMessage(event: EngineEvent): EventMessage {
+  const micros = Math.floor(event.timestampMs * 1000);
+  return {
+    timestamp: { seconds: Math.floor(micros / 1_000_000), microseconds: micros % 1_000_000 },
+    event: event.name,
+    ...(event.data === undefined ? {} : { data: event.data as JsonObject }),
+  };
+}
+
+/** `{"error": {"class": …, "desc": …}}`, with what only the shell shows under keys that are not enumerated on the wire. */
+export function errorReply(error: unknown, id: Json | undefined): JsonObject {
+  if (!(error instanceof BlockError)) throw error;
+  const reply: JsonObject = { ...(id === undefined ? {} : { id }), error: { class: error.qmpClass, desc: error.message } };
+  if (error.hint !== undefined || error.detail !== undefined) Object.defineProperty(reply, 'source', { value: error, enumerable: false });
+  return reply;
+}
