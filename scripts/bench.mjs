@@ -10,7 +10,12 @@ import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const subjects = process.argv.length > 2 ? process.argv.slice(2) : readdirSync(join(root, 'bench')).filter((name) => name.endsWith('.ts') && name !== 'support.ts').map((name) => basename(name, '.ts'));
+const subjects =
+  process.argv.length > 2
+    ? process.argv.slice(2)
+    : readdirSync(join(root, 'bench'))
+        .filter((name) => name.endsWith('.ts') && name !== 'support.ts')
+        .map((name) => basename(name, '.ts'));
 const folder = mkdtempSync(join(tmpdir(), 'tsimg-bench-'));
 const env = { ...process.env, TSIMG_ROOT: root };
 delete env.NODE_EXTRA_CA_CERTS;
