@@ -1,0 +1,82 @@
+/*
+ * The COPIED flags of the active tables: set exactly where the refcount is 1.
+ * Rule source: qcow2 specification, L1 and L2 entries; messages as observed.
+ */
+import type { CheckResult } from '../core/block/driver.ts';
+import type { CheckFix } from './check-map.ts';
+import type { Qcow2Image } from './image.ts';
+import { entryHex } from './l2-entry.ts';
+import { COMPRESSED_HI, COPIED_HI, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
+import { refcountOf } from './refcount-blocks.ts';
+import { run as carryOut } from './steps.ts';
+
+export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
+  const { clusterSize } = image.geometry;
+  // all repairs asked for: only once everything else is in order
+  const mayFix = fix.errors && (!fix.leaks || (result.checkErrors === 0 && result.corruptions === 0 && result.leaks === 0));
+  const count = (fixed: boolean): void => {
+    if (fixed) result.corruptionsFixed++;
+    else result.corruptions++;
+  };
+  const verb = mayFix ? 'Repairing' : 'ERROR';
+  for (let index = 0; index < image.l1Entries; index++) {
+    const offset = image.l2TableOf(index);
+    if (offset === 0) continue;
+    const refcount = await countOf(image, offset, result);
+    if (refcount === undefined) continue;
+    if ((refcount === 1) !== image.isL2Copied(index)) {
+      const hi = image.l1View.getUint32(index * 8);
+      const lo = image.l1View.getUint32(index * 8 + 4);
+      result.messages.push(`${verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entryHex(hi, lo)} refcount=${refcount}`);
+      if (mayFix) {
+        image.l1View.setUint32(index * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
+        await carryOut(image.writeL1Entry(index));
+      }
+      count(mayFix);
+    }
+    if (offset % clusterSize !== 0) continue;
+    await checkTable(image, offset, { verb, mayFix, count }, result);
+  }
+}
+
+async function countOf(image: Qcow2Image, offset: number, result: CheckResult): Promise<number | undefined> {
+  try {
+    return await carryOut(refcountOf(image, Math.floor(offset / image.geometry.clusterSize)));
+  } catch {
+    result.checkErrors++;
+    return undefined;
+  }
+}
+
+async function checkTable(
+  image: Qcow2Image,
+  tableOffset: number,
+  how: { readonly verb: string; readonly mayFix: boolean; count(fixed: boolean): void },
+  result: CheckResult,
+): Promise<void> {
+  const { clusterSize, entrySize } = image.geometry;
+  const bytes = new Uint8Array(clusterSize);
+  await image.file.read(tableOffset, bytes);
+  const view = new DataView(bytes.buffer);
+  let hasChanged = false;
+  for (let at = 0; at < clusterSize; at += entrySize) {
+    const hi = view.getUint32(at);
+    const lo = view.getUint32(at + 4);
+    if ((hi & COMPRESSED_HI) !== 0) continue;
+    const offset = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
+    const isCopied = (hi & COPIED_HI) !== 0;
+    if (offset === 0 && !(image.hasDataFile && isCopied)) continue;
+    const refcount = image.hasDataFile ? 1 : await countOf(image, offset, result);
+    if (refcount === undefined || (refcount === 1) === isCopied) continue;
+    result.messages.push(`${how.verb} OFLAG_COPIED data cluster: l2_entry=${entryHex(hi, lo)} refcount=${refcount}`);
+    if (how.mayFix) {
+      view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
+      hasChanged = true;
+    }
+    how.count(how.mayFix);
+  }
+  if (!hasChanged) return;
+  image.l2Cache.forget(tableOffset, clusterSize);
+  await image.writeFile(tableOffset, bytes);
+  await image.flushMedium();
+}

@@ -1,0 +1,195 @@
+/*
+ * check: walks all structures, compares the references found with the stored refcounts, then looks at the COPIED flags; with
+ * repair asked for, sets right what can be. Holds the metadata mutex throughout.
+ * Rule source: observed order of phases and messages.
+ */
+import type { CheckResult } from '../core/block/driver.ts';
+import { getU32, getU64 } from '../core/util/bytes.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { ceilDiv } from '../core/util/math.ts';
+import { checkCopiedFlags } from './check-copied.ts';
+import { type CheckFix, countReferences, type ReferenceCounts } from './check-map.ts';
+import type { Qcow2Image } from './image.ts';
+import { incompatible } from './layout.ts';
+import { decodeRefcountTable, refcountOf } from './refcount-blocks.ts';
+import { type Comparison, fixRefcount, rebuildRefcounts } from './repair-refcounts.ts';
+import { readSnapshots } from './snapshots.ts';
+import { run as carryOut } from './steps.ts';
+
+function emptyResult(): CheckResult {
+  return {
+    corruptions: 0,
+    leaks: 0,
+    checkErrors: 0,
+    corruptionsFixed: 0,
+    leaksFixed: 0,
+    imageEndOffset: 0,
+    totalClusters: 0,
+    allocatedClusters: 0,
+    fragmentedClusters: 0,
+    compressedClusters: 0,
+    messages: [],
+  };
+}
+
+/** Checks the image, and repairs what `fix` asks for. Rejects with EIO when a repair cannot be carried out. */
+export async function checkImage(image: Qcow2Image, fix: CheckFix): Promise<CheckResult> {
+  await image.mutex.lock();
+  try {
+    if (!image.isReadOnly) {
+      await carryOut(image.l2Cache.flush());
+      await carryOut(image.refcountCache.flush());
+    }
+    const result = await checkLocked(image, fix);
+    const isFixing = fix.leaks || fix.errors;
+    if (isFixing && result.checkErrors === 0 && result.corruptions === 0) await markClean(image);
+    return result;
+  } finally {
+    image.mutex.unlock();
+  }
+}
+
+/** Without corruption left, the dirty and the corrupt bit go. */
+async function markClean(image: Qcow2Image): Promise<void> {
+  const { header } = image;
+  const bits = incompatible.dirty | incompatible.corrupt;
+  if ((header.incompatible & bits) === 0n) return;
+  await carryOut(image.l2Cache.flush());
+  await carryOut(image.refcountCache.flush());
+  header.incompatible &= ~bits;
+  await carryOut(image.writeHeader());
+}
+
+export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<CheckResult> {
+  const result = emptyResult();
+  result.totalClusters = ceilDiv(image.size, image.geometry.clusterSize);
+  await checkSnapshotTable(image, result);
+  const snapshotBytes = (await readSnapshots(image)).bytes;
+  const counts = await countReferences(image, fix, result, snapshotBytes);
+  let mustRebuild = await checkRefcountBlocks(image, counts, result);
+  const before = { ...result };
+  const first = await compare(image, counts, result, { leaks: false, errors: false });
+  mustRebuild ||= first.mustRebuild;
+  let highest = first.highest;
+  if (mustRebuild && fix.errors) {
+    highest = await rebuild(image, counts, result, fix, snapshotBytes);
+  } else if (fix.leaks || fix.errors) {
+    if (mustRebuild) throw new CheckFailure('ERROR need to rebuild refcount structures', result);
+    if (result.leaks > 0 || result.corruptions > 0) {
+      // the same comparison once more, this time with a hand on the counts
+      result.leaks = before.leaks;
+      result.corruptions = before.corruptions;
+      await compare(image, counts, result, fix);
+    }
+  }
+  await checkCopiedFlags(image, fix, result);
+  if (!image.isReadOnly) {
+    await carryOut(image.l2Cache.flush());
+    await carryOut(image.refcountCache.flush());
+  }
+  result.imageEndOffset = (highest + 1) * image.geometry.clusterSize;
+  return result;
+}
+
+/** A check that had to stop: the message lines so far go along. */
+export class CheckFailure extends BlockError {
+  readonly messages: readonly string[];
+
+  constructor(line: string, result: CheckResult) {
+    super('Input/output error', { code: 'EIO' });
+    this.messages = [...result.messages, line];
+  }
+}
+
+async function checkSnapshotTable(image: Qcow2Image, result: CheckResult): Promise<void> {
+  if (image.geometry.version < 3) return;
+  image.snapshots.forEach((snapshot, index) => {
+    if (snapshot.extraSize >= 16) return;
+    result.corruptions++;
+    result.messages.push(`ERROR snapshot table entry ${index} is incomplete`);
+  });
+}
+
+/** Looks at the refcount table's entries and counts the blocks. True when the structure has to be rebuilt. */
+async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult): Promise<boolean> {
+  const { clusterSize } = image.geometry;
+  const { header } = image;
+  const table = new Uint8Array(header.refcountTableClusters * clusterSize);
+  await image.file.read(header.refcountTableOffset, table);
+  const offsets = decodeRefcountTable(table);
+  let mustRebuild = false;
+  const say = (text: string): void => {
+    result.corruptions++;
+    result.messages.push(text);
+    mustRebuild = true;
+  };
+  for (let index = 0; index < offsets.length; index++) {
+    const offset = offsets[index] ?? 0;
+    if ((getU32(table, index * 8 + 4) & 0x1ff) !== 0) {
+      say(`ERROR refcount table entry ${index} has reserved bits set`);
+      continue;
+    }
+    if (offset === 0) continue;
+    if (getU64(table, index * 8) % clusterSize !== 0) {
+      say(`ERROR refcount block ${index} is not cluster aligned; refcount table entry corrupted`);
+      continue;
+    }
+    const cluster = offset / clusterSize;
+    if (cluster >= counts.clusters) {
+      say(`ERROR refcount block ${index} is outside image`);
+      continue;
+    }
+    counts.add(offset, clusterSize, result);
+    const count = counts.counts[cluster] ?? 0;
+    if (count !== 1) say(`ERROR refcount block ${index} refcount=${count}`);
+  }
+  return mustRebuild;
+}
+
+async function compare(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult, fix: CheckFix): Promise<Comparison> {
+  const comparison: Comparison = { highest: 0, mustRebuild: false };
+  for (let cluster = 0; cluster < counts.clusters; cluster++) {
+    let stored: number;
+    try {
+      const pending = carryOut(refcountOf(image, cluster));
+      stored = typeof pending === 'number' ? pending : await pending;
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      result.checkErrors++;
+      result.messages.push(`Can't get refcount for cluster ${cluster}: ${error.message}`);
+      continue;
+    }
+    const found = counts.counts[cluster] ?? 0;
+    if (stored > 0 || found > 0) comparison.highest = cluster;
+    if (stored === found) continue;
+    const isLeak = stored > found;
+    if (stored === 0) comparison.mustRebuild = true;
+    const mayFix = isLeak ? fix.leaks : fix.errors && stored !== 0;
+    result.messages.push(`${mayFix ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${stored} reference=${found}`);
+    if (mayFix && (await fixRefcount(image, cluster, found))) {
+      if (isLeak) result.leaksFixed++;
+      else result.corruptionsFixed++;
+    } else if (isLeak) result.leaks++;
+    else result.corruptions++;
+  }
+  return comparison;
+}
+
+async function rebuild(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult, fix: CheckFix, snapshotBytes: number): Promise<number> {
+  const found = { corruptions: result.corruptions, leaks: result.leaks };
+  result.messages.push('Rebuilding refcount structure');
+  await rebuildRefcounts(image, counts);
+  // the old structures are referenced by nothing now: look again
+  result.corruptions = 0;
+  result.leaks = 0;
+  const again = { ...emptyResult(), messages: result.messages };
+  const recounted = await countReferences(image, { leaks: false, errors: false }, again, snapshotBytes);
+  await checkRefcountBlocks(image, recounted, again);
+  const comparison = await compare(image, recounted, again, { leaks: fix.leaks, errors: false });
+  if (comparison.mustRebuild) throw new CheckFailure('ERROR rebuilt refcount structure is still broken', result);
+  result.corruptions = again.corruptions;
+  result.leaks = again.leaks;
+  result.corruptionsFixed += Math.max(0, found.corruptions - again.corruptions);
+  result.leaksFixed += fix.leaks ? found.leaks : 0;
+  return comparison.highest;
+}

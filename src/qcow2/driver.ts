@@ -1,0 +1,224 @@
+/*
+ * The qcow2 driver: opens an image and glues mapping, I/O, resize, check and creation to the engine's contract. Owns no
+ * algorithm.
+ * Rule source: qcow2 specification; order of open-time checks as observed.
+ */
+import type { Child } from '../core/block/child.ts';
+import {
+  type BlockDriver,
+  type BlockStatus,
+  type CheckResult,
+  childRole,
+  type DriverState,
+  type FormatInfo,
+  type Limits,
+  type NodeHost,
+  noLimits,
+  type ReqFlags,
+  reqFlag,
+  type SnapshotInfo,
+  type TruncateOptions,
+} from '../core/block/driver.ts';
+import { BlockError, invariant } from '../core/util/errors.ts';
+import type { Maybe } from '../core/util/maybe.ts';
+import { type Geometry, makeGeometry } from './address.ts';
+import { type Bitmaps, loadBitmaps } from './bitmaps.ts';
+import { checkImage } from './check.ts';
+import { createOptions, createQcow2 } from './create.ts';
+import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
+import { Qcow2Image } from './image.ts';
+import { describeImage } from './info.ts';
+import { readGuest, writeGuest } from './io.ts';
+import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
+import { structure } from './overlap.ts';
+import { decodeRefcountTable } from './refcount-blocks.ts';
+import { repairDirty } from './repair.ts';
+import { resizeImage } from './resize.ts';
+import { readRuntimeOptions } from './runtime-options.ts';
+import { listSnapshots, readSnapshots } from './snapshots.ts';
+import { statusOf } from './status.ts';
+import { run as carryOut, locked, type Steps } from './steps.ts';
+import { discardGuest, zeroGuest } from './zero-discard.ts';
+
+class Qcow2State implements DriverState {
+  readonly writeFlags: ReqFlags = reqFlag.mayUnmap | reqFlag.compressed;
+  readonly limits: Limits;
+  readonly #image: Qcow2Image;
+  readonly #bitmaps: Bitmaps;
+
+  constructor(image: Qcow2Image, bitmaps: Bitmaps) {
+    this.#image = image;
+    this.#bitmaps = bitmaps;
+    const { clusterSize, subclusterSize } = image.geometry;
+    this.limits = { ...noLimits, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
+  }
+
+  get imageBacking(): { filename: string; format: string | undefined } | undefined {
+    const { backingFile, backingFormat } = this.#image.header;
+    return backingFile === undefined || backingFile === '' ? undefined : { filename: backingFile, format: backingFormat === '' ? undefined : backingFormat };
+  }
+
+  size(): number {
+    return this.#image.size;
+  }
+
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    return readGuest(this.#image, offset, into);
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    this.#bitmaps.noteChange(offset, from.length);
+    return writeGuest(this.#image, offset, from, flags);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    this.#bitmaps.noteChange(offset, length);
+    return zeroGuest(this.#image, offset, length, flags);
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    this.#bitmaps.noteChange(offset, length);
+    return discardGuest(this.#image, offset, length);
+  }
+
+  flush(): Maybe<void> {
+    const image = this.#image;
+    if (image.broken !== undefined) throw image.broken;
+    if (!image.l2Cache.isDirty && !image.refcountCache.isDirty) return;
+    return carryOut(locked(image.mutex, () => writeTables(image)));
+  }
+
+  status(offset: number, length: number): Maybe<BlockStatus> {
+    return statusOf(this.#image, offset, length);
+  }
+
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    await resizeImage(this.#image, size, options, this.#bitmaps);
+  }
+
+  info(): FormatInfo {
+    return describeImage(this.#image, this.#bitmaps.describe());
+  }
+
+  snapshots(): readonly SnapshotInfo[] {
+    return listSnapshots(this.#image);
+  }
+
+  check(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult> {
+    return checkImage(this.#image, fix);
+  }
+
+  async close(): Promise<void> {
+    const image = this.#image;
+    await image.corruptMark;
+    if (image.isReadOnly || image.broken !== undefined) return;
+    await carryOut(
+      locked(image.mutex, function* () {
+        yield* image.l2Cache.write();
+        yield* image.refcountCache.write();
+      }),
+    );
+    await this.#bitmaps.store();
+    if ((image.header.incompatible & incompatible.dirty) === 0n) return;
+    await image.flushMedium();
+    image.header.incompatible &= ~incompatible.dirty;
+    await carryOut(image.writeHeader());
+  }
+}
+
+/** Hands changed tables to the file. While the dirty bit is set refcounts may wait. */
+function* writeTables(image: Qcow2Image): Steps<void> {
+  yield* image.l2Cache.write();
+  if (image.needsAccurateRefcounts) yield* image.refcountCache.write();
+}
+
+async function readHeader(host: NodeHost, file: Child): Promise<Header> {
+  const head = new Uint8Array(fullHeaderLength);
+  await file.read(0, head);
+  const cluster = new Uint8Array(2 ** checkHeaderStart(head));
+  await file.read(0, cluster);
+  return decodeHeader(cluster, { readOnly: host.node.readOnly });
+}
+
+async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {
+  const isExternal = (header.incompatible & incompatible.dataFile) !== 0n;
+  if (!isExternal) {
+    if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file");
+    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
+    return file;
+  }
+  const data = await host.openChild('data-file', childRole.data, { optional: true });
+  if (data === undefined) throw new BlockError("'data-file' is required for this image");
+  return data;
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
+  invariant(file !== undefined, 'openChild gave no file');
+  const header = await readHeader(host, file);
+  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2');
+  const data = await openDataFile(host, header, file);
+  const { node } = host;
+  const runtime = readRuntimeOptions(host.options, header, node.settings.discard);
+  const geometry: Geometry = makeGeometry({
+    clusterBits: header.clusterBits,
+    isExtended: (header.incompatible & incompatible.extendedL2) !== 0n,
+    refcountOrder: header.refcountOrder,
+    version: header.version,
+    sliceSize: runtime.sliceSize,
+  });
+  const image = new Qcow2Image({ node, file, data, header, geometry, options: runtime.options, emit: (event, details) => host.emit(event, details) });
+  image.warn = (line) => host.emit('warning', { message: line });
+  for (const warning of header.warnings) image.warn(`warning: ${warning}`);
+  if (header.compressionType === compressionType.zstd) await (await import('./compressed.ts')).loadZstd();
+  await loadTables(image);
+  const bitmaps = await loadBitmaps(image);
+  if (!node.readOnly) await prepareForWriting(image);
+  return new Qcow2State(image, bitmaps);
+}
+
+async function loadTables(image: Qcow2Image): Promise<void> {
+  const { header, file, geometry } = image;
+  const l1 = new Uint8Array(header.l1Size * 8);
+  if (l1.length > 0) await file.read(header.l1Offset, l1);
+  image.setL1(l1);
+  const table = new Uint8Array(header.refcountTableClusters * geometry.clusterSize);
+  await file.read(header.refcountTableOffset, table);
+  image.refcountTable = decodeRefcountTable(table);
+  const snapshots = await readSnapshots(image);
+  image.snapshots = snapshots.records;
+  if (image.isReadOnly) return;
+  registerMetadata(image, snapshots.bytes);
+}
+
+/** Tells the overlap check where metadata lies. */
+function registerMetadata(image: Qcow2Image, snapshotBytes: number): void {
+  const { header, geometry, metadata } = image;
+  const { clusterSize } = geometry;
+  metadata.add(0, clusterSize, structure.header);
+  if (image.l1.length > 0) metadata.add(header.l1Offset, image.l1.length, structure.activeL1);
+  for (let index = 0; index < image.l1Entries; index++) {
+    const offset = image.l2TableOf(index);
+    if (offset !== 0) metadata.add(offset, clusterSize, structure.activeL2);
+  }
+  metadata.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, structure.refcountTable);
+  for (const offset of image.refcountTable) if (offset !== 0) metadata.add(offset, clusterSize, structure.refcountBlock);
+  if (snapshotBytes > 0) metadata.add(header.snapshotsOffset, snapshotBytes, structure.snapshotTable);
+  for (const snapshot of image.snapshots) if (snapshot.l1Size > 0) metadata.add(snapshot.l1Offset, snapshot.l1Size * 8, structure.inactiveL1);
+  if (header.bitmaps !== undefined) metadata.add(header.bitmaps.directoryOffset, header.bitmaps.directorySize, structure.bitmapDirectory);
+}
+
+async function prepareForWriting(image: Qcow2Image): Promise<void> {
+  const { header } = image;
+  const unknown = header.autoclear & ~knownAutoclear;
+  const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
+  if (unknown !== 0n || staleBitmaps) {
+    // before anything else: whoever set these bits must see that we do not keep their promise
+    header.autoclear &= knownAutoclear;
+    if (staleBitmaps) header.autoclear &= ~autoclear.bitmaps;
+    await carryOut(image.writeHeader());
+  }
+  if ((header.incompatible & incompatible.dirty) !== 0n) await repairDirty(image);
+}
+
+export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create: createQcow2 };

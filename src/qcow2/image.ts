@@ -1,0 +1,282 @@
+/*
+ * The state of one open image that all parts of the driver share: header, L1 table, refcount table, caches, locks, edges,
+ * and what happens when the image turns out to be corrupt. Holds no algorithm: mapping, allocation and so on are functions
+ * over it. Everything that yields here is written for holders of the metadata mutex, unless it says otherwise.
+ */
+import type { Child } from '../core/block/child.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { setU32, setU64, setU64Big } from '../core/util/bytes.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { alignDown } from '../core/util/math.ts';
+import { chain, isPending, type Maybe } from '../core/util/maybe.ts';
+import { Mutex } from '../core/util/mutex.ts';
+import type { Geometry } from './address.ts';
+import { CompressedCache } from './compressed.ts';
+import { encodeHeader, type Header } from './header.ts';
+import { COPIED_HI, headerField, incompatible, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
+import { MetadataMap, type StructureBits, structure } from './overlap.ts';
+import { RangeLocks } from './range-locks.ts';
+import { ScratchPool } from './scratch.ts';
+import type { SnapshotRecord } from './snapshots.ts';
+import { type Steps, wait } from './steps.ts';
+import { TableCache, type TableMedium } from './table-cache.ts';
+
+/** Options in force while the image is open. */
+export interface ImageOptions {
+  readonly passDiscardRequest: boolean;
+  readonly passDiscardSnapshot: boolean;
+  readonly passDiscardOther: boolean;
+  /** Discards keep the cluster as preallocated zeros. */
+  readonly discardNoUnref: boolean;
+  /** Refcounts may lag behind while the dirty bit is set. */
+  readonly lazyRefcounts: boolean;
+  readonly overlapChecks: StructureBits;
+  readonly l2CacheTables: number;
+  readonly refcountCacheTables: number;
+}
+
+export interface ImageParts {
+  readonly node: BlockNode;
+  readonly file: Child;
+  /** Holds guest data: `file`, or the external data file. */
+  readonly data: Child;
+  readonly header: Header;
+  readonly geometry: Geometry;
+  readonly options: ImageOptions;
+  emit(event: string, data: Readonly<Record<string, unknown>>): void;
+}
+
+export class Qcow2Image {
+  readonly node: BlockNode;
+  readonly file: Child;
+  readonly data: Child;
+  readonly header: Header;
+  readonly geometry: Geometry;
+  readonly options: ImageOptions;
+  readonly hasDataFile: boolean;
+  readonly mutex: Mutex = new Mutex();
+  readonly ranges: RangeLocks = new RangeLocks();
+  readonly l2Cache: TableCache;
+  readonly refcountCache: TableCache;
+  readonly metadata: MetadataMap;
+  readonly compressedCache: CompressedCache = new CompressedCache();
+  readonly scratch: ScratchPool = new ScratchPool();
+  /** The active L1 table as on disk. */
+  l1: Uint8Array = new Uint8Array(0);
+  l1View: DataView = new DataView(this.l1.buffer);
+  /** Host offsets of refcount blocks; 0 = none. */
+  refcountTable: Float64Array = new Float64Array(0);
+  snapshots: SnapshotRecord[] = [];
+  /** Where the search for free clusters goes on. */
+  freeIndex = 0;
+  /** Where the next compressed cluster may go on inside a cluster; 0 = nowhere. */
+  freeByte = 0;
+  /** Host ranges to give back to the file once the operation that freed them is through. */
+  readonly pendingDiscards: { offset: number; length: number }[] = [];
+  /** Something was written to the children since their last flush. */
+  isUnflushed = false;
+  /** Set once the image was found corrupt while writable: every later request fails with it. */
+  broken: BlockError | undefined;
+  #hasWarnedCorrupt = false;
+  readonly #emit: ImageParts['emit'];
+
+  constructor(parts: ImageParts) {
+    this.node = parts.node;
+    this.file = parts.file;
+    this.data = parts.data;
+    this.header = parts.header;
+    this.geometry = parts.geometry;
+    this.options = parts.options;
+    this.#emit = parts.emit;
+    this.hasDataFile = parts.data !== parts.file;
+    this.metadata = new MetadataMap(parts.geometry.clusterSize);
+    this.metadata.enabled = parts.options.overlapChecks;
+    const medium = (own: StructureBits): TableMedium => ({
+      read: (offset, into) => this.file.read(offset, into),
+      write: (offset, from) => this.writeFile(offset, from),
+      flush: () => this.flushMedium(),
+      checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
+    });
+    this.l2Cache = new TableCache(medium(structure.activeL2), parts.geometry.sliceSize, parts.options.l2CacheTables);
+    this.refcountCache = new TableCache(medium(structure.refcountBlock), parts.geometry.clusterSize, parts.options.refcountCacheTables);
+  }
+
+  /** Virtual size in bytes, whole sectors. */
+  get size(): number {
+    return alignDown(this.header.size, 512);
+  }
+
+  get isReadOnly(): boolean {
+    return this.node.readOnly;
+  }
+
+  /** Refcounts must be on the medium before pointers (false while the dirty bit says that they may be wrong). */
+  get needsAccurateRefcounts(): boolean {
+    return (this.header.incompatible & incompatible.dirty) === 0n;
+  }
+
+  // -- L1 -----------------------------------------------------------------------------------------------------------
+  setL1(bytes: Uint8Array): void {
+    this.l1 = bytes;
+    this.l1View = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  get l1Entries(): number {
+    return this.l1.length / 8;
+  }
+
+  /** Host offset of the L2 table behind entry `index`; 0 = none, also beyond the table's end. */
+  l2TableOf(index: number): number {
+    const at = index * 8;
+    if (at >= this.l1.length) return 0;
+    return (this.l1View.getUint32(at) & OFFSET_HI) * two32 + ((this.l1View.getUint32(at + 4) & OFFSET_LO) >>> 0);
+  }
+
+  isL2Copied(index: number): boolean {
+    return (this.l1View.getUint32(index * 8) & COPIED_HI) !== 0;
+  }
+
+  /** Sets entry `index` in memory; with `isCopied` the table is ours alone. */
+  setL1Entry(index: number, offset: number, isCopied: boolean): void {
+    setU64(this.l1, index * 8, offset);
+    if (isCopied) this.l1View.setUint32(index * 8, (this.l1View.getUint32(index * 8) | COPIED_HI) >>> 0);
+  }
+
+  /** Writes entry `index` through to the medium, durably. */
+  *writeL1Entry(index: number): Steps<void> {
+    const offset = this.header.l1Offset + index * 8;
+    this.checkOverlap(offset, 8, structure.activeL1);
+    yield* wait(this.writeFile(offset, this.l1.slice(index * 8, index * 8 + 8)));
+    yield* wait(this.flushMedium());
+  }
+
+  // -- the medium ---------------------------------------------------------------------------------------------------
+  writeFile(offset: number, from: Uint8Array): Maybe<void> {
+    this.isUnflushed = true;
+    const result = this.file.write(offset, from);
+    if (isPending(result)) return this.#markAfter(result);
+  }
+
+  /** Writes guest data at a host offset. */
+  writeData(offset: number, from: Uint8Array): Maybe<void> {
+    this.isUnflushed = true;
+    const result = this.data.write(offset, from);
+    if (isPending(result)) return this.#markAfter(result);
+  }
+
+  /** A flush that began meanwhile did not cover this write. */
+  async #markAfter(pending: Promise<void>): Promise<void> {
+    await pending;
+    this.isUnflushed = true;
+  }
+
+  /** Makes everything written so far durable; no-op when nothing was. */
+  flushMedium(): Maybe<void> {
+    if (!this.isUnflushed) return;
+    this.isUnflushed = false;
+    const failed = (error: unknown): never => {
+      this.isUnflushed = true;
+      throw error;
+    };
+    try {
+      const flushed = chain(this.hasDataFile ? this.data.flush() : undefined, () => this.file.flush());
+      if (isPending(flushed)) return flushed.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  // -- header -------------------------------------------------------------------------------------------------------
+  /** Rewrites the whole first cluster from the model, durably. */
+  *writeHeader(): Steps<void> {
+    const bytes = encodeHeader(this.header);
+    yield* wait(this.writeFile(0, bytes));
+    yield* wait(this.flushMedium());
+  }
+
+  /** Writes some fields of the header in place, durably. */
+  *#writeFields(offset: number, bytes: Uint8Array): Steps<void> {
+    yield* wait(this.writeFile(offset, bytes));
+    yield* wait(this.flushMedium());
+  }
+
+  *writeSizeField(): Steps<void> {
+    const bytes = new Uint8Array(8);
+    setU64(bytes, 0, this.header.size);
+    yield* this.#writeFields(headerField.size, bytes);
+  }
+
+  *writeL1Fields(): Steps<void> {
+    const bytes = new Uint8Array(12);
+    setU32(bytes, 0, this.header.l1Size);
+    setU64(bytes, 4, this.header.l1Offset);
+    yield* this.#writeFields(headerField.l1Size, bytes);
+  }
+
+  *writeRefcountTableFields(): Steps<void> {
+    const bytes = new Uint8Array(12);
+    setU64(bytes, 0, this.header.refcountTableOffset);
+    setU32(bytes, 8, this.header.refcountTableClusters);
+    yield* this.#writeFields(headerField.refcountTableOffset, bytes);
+  }
+
+  *writeIncompatible(): Steps<void> {
+    const bytes = new Uint8Array(8);
+    setU64Big(bytes, 0, this.header.incompatible);
+    yield* this.#writeFields(headerField.incompatible, bytes);
+  }
+
+  // -- corruption ---------------------------------------------------------------------------------------------------
+  /** Throws EIO, marking the image corrupt, when the range holds metadata of another kind than `own`. */
+  checkOverlap(offset: number, length: number, own: StructureBits): void {
+    const hit = this.metadata.find(offset, length, own);
+    if (hit === undefined) return;
+    throw this.reportCorruption(`Preventing invalid write on metadata (overlaps with ${hit})`, { isFatal: true, offset, length });
+  }
+
+  /**
+   * Reports a corrupt image once: raises BLOCK_IMAGE_CORRUPTED and, when the image is writable and the finding is fatal,
+   * sets the corrupt bit and makes every later request fail. Returns the EIO to throw.
+   */
+  reportCorruption(text: string, where: { readonly isFatal: boolean; readonly offset?: number; readonly length?: number }): BlockError {
+    const isFatal = where.isFatal && !this.isReadOnly;
+    const error = new BlockError('Input/output error', { code: 'EIO' });
+    if (this.broken !== undefined || (!isFatal && this.#hasWarnedCorrupt)) return error;
+    const tail = isFatal ? 'further corruption events will be suppressed' : 'further non-fatal corruption events will be suppressed';
+    this.#hasWarnedCorrupt = true;
+    this.#emit('BLOCK_IMAGE_CORRUPTED', {
+      device: this.node.deviceName ?? '',
+      'node-name': this.node.name,
+      msg: text,
+      ...(where.offset === undefined ? {} : { offset: where.offset }),
+      ...(where.length === undefined ? {} : { size: where.length }),
+      fatal: isFatal,
+    });
+    this.warn(`qcow2: ${isFatal ? 'Marking image as corrupt' : 'Image is corrupt'}: ${text}; ${tail}`);
+    if (isFatal) {
+      this.broken = new BlockError('No medium found', { code: 'ENOMEDIUM' });
+      this.#markCorrupt();
+    }
+    return error;
+  }
+
+  /** Set by open: lines that a program prints on stderr. */
+  warn: (line: string) => void = () => {};
+
+  #markCorrupt(): void {
+    if (this.header.version < 3) return;
+    this.header.incompatible |= incompatible.corrupt;
+    const bytes = new Uint8Array(8);
+    setU64Big(bytes, 0, this.header.incompatible);
+    // best effort: the image is refused from here on whether or not the bit got there
+    try {
+      const done = chain(this.file.write(headerField.incompatible, bytes), () => this.file.flush());
+      if (isPending(done)) this.corruptMark = done.catch(() => {});
+    } catch {
+      this.corruptMark = undefined;
+    }
+  }
+
+  /** The write of the corrupt bit, while it is pending; close waits for it. */
+  corruptMark: Promise<void> | undefined;
+}

@@ -1,0 +1,92 @@
+/*
+ * Refcount blocks: reading and writing counts of any width in a block, and finding the block of a cluster.
+ * Rule source: qcow2 specification, refcount table and refcount blocks (narrow counts fill a byte from its lowest bits).
+ */
+import { getU32, getU64 } from '../core/util/bytes.ts';
+import type { BlockError } from '../core/util/errors.ts';
+import type { Qcow2Image } from './image.ts';
+import { two32 } from './layout.ts';
+import { hex } from './mapping.ts';
+import type { Steps } from './steps.ts';
+import type { CachedTable } from './table-cache.ts';
+
+/** Count `index` of a block with counts of `bits` bits. */
+export function getRefcount(view: DataView, bits: number, index: number): number {
+  switch (bits) {
+    case 16:
+      return view.getUint16(index * 2);
+    case 8:
+      return view.getUint8(index);
+    case 32:
+      return view.getUint32(index * 4);
+    case 64:
+      return view.getUint32(index * 8) * two32 + view.getUint32(index * 8 + 4);
+    default: {
+      const perByte = 8 / bits;
+      const shift = (index % perByte) * bits;
+      return (view.getUint8(Math.floor(index / perByte)) >>> shift) & ((1 << bits) - 1);
+    }
+  }
+}
+
+export function setRefcount(view: DataView, bits: number, index: number, value: number): void {
+  switch (bits) {
+    case 16:
+      view.setUint16(index * 2, value);
+      return;
+    case 8:
+      view.setUint8(index, value);
+      return;
+    case 32:
+      view.setUint32(index * 4, value);
+      return;
+    case 64:
+      view.setUint32(index * 8, Math.floor(value / two32));
+      view.setUint32(index * 8 + 4, value % two32);
+      return;
+    default: {
+      const perByte = 8 / bits;
+      const at = Math.floor(index / perByte);
+      const shift = (index % perByte) * bits;
+      const mask = ((1 << bits) - 1) << shift;
+      view.setUint8(at, (view.getUint8(at) & ~mask) | ((value << shift) & mask));
+    }
+  }
+}
+
+/** Largest count of a width; 64-bit counts end where numbers are exact. */
+export function maxRefcount(bits: number): number {
+  return bits >= 53 ? Number.MAX_SAFE_INTEGER : 2 ** bits - 1;
+}
+
+/** The refcount table as host offsets of blocks. */
+export function decodeRefcountTable(bytes: Uint8Array): Float64Array {
+  const table = new Float64Array(bytes.length / 8);
+  for (let i = 0; i < table.length; i++) {
+    // most of a table is empty
+    if (getU32(bytes, i * 8) === 0 && getU32(bytes, i * 8 + 4) === 0) continue;
+    const value = getU64(bytes, i * 8);
+    table[i] = value - (value % 512);
+  }
+  return table;
+}
+
+export function badBlock(image: Qcow2Image, offset: number, index: number): BlockError {
+  return image.reportCorruption(`Refblock offset ${hex(offset)} unaligned (reftable index: ${hex(index)})`, { isFatal: true });
+}
+
+/** The block that counts `cluster`, loaded; undefined when there is none (all of its counts are 0). */
+export function* blockOf(image: Qcow2Image, cluster: number): Steps<CachedTable | undefined> {
+  const index = Math.floor(cluster / image.geometry.refcountsPerBlock);
+  const offset = image.refcountTable[index] ?? 0;
+  if (offset === 0) return undefined;
+  if (offset % image.geometry.clusterSize !== 0) throw badBlock(image, offset, index);
+  return image.refcountCache.peek(offset) ?? (yield* image.refcountCache.get(offset));
+}
+
+/** The refcount of a cluster. */
+export function* refcountOf(image: Qcow2Image, cluster: number): Steps<number> {
+  const block = yield* blockOf(image, cluster);
+  if (block === undefined) return 0;
+  return getRefcount(block.view, image.geometry.refcountBits, cluster % image.geometry.refcountsPerBlock);
+}

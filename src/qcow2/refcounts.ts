@@ -1,0 +1,210 @@
+/*
+ * Changes of refcounts: taking clusters, giving them back, and the growth of the structures that count them. All of it runs
+ * under the metadata mutex. A change that first has to make a refcount block answers "again": the caller searches anew, since
+ * the block itself took a cluster.
+ * Rule source: qcow2 specification, reference counts; observed allocation order.
+ */
+import { setU64 } from '../core/util/bytes.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { ceilDiv } from '../core/util/math.ts';
+import { isPending } from '../core/util/maybe.ts';
+import { countFreeAt, findFree } from './free-clusters.ts';
+import type { Qcow2Image } from './image.ts';
+import { maxRefcountTableBytes } from './layout.ts';
+import { structure } from './overlap.ts';
+import { growRefcountArea } from './refcount-area.ts';
+import { blockOf, getRefcount, maxRefcount, setRefcount } from './refcount-blocks.ts';
+import { type Steps, wait } from './steps.ts';
+import type { CachedTable } from './table-cache.ts';
+
+/** Why clusters are given back: decides whether the file below is told. */
+export type FreeReason = 'never' | 'request' | 'snapshot' | 'other' | 'always';
+
+function mayDiscard(image: Qcow2Image, reason: FreeReason): boolean {
+  const { options } = image;
+  switch (reason) {
+    case 'never':
+      return false;
+    case 'request':
+      return options.passDiscardRequest;
+    case 'snapshot':
+      return options.passDiscardSnapshot;
+    case 'other':
+      return options.passDiscardOther;
+    case 'always':
+      return true;
+  }
+}
+
+/** Adds 1 to (or takes 1 from) the refcount of every cluster that the byte range touches. False: search again (see above). */
+export function* changeRefcounts(image: Qcow2Image, offset: number, length: number, delta: 1 | -1, reason: FreeReason): Steps<boolean> {
+  if (length <= 0) return true;
+  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  const start = Math.floor(offset / clusterSize);
+  const end = ceilDiv(offset + length, clusterSize);
+  // a decrease may reach the medium only after the pointers that are gone
+  if (delta < 0) yield* image.refcountCache.dependOn(image.l2Cache);
+  const limit = maxRefcount(refcountBits);
+  let cluster = start;
+  try {
+    while (cluster < end) {
+      const block = yield* blockOf(image, cluster);
+      if (block === undefined) {
+        if (delta < 0) throw new BlockError('Invalid argument', { code: 'EINVAL' });
+        yield* makeBlock(image, cluster);
+        yield* undo(image, start, cluster, delta);
+        if (image.freeIndex > start) image.freeIndex = start;
+        return false;
+      }
+      const base = cluster - (cluster % refcountsPerBlock);
+      const stop = Math.min(end, base + refcountsPerBlock);
+      for (; cluster < stop; cluster++) {
+        const count = getRefcount(block.view, refcountBits, cluster - base) + delta;
+        if (count < 0 || count > limit) throw new BlockError('Invalid argument', { code: 'EINVAL' });
+        setRefcount(block.view, refcountBits, cluster - base, count);
+        image.refcountCache.markDirty(block);
+        if (count === 0) noteFree(image, cluster, reason);
+      }
+    }
+  } catch (error) {
+    yield* undo(image, start, cluster, delta);
+    throw error;
+  }
+  return true;
+}
+
+function noteFree(image: Qcow2Image, cluster: number, reason: FreeReason): void {
+  const { clusterSize } = image.geometry;
+  if (cluster < image.freeIndex) image.freeIndex = cluster;
+  const offset = cluster * clusterSize;
+  image.l2Cache.forget(offset, clusterSize);
+  image.refcountCache.forget(offset, clusterSize);
+  if (!mayDiscard(image, reason)) return;
+  const last = image.pendingDiscards.at(-1);
+  if (last !== undefined && last.offset + last.length === offset) last.length += clusterSize;
+  else image.pendingDiscards.push({ offset, length: clusterSize });
+}
+
+/** Takes back what was changed of [start, end) before a failure. */
+function* undo(image: Qcow2Image, start: number, end: number, delta: 1 | -1): Steps<void> {
+  const { refcountBits, refcountsPerBlock } = image.geometry;
+  for (let cluster = start; cluster < end; cluster++) {
+    const block = yield* blockOf(image, cluster);
+    if (block === undefined) continue;
+    const index = cluster % refcountsPerBlock;
+    setRefcount(block.view, refcountBits, index, getRefcount(block.view, refcountBits, index) - delta);
+    image.refcountCache.markDirty(block);
+  }
+  if (delta < 0) image.pendingDiscards.length = 0;
+}
+
+/** Gives the file below the ranges that were freed. Before the mutex is let go: they may be taken again right after. */
+export function* passDiscards(image: Qcow2Image): Steps<void> {
+  for (const { offset, length } of image.pendingDiscards.splice(0)) {
+    try {
+      const done = image.file.discard(offset, length);
+      if (isPending(done)) yield done;
+    } catch (error) {
+      // only a hint
+      if (!(error instanceof BlockError)) throw error;
+    }
+  }
+}
+
+// -- taking and giving back -------------------------------------------------------------------------------------------
+
+/** Takes `bytes` (rounded up to clusters) in one piece. Returns the host offset. */
+export function* allocateClusters(image: Qcow2Image, bytes: number): Steps<number> {
+  const { clusterSize } = image.geometry;
+  const count = ceilDiv(bytes, clusterSize);
+  for (;;) {
+    const offset = (yield* findFree(image, count)) * clusterSize;
+    if (yield* changeRefcounts(image, offset, count * clusterSize, 1, 'never')) return offset;
+  }
+}
+
+/** Takes the clusters from `offset` on that are free, at most `count`. Returns how many; 0 when the first one is taken. */
+export function* allocateClustersAt(image: Qcow2Image, offset: number, count: number): Steps<number> {
+  const { clusterSize } = image.geometry;
+  for (;;) {
+    const free = yield* countFreeAt(image, offset / clusterSize, count);
+    if (yield* changeRefcounts(image, offset, free * clusterSize, 1, 'never')) return free;
+  }
+}
+
+/** Takes one reference off every cluster of the range. An error leaves a leak, which is legal: callers that clean up may ignore it. */
+export function* freeClusters(image: Qcow2Image, offset: number, length: number, reason: FreeReason): Steps<void> {
+  yield* changeRefcounts(image, offset, length, -1, reason);
+}
+
+/** Takes bytes for one compressed cluster, behind the last one when it still fits there. */
+export function* allocateBytes(image: Qcow2Image, length: number): Steps<number> {
+  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  let offset = image.freeByte;
+  let left = 0;
+  if (offset !== 0) {
+    const cluster = Math.floor(offset / clusterSize);
+    const block = yield* blockOf(image, cluster);
+    const count = block === undefined ? 0 : getRefcount(block.view, refcountBits, cluster % refcountsPerBlock);
+    if (count === 0 || count === maxRefcount(refcountBits)) offset = 0;
+    else left = clusterSize - (offset % clusterSize);
+  }
+  for (;;) {
+    if (offset === 0 || left < length) {
+      const fresh = (yield* findFree(image, 1)) * clusterSize;
+      if (fresh === 0) throw image.reportCorruption('Preventing invalid allocation of compressed cluster at offset 0', { isFatal: true });
+      const isNext = offset !== 0 && ceilDiv(offset, clusterSize) * clusterSize === fresh;
+      if (!isNext) {
+        offset = fresh;
+        left = 0;
+      }
+      left += clusterSize;
+    }
+    if (yield* changeRefcounts(image, offset, length, 1, 'never')) break;
+    offset = 0;
+  }
+  const end = offset + length;
+  image.freeByte = end % clusterSize === 0 ? 0 : end;
+  return offset;
+}
+
+// -- growth -----------------------------------------------------------------------------------------------------------
+
+/** Makes the missing block that counts `cluster`, and a larger table if needed. The caller's search starts anew. */
+function* makeBlock(image: Qcow2Image, cluster: number): Steps<void> {
+  const { clusterSize, refcountsPerBlock } = image.geometry;
+  const index = Math.floor(cluster / refcountsPerBlock);
+  if (index >= maxRefcountTableBytes / 8) throw new BlockError('File too large', { code: 'EFBIG' });
+  // the block may come to lie where it counts itself, else an existing block counts it
+  const offset = (yield* findFree(image, 1)) * clusterSize;
+  if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of refcount block at offset 0', { isFatal: true });
+  image.checkOverlap(offset, clusterSize, 0);
+  const own = offset / clusterSize;
+  const countsItself = Math.floor(own / refcountsPerBlock) === index;
+  let block: CachedTable;
+  if (countsItself) {
+    block = image.refcountCache.create(offset);
+    setRefcount(block.view, image.geometry.refcountBits, own % refcountsPerBlock, 1);
+  } else {
+    if (!(yield* changeRefcounts(image, offset, clusterSize, 1, 'never'))) return;
+    yield* image.refcountCache.flush();
+    block = image.refcountCache.create(offset);
+  }
+  image.refcountCache.markDirty(block);
+  image.metadata.add(offset, clusterSize, structure.refcountBlock);
+  yield* image.refcountCache.flush();
+  if (index < image.refcountTable.length) {
+    const entry = new Uint8Array(8);
+    setU64(entry, 0, offset);
+    const at = image.header.refcountTableOffset + index * 8;
+    image.checkOverlap(at, 8, structure.refcountTable);
+    yield* wait(image.writeFile(at, entry));
+    yield* wait(image.flushMedium());
+    image.refcountTable[index] = offset;
+    return;
+  }
+  // the table is full: a new one, with blocks that count it, at the start of what the first missing block would count
+  const covered = ceilDiv(Math.max(cluster + 1, own), refcountsPerBlock);
+  const old = yield* growRefcountArea(image, { start: covered * refcountsPerBlock * clusterSize, additional: 0, isExact: false, newBlock: { index, offset } });
+  yield* freeClusters(image, old.oldTableOffset, old.oldTableBytes, 'other');
+}

@@ -1,0 +1,102 @@
+/*
+ * Repairs of refcounts: one count, or the whole structure anew behind the last used cluster when counts are missing.
+ * Rule source: observed repairs; new blocks and table are durable before the header names them.
+ */
+import { BlockError } from '../core/util/errors.ts';
+import { alignUp } from '../core/util/math.ts';
+import type { ReferenceCounts } from './check-map.ts';
+import type { Qcow2Image } from './image.ts';
+import { structure } from './overlap.ts';
+import { writeRefcountTable } from './refcount-area.ts';
+import { blockOf, maxRefcount, setRefcount } from './refcount-blocks.ts';
+import { passDiscards } from './refcounts.ts';
+import { run as carryOut, type Steps } from './steps.ts';
+
+export interface Comparison {
+  /** The last cluster with a count or a reference. */
+  highest: number;
+  /** A referenced cluster has no count: no structure to trust. */
+  mustRebuild: boolean;
+}
+
+/** Sets the stored count of one cluster. False when that failed. */
+export async function fixRefcount(image: Qcow2Image, cluster: number, count: number): Promise<boolean> {
+  if (count > maxRefcount(image.geometry.refcountBits)) return false;
+  try {
+    await carryOut(setCount(image, cluster, count));
+    return true;
+  } catch (error) {
+    if (error instanceof BlockError) return false;
+    throw error;
+  }
+}
+
+function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<void> {
+  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  const block = yield* blockOf(image, cluster);
+  if (block === undefined) throw new BlockError('Input/output error', { code: 'EIO' });
+  setRefcount(block.view, refcountBits, cluster % refcountsPerBlock, count);
+  image.refcountCache.markDirty(block);
+  if (count > 0) return;
+  if (cluster < image.freeIndex) image.freeIndex = cluster;
+  image.l2Cache.forget(cluster * clusterSize, clusterSize);
+  image.pendingDiscards.push({ offset: cluster * clusterSize, length: clusterSize });
+  yield* passDiscards(image);
+}
+
+/** Writes new refcount blocks and a new table for `counts`, and switches the header to them. */
+export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts): Promise<void> {
+  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  let next = 0;
+  for (let cluster = 0; cluster < counts.clusters; cluster++) if ((counts.counts[cluster] ?? 0) > 0) next = cluster + 1;
+  const take = (): number => {
+    counts.grow(next + 1);
+    counts.counts[next] = 1;
+    return next++;
+  };
+  const blocks = new Map<number, number>();
+  let tableStart = 0;
+  let tableClusters = 0;
+  // each new cluster may need a block, and each block a longer table: until nothing is missing
+  for (let isComplete = false; !isComplete; ) {
+    isComplete = true;
+    for (let cluster = 0; cluster < counts.clusters; cluster++) {
+      const index = Math.floor(cluster / refcountsPerBlock);
+      if ((counts.counts[cluster] ?? 0) === 0 || blocks.has(index)) continue;
+      blocks.set(index, take());
+      isComplete = false;
+    }
+    const needed = alignUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize) / clusterSize;
+    if (needed > tableClusters && isComplete) {
+      for (let i = 0; i < tableClusters; i++) counts.counts[tableStart + i] = 0;
+      tableStart = next;
+      tableClusters = needed;
+      for (let i = 0; i < needed; i++) take();
+      isComplete = false;
+    }
+  }
+  const table = new Float64Array((tableClusters * clusterSize) / 8);
+  image.refcountCache.forget(0, 0);
+  for (const [index, cluster] of blocks) {
+    const bytes = new Uint8Array(clusterSize);
+    const view = new DataView(bytes.buffer);
+    for (let i = 0; i < refcountsPerBlock; i++) {
+      const count = counts.counts[index * refcountsPerBlock + i] ?? 0;
+      if (count > 0) setRefcount(view, refcountBits, i, count);
+    }
+    image.refcountCache.forget(cluster * clusterSize, clusterSize);
+    await image.writeFile(cluster * clusterSize, bytes);
+    table[index] = cluster * clusterSize;
+  }
+  await image.flushMedium();
+  await carryOut(writeRefcountTable(image, table, tableStart * clusterSize));
+  image.metadata.remove(image.header.refcountTableOffset, image.header.refcountTableClusters * clusterSize, structure.refcountTable);
+  for (const offset of image.refcountTable) if (offset !== 0) image.metadata.remove(offset, clusterSize, structure.refcountBlock);
+  image.header.refcountTableOffset = tableStart * clusterSize;
+  image.header.refcountTableClusters = tableClusters;
+  await carryOut(image.writeRefcountTableFields());
+  image.refcountTable = table;
+  image.metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
+  for (const offset of table) if (offset !== 0) image.metadata.add(offset, clusterSize, structure.refcountBlock);
+  image.freeIndex = 0;
+}

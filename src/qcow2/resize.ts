@@ -1,0 +1,196 @@
+/*
+ * Changes of the virtual size: growth with its L1 table and preallocation, and shrinking with what it frees. The header's
+ * size field is written last when growing, so that a cut leaves the old size.
+ * Rule source: qcow2 specification; observed layout and order of resized and preallocated images.
+ */
+import type { TruncateOptions } from '../core/block/driver.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
+import { l1EntriesFor, sliceIndexOf } from './address.ts';
+import { linkPlan, markDirtyBit, planWrite, sliceForUpdate, type WritePlan, writableSlice } from './allocate.ts';
+import type { Bitmaps } from './bitmaps.ts';
+import type { Qcow2Image } from './image.ts';
+import { exclusively, writeGuest } from './io.ts';
+import { writeEntry, writeSubclusters } from './l2-entry.ts';
+import { maxL1Bytes } from './layout.ts';
+import { structure } from './overlap.ts';
+import { growRefcountArea } from './refcount-area.ts';
+import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
+import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
+import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+import { forgetRange, zeroGuest } from './zero-discard.ts';
+
+/** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
+export async function resizeImage(image: Qcow2Image, size: number, options: TruncateOptions, bitmaps: Bitmaps): Promise<void> {
+  if (image.broken !== undefined) throw image.broken;
+  if (size % 512 !== 0) throw new BlockError('The new size must be a multiple of 512');
+  if (image.snapshots.length > 0 && image.geometry.version < 3) throw new BlockError("Can't resize a v2 image which has snapshots", { code: 'ENOTSUP' });
+  bitmaps.checkResize();
+  const old = image.size;
+  if (size < old) {
+    if (options.prealloc !== 'off') throw new BlockError("Preallocation can't be used for shrinking an image");
+    await shrink(image, size);
+  } else await grow(image, size, options);
+  bitmaps.resize(size);
+}
+
+async function shrink(image: Qcow2Image, size: number): Promise<void> {
+  const { clusterSize } = image.geometry;
+  const old = image.size;
+  const start = alignUp(size, clusterSize);
+  const end = alignUp(old, clusterSize);
+  await carryOut(
+    exclusively(image, size, old - size, function* () {
+      yield* forgetRange(image, start, end);
+      yield* locked(image.mutex, function* () {
+        yield* shrinkL1(image, l1EntriesFor(image.geometry, size));
+        if (image.hasDataFile) yield image.data.truncate(size, { exact: false, prealloc: 'off' });
+        yield* shrinkRefcountTable(image);
+        const fileEnd = ((yield* lastUsedCluster(image)) + 1) * clusterSize;
+        if (fileEnd > 0 && fileEnd < image.file.size()) yield image.file.truncate(fileEnd, { exact: false, prealloc: 'off' });
+        yield* setSize(image, size);
+      });
+    }),
+  );
+}
+
+function* setSize(image: Qcow2Image, size: number): Steps<void> {
+  // tables before the size: what they map must be there when the disk is larger
+  yield* image.l2Cache.write();
+  yield* image.refcountCache.write();
+  image.header.size = size;
+  yield* image.writeSizeField();
+}
+
+async function grow(image: Qcow2Image, size: number, options: TruncateOptions): Promise<void> {
+  const { geometry } = image;
+  const old = image.size;
+  await carryOut(
+    locked(image.mutex, function* () {
+      yield* growL1(image, l1EntriesFor(geometry, size));
+      if (options.prealloc === 'metadata' || (image.hasDataFile && options.prealloc !== 'off')) yield* preallocateMetadata(image, old, size, options);
+      else if (options.prealloc !== 'off') yield* preallocateArea(image, old, size, options);
+      else if (image.hasDataFile) yield image.data.truncate(size, options);
+      yield* setSize(image, size);
+    }),
+  );
+  const { backing } = image.node;
+  // data of a longer backing file must not come into sight
+  if (backing !== undefined && backing.size() > old && options.prealloc === 'off') await hideBacking(image, old, size);
+}
+
+async function hideBacking(image: Qcow2Image, from: number, to: number): Promise<void> {
+  const unit = image.geometry.subclusterSize;
+  const start = Math.min(alignUp(from, unit), to);
+  if (start > from) await writeGuest(image, from, new Uint8Array(start - from), 0);
+  if (start < to && !(await zeroGuest(image, start, to - start, 0))) {
+    const zeros = new Uint8Array(65536);
+    for (let at = start; at < to; at += zeros.length) await writeGuest(image, at, zeros.subarray(0, Math.min(zeros.length, to - at)), 0);
+  }
+}
+
+/** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */
+export function* growL1(image: Qcow2Image, entries: number): Steps<void> {
+  if (entries <= image.l1Entries) return;
+  if (entries * 8 > maxL1Bytes) throw new BlockError('File too large', { code: 'EFBIG' });
+  const table = new Uint8Array(entries * 8);
+  table.set(image.l1);
+  const offset = yield* allocateClusters(image, table.length);
+  if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of L1 table at offset 0', { isFatal: true });
+  yield* image.refcountCache.flush();
+  image.checkOverlap(offset, table.length, 0);
+  yield* wait(image.writeFile(offset, table));
+  yield* wait(image.flushMedium());
+  const oldOffset = image.header.l1Offset;
+  const oldLength = image.l1.length;
+  image.header.l1Offset = offset;
+  image.header.l1Size = entries;
+  yield* image.writeL1Fields();
+  image.setL1(table);
+  image.metadata.add(offset, table.length, structure.activeL1);
+  if (oldLength === 0) return;
+  image.metadata.remove(oldOffset, oldLength, structure.activeL1);
+  yield* freeClusters(image, oldOffset, oldLength, 'other');
+}
+
+// -- preallocation ----------------------------------------------------------------------------------------------------
+
+/** Maps every cluster of [from, to) that has no place; the file gets its length, not its blocks. */
+function* preallocateMetadata(image: Qcow2Image, from: number, to: number, options: TruncateOptions): Steps<void> {
+  const { clusterSize } = image.geometry;
+  let end = 0;
+  let host: number | undefined;
+  for (let at = from; at < to; ) {
+    const plan: WritePlan = yield* planWrite(image, at, to - at, at % clusterSize === 0 ? host : undefined);
+    if (plan.isNew) yield* linkPreallocated(image, plan);
+    else if (plan.needsLink) yield* linkPlan(image, plan, false);
+    at += plan.length;
+    host = plan.host + plan.length;
+    end = Math.max(end, host);
+  }
+  if (image.hasDataFile) {
+    yield image.data.truncate(to, { exact: options.exact, prealloc: options.prealloc === 'metadata' ? 'off' : options.prealloc });
+    return;
+  }
+  end = alignUp(end, clusterSize);
+  if (end > image.file.size()) yield image.file.truncate(end, { exact: false, prealloc: 'off' });
+}
+
+/** Points entries at clusters without content: extended entries keep their subclusters unallocated. */
+function* linkPreallocated(image: Qcow2Image, plan: WritePlan): Steps<void> {
+  const { geometry } = image;
+  if (!geometry.isExtended) {
+    yield* linkPlan(image, plan, false);
+    return;
+  }
+  yield* markDirtyBit(image);
+  const table = yield* sliceForUpdate(image, plan.firstCluster, function* () {
+    if (image.needsAccurateRefcounts && !image.hasDataFile) yield* image.l2Cache.dependOn(image.refcountCache);
+  });
+  const index = sliceIndexOf(geometry, plan.firstCluster);
+  for (let i = 0; i < plan.clusters; i++) {
+    writeEntry(geometry, table, index + i, plan.hostCluster + i * geometry.clusterSize, { isCopied: true });
+    writeSubclusters(geometry, table, index + i, 0, 0);
+  }
+  image.l2Cache.markDirty(table);
+}
+
+/** Maps [from, to) to one new area behind the file's end, behind refcount structures that cover it, with blocks of its own. */
+function* preallocateArea(image: Qcow2Image, from: number, to: number, options: TruncateOptions): Steps<void> {
+  const { geometry } = image;
+  const { clusterSize, l2Entries } = geometry;
+  const last = yield* lastUsedCluster(image);
+  const oldEnd = last >= 0 ? (last + 1) * clusterSize : alignUp(image.file.size(), clusterSize);
+  const start = alignDown(from, clusterSize);
+  const count = (alignUp(to, clusterSize) - start) / clusterSize;
+  // tables of the new area are counted too, wherever they come to lie
+  const tables = ceilDiv(count, l2Entries) + 1;
+  const area = yield* growRefcountArea(image, { start: oldEnd, additional: count + tables, isExact: true });
+  yield* freeClusters(image, area.oldTableOffset, area.oldTableBytes, 'other');
+  yield image.file.truncate(area.end + count * clusterSize, { exact: false, prealloc: options.prealloc });
+  image.isUnflushed = true;
+  const taken = yield* allocateClustersAt(image, area.end, count);
+  if (taken !== count) throw new BlockError('Input/output error', { code: 'EIO' });
+  yield* wait(image.flushMedium());
+  let host = area.end;
+  for (let at = start; at < to; ) {
+    yield* writableSlice(image, at);
+    const index = sliceIndexOf(geometry, at);
+    const clusters = Math.min(geometry.sliceEntries - index, ceilDiv(to - at, clusterSize));
+    const plan: WritePlan = {
+      guest: at,
+      length: clusters * clusterSize,
+      host,
+      firstCluster: at,
+      hostCluster: host,
+      clusters,
+      isNew: true,
+      needsLink: true,
+      copyFrom: at,
+      copyTo: at + clusters * clusterSize,
+    };
+    yield* linkPreallocated(image, plan);
+    at += clusters * clusterSize;
+    host += clusters * clusterSize;
+  }
+}

@@ -1,0 +1,109 @@
+/*
+ * Options of an open image: cache sizes, discard passing, overlap checks, lazy refcounts; with the peer's messages.
+ * Rule source: observed option checks.
+ */
+import type { OptionReader } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { alignUp, ceilDiv, isPowerOfTwo } from '../core/util/math.ts';
+import type { Header } from './header.ts';
+import type { ImageOptions } from './image.ts';
+import { compatible, incompatible } from './layout.ts';
+import { overlapTemplates, structureOptions } from './overlap.ts';
+
+const maxDefaultL2Cache = 32 * 1024 * 1024;
+const minRefcountTables = 4;
+const defaultSlice = 4096;
+/** Small tables are cheap to keep; enough of them that small-cluster images do not thrash. */
+const minCacheTables = 16;
+
+export interface RuntimeOptions {
+  readonly options: ImageOptions;
+  /** Bytes of an L2 slice. */
+  readonly sliceSize: number;
+}
+
+export function readRuntimeOptions(reader: OptionReader, header: Header, isDiscarding: boolean): RuntimeOptions {
+  const clusterSize = 2 ** header.clusterBits;
+  const caches = readCacheSizes(reader, header, clusterSize);
+  const cleanInterval = reader.number('cache-clean-interval');
+  if (cleanInterval !== undefined && (cleanInterval < 0 || cleanInterval > 0x7fffffff)) throw new BlockError('Cache clean interval too big');
+  const lazyRefcounts = reader.bool('lazy-refcounts', (header.compatible & compatible.lazyRefcounts) !== 0n);
+  if (lazyRefcounts && header.version < 3) {
+    throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
+  }
+  const discardNoUnref = reader.bool('discard-no-unref', false);
+  if (discardNoUnref && header.version < 3) throw new BlockError('discard-no-unref is only supported since qcow2 version 3');
+  const overlapChecks = readOverlapChecks(reader);
+  return {
+    sliceSize: caches.sliceSize,
+    options: {
+      passDiscardRequest: reader.bool('pass-discard-request', isDiscarding),
+      passDiscardSnapshot: reader.bool('pass-discard-snapshot', true),
+      passDiscardOther: reader.bool('pass-discard-other', false),
+      discardNoUnref,
+      lazyRefcounts,
+      overlapChecks,
+      l2CacheTables: caches.l2Tables,
+      refcountCacheTables: caches.refcountTables,
+    },
+  };
+}
+
+function readCacheSizes(reader: OptionReader, header: Header, clusterSize: number): { sliceSize: number; l2Tables: number; refcountTables: number } {
+  const total = reader.size('cache-size');
+  let l2 = reader.size('l2-cache-size');
+  let refcounts = reader.size('refcount-cache-size');
+  const givenSlice = reader.size('l2-cache-entry-size');
+  if (total !== undefined) {
+    if (l2 !== undefined && refcounts !== undefined) throw new BlockError('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time');
+    if (l2 !== undefined && l2 > total) throw new BlockError('l2-cache-size may not exceed cache-size');
+    if (refcounts !== undefined && refcounts > total) throw new BlockError('refcount-cache-size may not exceed cache-size');
+  }
+  const entrySize = (header.incompatible & incompatible.extendedL2) !== 0n ? 16 : 8;
+  const needed = alignUp(ceilDiv(header.size, clusterSize) * entrySize, clusterSize);
+  const minRefcounts = minRefcountTables * clusterSize;
+  if (total !== undefined) {
+    if (l2 !== undefined) refcounts = total - l2;
+    else if (refcounts !== undefined) l2 = total - refcounts;
+    else {
+      // the map of the whole disk first, the rest for refcounts
+      l2 = total >= needed + minRefcounts ? needed : Math.max(0, total - minRefcounts);
+      refcounts = total - l2;
+    }
+  }
+  l2 ??= Math.min(needed, maxDefaultL2Cache);
+  refcounts ??= minRefcounts;
+  const sliceSize = givenSlice ?? (l2 >= needed ? clusterSize : Math.min(defaultSlice, clusterSize));
+  if (sliceSize < 512 || sliceSize > clusterSize || !isPowerOfTwo(sliceSize)) {
+    throw new BlockError(`L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`);
+  }
+  return {
+    sliceSize,
+    l2Tables: Math.max(minCacheTables, Math.floor(l2 / sliceSize)),
+    refcountTables: Math.max(minCacheTables, Math.floor(refcounts / clusterSize)),
+  };
+}
+
+function readOverlapChecks(reader: OptionReader): number {
+  const short = reader.has('overlap-check') && !reader.has('overlap-check.template') ? reader.take('overlap-check') : undefined;
+  const template = reader.string('overlap-check.template');
+  let name = template ?? 'cached';
+  if (typeof short === 'string') {
+    if (template !== undefined && template !== short) {
+      throw new BlockError(`Conflicting values for qcow2 options 'overlap-check' ('${short}') and 'overlap-check.template' ('${template}')`);
+    }
+    name = short;
+  }
+  let bits = overlapTemplates[name];
+  if (bits === undefined) {
+    throw new BlockError(`Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`);
+  }
+  const parts = typeof short === 'object' && short !== null && !Array.isArray(short) ? (short as Record<string, unknown>) : {};
+  structureOptions.forEach((option, index) => {
+    const isOn = parts[option] ?? (reader.has(`overlap-check.${option}`) ? reader.bool(`overlap-check.${option}`, false) : undefined);
+    if (isOn === undefined) return;
+    const bit = 1 << index;
+    bits = isOn === true || isOn === 'on' ? (bits ?? 0) | bit : (bits ?? 0) & ~bit;
+  });
+  return bits;
+}

@@ -1,0 +1,47 @@
+/*
+ * The state of guest ranges for map, convert and base:allocation.
+ * Rule source: `qemu-img map` on crafted images.
+ */
+import type { BlockStatus } from '../core/block/driver.ts';
+import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { Qcow2Image } from './image.ts';
+import { clusterKind } from './l2-entry.ts';
+import { loadSlice, lookup, newRun, type Run } from './mapping.ts';
+
+/** The run at `guest`, at most `length` long. Synchronous when the slice is cached. */
+export function statusOf(image: Qcow2Image, guest: number, length: number): Maybe<BlockStatus> {
+  const run = newRun();
+  if (lookup(image, guest, length, run)) return extend(image, guest, length, run);
+  const loading = loadSlice(image, guest);
+  return isPending(loading) ? loading.then(() => statusOf(image, guest, length)) : statusOf(image, guest, length);
+}
+
+/** Goes on over slices that are cached and say the same: fewer, longer extents. */
+function extend(image: Qcow2Image, guest: number, length: number, run: Run): BlockStatus {
+  let total = run.length;
+  const isPlain = run.kind === clusterKind.unallocated || run.kind === clusterKind.zero;
+  const next = newRun();
+  while (total < length && run.kind !== clusterKind.compressed && lookup(image, guest + total, length - total, next)) {
+    if (next.kind !== run.kind || (!isPlain && next.host !== run.host + total)) break;
+    total += next.length;
+  }
+  return describe(image, run, total);
+}
+
+function describe(image: Qcow2Image, run: Run, length: number): BlockStatus {
+  const place = { hostOffset: run.host, child: image.data };
+  switch (run.kind) {
+    case clusterKind.data:
+      return { length, data: true, zero: false, allocated: true, ...place };
+    case clusterKind.compressed:
+      return { length, data: true, zero: false, allocated: true, compressed: true };
+    case clusterKind.zero:
+      return { length, data: false, zero: true, allocated: true };
+    case clusterKind.zeroPlaced:
+      return { length, data: false, zero: true, allocated: true, ...place };
+    case clusterKind.unallocatedPlaced:
+      return { length, data: false, zero: false, allocated: false, ...place };
+    default:
+      return { length, data: false, zero: false, allocated: false };
+  }
+}

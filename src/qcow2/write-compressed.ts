@@ -1,0 +1,66 @@
+/*
+ * Compressed writes: whole clusters that have no place yet, stored as streams one behind the other. What does not shrink is
+ * written as plain data.
+ * Rule source: qcow2 specification, compressed clusters; observed packing.
+ */
+import { BlockError } from '../core/util/errors.ts';
+import { sliceIndexOf } from './address.ts';
+import { markDirtyBit, sliceForUpdate, writableSlice } from './allocate.ts';
+import { compress } from './compressed.ts';
+import type { Qcow2Image } from './image.ts';
+import { compressedEntry, newEntry, readEntry, writeEntryWords, writeSubclusters } from './l2-entry.ts';
+import { allocateBytes, freeClusters } from './refcounts.ts';
+import { locked, type Steps, wait } from './steps.ts';
+
+/** Writes [guest, guest + from.length), cluster aligned or up to the end of the disk. `writePlain` stores what does not shrink. */
+export function* writeCompressed(
+  image: Qcow2Image,
+  guest: number,
+  from: Uint8Array,
+  writePlain: (guest: number, bytes: Uint8Array) => Steps<void>,
+): Steps<void> {
+  const { clusterSize } = image.geometry;
+  if (image.hasDataFile) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
+  const end = guest + from.length;
+  if (guest % clusterSize !== 0 || (end % clusterSize !== 0 && end !== image.size)) throw new BlockError('Invalid argument', { code: 'EINVAL' });
+  for (let done = 0; done < from.length; done += clusterSize) {
+    let cluster = from.subarray(done, done + clusterSize);
+    if (cluster.length < clusterSize) {
+      // the last cluster is stored whole
+      const whole = new Uint8Array(clusterSize);
+      whole.set(cluster);
+      cluster = whole;
+    }
+    const stream = yield* wait(compress(image.header.compressionType, cluster));
+    if (stream === undefined) yield* writePlain(guest + done, from.subarray(done, done + clusterSize));
+    else yield* storeStream(image, guest + done, stream);
+  }
+}
+
+function* storeStream(image: Qcow2Image, guest: number, stream: Uint8Array): Steps<void> {
+  const { geometry } = image;
+  const offset = yield* locked(image.mutex, function* () {
+    const slice = yield* writableSlice(image, guest);
+    if (readEntry(geometry, slice, sliceIndexOf(geometry, guest), newEntry()).isCopied) throw new BlockError('Input/output error', { code: 'EIO' });
+    const place = yield* allocateBytes(image, stream.length);
+    image.checkOverlap(place, stream.length, 0);
+    return place;
+  });
+  try {
+    yield* wait(image.writeData(offset, stream));
+  } catch (error) {
+    yield* locked(image.mutex, () => freeClusters(image, offset, stream.length, 'never'));
+    throw error;
+  }
+  yield* locked(image.mutex, function* () {
+    yield* markDirtyBit(image);
+    const table = yield* sliceForUpdate(image, guest, function* () {
+      if (image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
+    });
+    const index = sliceIndexOf(geometry, guest);
+    const { hi, lo } = compressedEntry(geometry, offset, stream.length);
+    writeEntryWords(geometry, table, index, hi, lo);
+    writeSubclusters(geometry, table, index, 0, 0);
+    image.l2Cache.markDirty(table);
+  });
+}
