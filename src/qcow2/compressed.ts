@@ -4,12 +4,21 @@
  * about the image.
  * Rule source: qcow2 specification, compressed clusters (raw deflate with a 4 KiB window, or one zstd frame).
  */
-import * as zlib from 'node:zlib';
+import { createRequire } from 'node:module';
 import { BlockError } from '../core/util/errors.ts';
 import { chain, type Maybe } from '../core/util/maybe.ts';
 import type { Qcow2Image } from './image.ts';
 import { compressedExtent } from './l2-entry.ts';
 import { compressionType } from './layout.ts';
+
+type Zlib = typeof import('node:zlib');
+let loadedZlib: Zlib | undefined;
+
+/** Loaded at the first compressed cluster: most images have none, and programs should start with little. */
+function zlib(): Zlib {
+  loadedZlib ??= createRequire(import.meta.url)('node:zlib') as Zlib;
+  return loadedZlib;
+}
 
 /** Window of the deflate streams that other readers accept: 2^12. */
 const windowBits = 12;
@@ -51,7 +60,7 @@ let zstd: ZstdCodec | undefined;
 /** Loads the zstd decoder; called while an image with zstd opens, so that reading needs no promise. */
 export async function loadZstd(): Promise<void> {
   if (zstd !== undefined) return;
-  const native = zlib as unknown as {
+  const native = zlib() as unknown as {
     zstdDecompressSync?: (stream: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
     zstdCompressSync?: (cluster: Uint8Array, options?: object) => Uint8Array;
   };
@@ -113,13 +122,13 @@ export function decompress(type: number, stream: Uint8Array, size: number): Uint
 }
 
 function inflate(stream: Uint8Array, size: number): Uint8Array {
-  const options = { windowBits, finishFlush: zlib.constants.Z_SYNC_FLUSH };
+  const options = { windowBits, finishFlush: zlib().constants.Z_SYNC_FLUSH };
   try {
-    return zlib.inflateRawSync(stream, { ...options, maxOutputLength: size });
+    return zlib().inflateRawSync(stream, { ...options, maxOutputLength: size });
   } catch (error) {
     // more than a cluster: the rest does not count
     if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE')
-      return zlib.inflateRawSync(stream, { ...options, maxOutputLength: size * 1024 });
+      return zlib().inflateRawSync(stream, { ...options, maxOutputLength: size * 1024 });
     throw error;
   }
 }
@@ -138,7 +147,7 @@ export function compress(type: number, cluster: Uint8Array): Maybe<Uint8Array | 
   }
   // in the thread pool: it is the costliest thing this driver does
   return new Promise<Uint8Array>((resolve, reject) => {
-    zlib.deflateRaw(cluster, { windowBits, memLevel: 9 }, (error, stream) => (error === null ? resolve(stream) : reject(error)));
+    zlib().deflateRaw(cluster, { windowBits, memLevel: 9 }, (error, stream) => (error === null ? resolve(stream) : reject(error)));
   }).then(fits);
 }
 
