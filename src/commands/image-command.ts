@@ -147,7 +147,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     format: image.format,
     readOnly: image.writable !== true,
     ...(image.forceShare === true ? { forceShare: true } : {}),
-    ...(image.metadataOnly === true ? { noBacking: true, noIo: true } : {}),
+    ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
   });
@@ -160,7 +160,6 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   options['read-only'] ??= !writable;
   if (writable) options['auto-read-only'] ??= false;
   if (image.forceShare === true) options['force-share'] ??= true;
-  if (image.metadataOnly === true) options['backing'] ??= null;
   if (image.discard === true) options['discard'] ??= 'unmap';
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };

@@ -5,6 +5,7 @@
 
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
+import { type ImageInfo, imageInfo, infoJson } from '../core/block/info.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -24,8 +25,7 @@ import {
   outputOption,
   parseCache,
 } from './image-command.ts';
-import { type ImageInfo, imageInfo } from './image-info.ts';
-import { infoJson, infoText } from './print-info.ts';
+import { infoText } from './print-info.ts';
 
 export const command: ImageCommand = imageCommand({
   usage: ['[-f FMT | --image-opts] [--backing-chain] [-U]', '[-t CACHE] [--limits] [--output human|json]', '[--object OBJDEF] FILE'],

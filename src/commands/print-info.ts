@@ -1,45 +1,11 @@
 /*
- * The two forms in which `info` prints what image-info.ts collected: lines for people and QEMU's JSON; also the table of
+ * The two forms in which `info` prints what info.ts collected: lines for people and QEMU's JSON; also the table of
  * snapshots, which `snapshot -l` shares. Pure text. Rule source: observed output of qemu-img 11.1.
  */
 import type { SnapshotInfo } from '../core/block/driver.ts';
+import type { ImageInfo } from '../core/block/info.ts';
 import { jsonKeyOrder } from '../core/util/json-order.ts';
 import { formatSize } from '../core/util/size.ts';
-import type { ImageInfo } from './image-info.ts';
-
-/** ImageInfo as QAPI has it, for writeJson. */
-export function infoJson(info: ImageInfo): Record<string, unknown> {
-  return {
-    filename: info.filename,
-    format: info.format,
-    'dirty-flag': info.isDirty,
-    'actual-size': info.actualSize,
-    'virtual-size': info.virtualSize,
-    'cluster-size': info.clusterSize,
-    encrypted: info.isEncrypted ? true : undefined,
-    compressed: info.isCompressed ? true : undefined,
-    'backing-filename': info.backing?.filename,
-    'full-backing-filename': info.backing?.full,
-    'backing-filename-format': info.backing?.format,
-    snapshots: info.snapshots.length === 0 ? undefined : info.snapshots.map(snapshotJson),
-    'format-specific': info.specific,
-    limits: info.limits,
-    children: info.children.map(({ name, info: child }) => ({ name, info: infoJson(child) })),
-  };
-}
-
-function snapshotJson(snapshot: SnapshotInfo): Record<string, unknown> {
-  return {
-    id: snapshot.id,
-    name: snapshot.name,
-    'vm-state-size': snapshot.vmStateSize,
-    'date-sec': snapshot.dateSec,
-    'date-nsec': snapshot.dateNsec,
-    'vm-clock-sec': Number(snapshot.vmClockNsec / 1_000_000_000n),
-    'vm-clock-nsec': Number(snapshot.vmClockNsec % 1_000_000_000n),
-    icount: snapshot.icount,
-  };
-}
 
 /** The lines for people, line ends included. */
 export function infoText(info: ImageInfo): string {

@@ -4,11 +4,12 @@
  * for it; a failed copy leaves its clusters to be copied. Completes synchronously when both sides do.
  * Must not know who asks, nor what happens to a guest's write when a copy fails.
  */
-import { BlockError } from '../util/errors.ts';
-import { type BusyRange, BusyRanges } from '../util/busy-ranges.ts';
+
 import { Bitmap } from '../util/bitmap.ts';
+import { type BusyRange, BusyRanges } from '../util/busy-ranges.ts';
+import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp, ceilDiv } from '../util/math.ts';
-import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { chainChild, chainStatus, skipFilters } from './block-status.ts';
 import type { Child } from './child.ts';
 import { type ReqFlags, reqFlag } from './driver.ts';
@@ -207,7 +208,10 @@ export class BlockCopy {
     const bytes = buffer.length === piece.length ? buffer : buffer.subarray(0, piece.length);
     let result: Maybe<void>;
     try {
-      result = chain(onSideOf('read', () => this.#source.read(offset, bytes)), () => onSideOf('write', () => this.#target.write(offset, bytes, this.writeFlags)));
+      result = chain(
+        onSideOf('read', () => this.#source.read(offset, bytes)),
+        () => onSideOf('write', () => this.#target.write(offset, bytes, this.writeFlags)),
+      );
     } catch (error) {
       this.#buffers.push(buffer);
       throw error;

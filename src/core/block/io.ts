@@ -50,7 +50,8 @@ function readSpecial(node: BlockNode, offset: number, into: Uint8Array, flags: R
   }
   if (hasConflict(node, offset, into.length, false)) return readWhenFree(node, offset, into, flags);
   const { requestAlign, maxTransfer } = node.limits;
-  if (offset % requestAlign !== 0 || into.length % requestAlign !== 0) return track(node, 'read', offset, into.length, readMisaligned(node, offset, into, flags));
+  if (offset % requestAlign !== 0 || into.length % requestAlign !== 0)
+    return track(node, 'read', offset, into.length, readMisaligned(node, offset, into, flags));
   if (maxTransfer !== 0 && into.length > maxTransfer)
     return inPieces(offset, into.length, maxTransfer, (at, length) => readNode(node, at, into.subarray(at - offset, at - offset + length), flags));
   const result = node.state.read(offset, into, flags);

@@ -204,10 +204,12 @@ export class Opener {
   }
 
   async #openBacking(node: BlockNode, reader: OptionReader, inherited: Inherited): Promise<void> {
-    if (!node.driver.supportsBacking) {
-      // "no backing" is true of every driver
+    if (!node.driver.supportsBacking || node.settings.noIo) {
+      // nothing is opened here, yet "no backing" may be said of every node
       const none = reader.peek('backing');
-      if (none === null || none === '') reader.take('backing');
+      if (none !== null && none !== '') return;
+      reader.take('backing');
+      node.isBackingOverridden = node.state.imageBacking !== undefined;
       return;
     }
     const option: OptionValue = reader.take('backing');

@@ -1,13 +1,16 @@
 /*
- * What `info` tells about a node, as data: QAPI's ImageInfo with its children. Printing is in print-info.ts.
+ * What `info` tells about a node, as data: QAPI's ImageInfo with its children. Printing belongs to the programs.
  * Knows no format: drivers give their own part.
  */
 
-import { childRole, type SnapshotInfo } from '../core/block/driver.ts';
-import { exactFilename, nodeFilename } from '../core/block/filename.ts';
-import type { BlockNode } from '../core/block/node.ts';
-import { combineFilename } from '../core/block/options.ts';
-import { sectorSize } from './image-command.ts';
+import { alignUp } from '../util/math.ts';
+import { childRole, type SnapshotInfo } from './driver.ts';
+import { exactFilename, nodeFilename } from './filename.ts';
+import type { BlockNode } from './node.ts';
+import { combineFilename } from './options.ts';
+
+/** Images are told of in whole sectors. */
+const sector = 512;
 
 export interface ImageInfo {
   readonly filename: string;
@@ -44,7 +47,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRa
     filename: nodeFilename(node),
     format: node.driver.name,
     isProtocol: node.driver.kind === 'protocol',
-    virtualSize: sectorSize(node.size()),
+    virtualSize: alignUp(node.size(), sector),
     actualSize: await allocatedSize(node),
     clusterSize: format?.clusterSize,
     isEncrypted: format?.encrypted ?? false,
@@ -104,4 +107,38 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
 function mediumAlign(node: BlockNode): number {
   const below = node.primary;
   return below === undefined ? node.limits.requestAlign : mediumAlign(below.node);
+}
+
+/** ImageInfo as QAPI has it, for writeJson. */
+export function infoJson(info: ImageInfo): Record<string, unknown> {
+  return {
+    filename: info.filename,
+    format: info.format,
+    'dirty-flag': info.isDirty,
+    'actual-size': info.actualSize,
+    'virtual-size': info.virtualSize,
+    'cluster-size': info.clusterSize,
+    encrypted: info.isEncrypted ? true : undefined,
+    compressed: info.isCompressed ? true : undefined,
+    'backing-filename': info.backing?.filename,
+    'full-backing-filename': info.backing?.full,
+    'backing-filename-format': info.backing?.format,
+    snapshots: info.snapshots.length === 0 ? undefined : info.snapshots.map(snapshotJson),
+    'format-specific': info.specific,
+    limits: info.limits,
+    children: info.children.map(({ name, info: child }) => ({ name, info: infoJson(child) })),
+  };
+}
+
+function snapshotJson(snapshot: SnapshotInfo): Record<string, unknown> {
+  return {
+    id: snapshot.id,
+    name: snapshot.name,
+    'vm-state-size': snapshot.vmStateSize,
+    'date-sec': snapshot.dateSec,
+    'date-nsec': snapshot.dateNsec,
+    'vm-clock-sec': Number(snapshot.vmClockNsec / 1_000_000_000n),
+    'vm-clock-nsec': Number(snapshot.vmClockNsec % 1_000_000_000n),
+    icount: snapshot.icount,
+  };
 }
