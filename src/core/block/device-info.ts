@@ -1,0 +1,144 @@
+/*
+ * What query commands tell of nodes in the graph: QAPI's BlockDeviceInfo, BlockStats and XDbgBlockGraph as data.
+ * Rule source: observed answers of QEMU 11.1.
+ */
+import { type PermBits, permQapiNames } from '../util/perm-bits.ts';
+import { type BackendStats, BlockBackend } from './backend.ts';
+import { chainChild, skipFilters } from './block-status.ts';
+import type { Parent } from './child.ts';
+import { nodeFilename } from './filename.ts';
+import type { Graph } from './graph.ts';
+import { imageInfo, infoJson } from './info.ts';
+import type { BlockNode } from './node.ts';
+
+type Data = Record<string, unknown>;
+
+/** BlockDeviceInfo. `flat`: without the backing chain. */
+export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<Data> {
+  const { settings } = node;
+  const backing = node.backing?.node ?? (node.driver.kind === 'filter' ? node.filtered?.node : undefined);
+  return {
+    file: nodeFilename(node),
+    'node-name': node.name,
+    ro: node.readOnly,
+    drv: node.driver.name,
+    ...(node.backing === undefined ? {} : { backing_file: nodeFilename(skipFilters(node.backing.node)) }),
+    backing_file_depth: flat ? 0 : depthOf(node),
+    children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
+    active: true,
+    encrypted: false,
+    detect_zeroes: settings.detectZeroes,
+    bps: 0,
+    bps_rd: 0,
+    bps_wr: 0,
+    iops: 0,
+    iops_rd: 0,
+    iops_wr: 0,
+    image: await deviceImage(node, flat ? undefined : backing),
+    cache: { writeback: true, direct: settings.cache.direct, 'no-flush': settings.cache.noFlush },
+    write_threshold: 0,
+  };
+}
+
+async function deviceImage(node: BlockNode, backing: BlockNode | undefined): Promise<Data> {
+  const { children: _children, ...image } = infoJson(await imageInfo(node, true, false));
+  if (backing === undefined) return image;
+  return {
+    ...image,
+    'backing-image': await deviceImage(backing, backing.backing?.node ?? (backing.driver.kind === 'filter' ? backing.filtered?.node : undefined)),
+  };
+}
+
+function depthOf(node: BlockNode): number {
+  let depth = 0;
+  for (let at = chainChild(node); at !== undefined; at = chainChild(at)) depth++;
+  return depth;
+}
+
+/** BlockStats of a device or of a node, with those of its file and backing nodes. */
+export function blockStats(node: BlockNode, options: { readonly backend?: BlockBackend; readonly qdev?: string; readonly isPerNode: boolean }): Data {
+  const { backend, qdev } = options;
+  const file = node.primary;
+  const backing = options.isPerNode ? undefined : node.backing;
+  return {
+    ...(backend?.name === undefined ? {} : { device: backend.name }),
+    ...(qdev === undefined ? {} : { qdev }),
+    'node-name': node.name,
+    stats: deviceStats(backend?.stats, node.highestWrite, backend !== undefined),
+    ...(node.driver.name === 'file' ? { 'driver-specific': { driver: 'file', 'discard-nb-ok': 0, 'discard-nb-failed': 0, 'discard-bytes-ok': 0 } } : {}),
+    ...(file === undefined ? {} : { parent: blockStats(file.node, { isPerNode: options.isPerNode }) }),
+    ...(backing === undefined ? {} : { backing: blockStats(backing.node, { isPerNode: false }) }),
+  };
+}
+
+function deviceStats(stats: BackendStats | undefined, highest: number, isDevice: boolean): Data {
+  return {
+    rd_bytes: stats?.readBytes ?? 0,
+    wr_bytes: stats?.writeBytes ?? 0,
+    zone_append_bytes: 0,
+    unmap_bytes: stats?.unmapBytes ?? 0,
+    rd_operations: stats?.readOperations ?? 0,
+    wr_operations: stats?.writeOperations ?? 0,
+    zone_append_operations: 0,
+    flush_operations: stats?.flushOperations ?? 0,
+    unmap_operations: stats?.unmapOperations ?? 0,
+    rd_total_time_ns: 0,
+    wr_total_time_ns: 0,
+    zone_append_total_time_ns: 0,
+    flush_total_time_ns: 0,
+    unmap_total_time_ns: 0,
+    wr_highest_offset: highest,
+    rd_merged: 0,
+    wr_merged: 0,
+    zone_append_merged: 0,
+    unmap_merged: 0,
+    failed_rd_operations: 0,
+    failed_wr_operations: 0,
+    failed_zone_append_operations: 0,
+    failed_flush_operations: 0,
+    failed_unmap_operations: 0,
+    invalid_rd_operations: 0,
+    invalid_wr_operations: 0,
+    invalid_zone_append_operations: 0,
+    invalid_flush_operations: 0,
+    invalid_unmap_operations: 0,
+    account_invalid: isDevice,
+    account_failed: isDevice,
+    timed_stats: [],
+  };
+}
+
+/** XDbgBlockGraph: users at the root first, then nodes oldest first; printed newest first, as QEMU does. `jobId` names parents that are jobs. */
+export function blockGraph(graph: Graph, jobId: (parent: Parent) => string | undefined): Data {
+  const ids = new Map<object, number>();
+  const idOf = (thing: object): number => {
+    const known = ids.get(thing);
+    if (known !== undefined) return known;
+    ids.set(thing, ids.size + 1);
+    return ids.size;
+  };
+  const nodes: Data[] = [];
+  const edges: Data[] = [];
+  const all = [...graph.nodes];
+  const roots = new Set<Parent>();
+  for (const node of all) for (const edge of node.parents) if (edge.parent.asNode === undefined) roots.add(edge.parent);
+  const addEdge = (parent: object, edge: BlockNode['parents'][number]): void => {
+    edges.push({ parent: idOf(parent), child: idOf(edge.node), name: edge.name, perm: permList(edge.perm), 'shared-perm': permList(edge.shared) });
+  };
+  const ofKind = (isJob: boolean): Parent[] => [...roots].filter((root) => (jobId(root) !== undefined) === isJob);
+  for (const root of [...ofKind(false), ...ofKind(true)]) {
+    const job = jobId(root);
+    nodes.push({ id: idOf(root), type: job === undefined ? 'block-backend' : 'block-job', name: job ?? root.backendName ?? '' });
+    for (const node of [...all].reverse())
+      for (const edge of node.parents) if (edge.parent === root && (job !== undefined || root instanceof BlockBackend)) addEdge(root, edge);
+  }
+  for (const node of all) {
+    nodes.push({ id: idOf(node), type: 'block-driver', name: node.name });
+    for (const edge of [...node.children].reverse()) addEdge(node, edge);
+  }
+  return { nodes: nodes.reverse(), edges: edges.reverse() };
+}
+
+function permList(bits: PermBits): string[] {
+  return permQapiNames.filter((_, index) => (bits & (1 << index)) !== 0).reverse();
+}

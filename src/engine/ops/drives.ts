@@ -1,0 +1,41 @@
+/*
+ * Drives: deleting them (HMP drive_del), moving a device onto another node (qom-set), ejecting. The checks in QEMU's order.
+ */
+import { BlockError } from '../../core/util/errors.ts';
+import type { System } from '../system.ts';
+import { deleteNode } from './nodes.ts';
+
+/** drive_del: of a drive, its medium goes and its name is free; of a node that blockdev-add made, as blockdev-del. */
+export async function deleteDriveOrNode(system: System, id: string): Promise<void> {
+  const disk = system.machine?.findDrive(id);
+  if (disk === undefined) {
+    const node = system.engine.graph.find(id);
+    if (node === undefined) throw new BlockError(`Device '${id}' not found`, { qmpClass: 'DeviceNotFound' });
+    if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
+    await deleteNode(system, id);
+    return;
+  }
+  disk.node?.blockers.check('drive-del');
+  await system.engine.graph.turn(() => disk.deleteDrive());
+}
+
+/** qom-set of a disk's property `drive`: puts the device onto another node while its requests wait. */
+export async function setDrive(system: System, path: string, property: string, value: unknown): Promise<void> {
+  const disk = system.machine?.findDevice(path);
+  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
+  if (property !== 'drive') throw new BlockError(`Property 'virtio-blk-device.${property}' not found`);
+  if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string");
+  await system.engine.graph.turn(async () => {
+    const node = system.engine.graph.findDeviceOrNode(value);
+    if (node === undefined) throw new BlockError(`Property 'virtio-blk-device.drive' can't find value '${value}'`);
+    await disk.setNode(node);
+  });
+}
+
+/** eject: our disks have no tray. */
+export function ejectMedium(system: System, args: { readonly device?: string | undefined; readonly id?: string | undefined }): void {
+  if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'");
+  const disk = args.id === undefined ? system.machine?.findDrive(args.device ?? '') : system.machine?.findDevice(args.id);
+  if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { qmpClass: 'DeviceNotFound' });
+  throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
+}

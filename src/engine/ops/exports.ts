@@ -1,0 +1,63 @@
+/* Starting the NBD server and adding exports, for commands and for command-line options. */
+import { BlockError } from '../../core/util/errors.ts';
+import type { NbdAddress } from '../../nbd/socket.ts';
+import type { BlockExport } from '../exports.ts';
+import type { System } from '../system.ts';
+import { lookupNode } from './lookup.ts';
+
+export interface ServerArgs {
+  readonly addr: NbdAddress;
+  readonly 'max-connections'?: number | undefined;
+  readonly 'handshake-max-seconds'?: number | undefined;
+  readonly 'tls-creds'?: string | undefined;
+  readonly 'tls-authz'?: string | undefined;
+}
+
+/** A socket address of QAPI (flat form) as the NBD server takes it. */
+export function nbdAddress(address: { readonly type: string; readonly path?: string; readonly host?: string; readonly port?: string }): NbdAddress {
+  if (address.type === 'unix') return { type: 'unix', path: address.path ?? '' };
+  if (address.type === 'inet') return { type: 'inet', host: address.host ?? '', port: address.port ?? '' };
+  throw new BlockError(`Unsupported socket address type '${address.type}'`);
+}
+
+export async function startNbdServer(system: System, args: ServerArgs): Promise<void> {
+  if (system.exports.serverAddress !== undefined) throw new BlockError('NBD server already running');
+  const creds = args['tls-creds'];
+  if (creds !== undefined) throw new BlockError(`No TLS credentials with id '${creds}'`);
+  if (args['tls-authz'] !== undefined) throw new BlockError("'tls-authz' requires 'tls-creds'");
+  const seconds = args['handshake-max-seconds'];
+  await system.exports.startServer(args.addr, {
+    ...(args['max-connections'] === undefined ? {} : { maxConnections: args['max-connections'] }),
+    ...(seconds === undefined ? {} : { handshakeTimeoutMs: seconds * 1000 }),
+  });
+}
+
+export interface ExportArgs {
+  readonly type: string;
+  readonly id: string;
+  readonly 'node-name': string;
+  readonly writable?: boolean | undefined;
+  readonly writethrough?: boolean | undefined;
+  readonly name?: string | undefined;
+  readonly description?: string | undefined;
+  readonly bitmaps?: readonly unknown[] | undefined;
+}
+
+/** block-export-add. */
+export async function addExport(system: System, args: ExportArgs): Promise<BlockExport> {
+  const { exports } = system;
+  if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(args.id)) throw new BlockError('Invalid block export id');
+  if (exports.list().some((entry) => entry.id === args.id)) throw new BlockError(`Block export id '${args.id}' is already in use`);
+  if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
+  const node = lookupNode(system, { nodeName: args['node-name'] });
+  const bitmap = args.bitmaps?.[0];
+  if (bitmap !== undefined) throw new BlockError(`Bitmap '${typeof bitmap === 'string' ? bitmap : String((bitmap as { name?: unknown }).name)}' is not found`);
+  return exports.add({
+    id: args.id,
+    node,
+    name: args.name ?? node.name,
+    description: args.description,
+    writable: args.writable ?? false,
+    writethrough: args.writethrough ?? false,
+  });
+}

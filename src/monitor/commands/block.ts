@@ -1,0 +1,100 @@
+/* Commands that add, delete, resize, back up and group. Old spellings are rewritten by upgrade.ts. */
+import type { OptionTree } from '../../core/block/options.ts';
+import { BlockError } from '../../core/util/errors.ts';
+import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
+import { type PreparedBackup, prepareBackup, startBackup } from '../../engine/ops/backup.ts';
+import { deleteDriveOrNode } from '../../engine/ops/drives.ts';
+import { lookupNode } from '../../engine/ops/lookup.ts';
+import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
+import { JobGroup } from '../../jobs/job.ts';
+import { type AnyCommand, defineCommand } from '../command.ts';
+import { blockdevBackup, blockdevOptions, secretOptions, transactionAction } from '../types/block.ts';
+import { upgradeBlockdevAdd } from '../upgrade.ts';
+
+export const blockCommands: readonly AnyCommand[] = [
+  defineCommand({
+    name: 'blockdev-add',
+    summary: 'Add a block node',
+    args: blockdevOptions,
+    guards: [],
+    upgrade: upgradeBlockdevAdd,
+    run: async (args, { system }) => {
+      await addNode(system, args as OptionTree);
+    },
+  }),
+  defineCommand({
+    name: 'blockdev-del',
+    summary: 'Delete a node that blockdev-add made',
+    args: struct({ 'node-name': str }),
+    guards: [{ arg: 'node-name', op: 'drive-del' }],
+    run: (args, { system }) => deleteNode(system, args['node-name']),
+  }),
+  defineCommand({
+    name: 'drive_del',
+    summary: 'Delete a drive, or a node that blockdev-add made (an HMP command in QEMU)',
+    args: struct({ id: str }),
+    guards: [{ arg: 'id', op: 'drive-del' }],
+    isOwn: true,
+    run: (args, { system }) => deleteDriveOrNode(system, args.id),
+  }),
+  defineCommand({
+    name: 'block_resize',
+    summary: 'Change the size of a node',
+    args: struct({ device: optional(str), 'node-name': optional(str), size: int64 }),
+    guards: [
+      { arg: 'device', op: 'resize' },
+      { arg: 'node-name', op: 'resize' },
+    ],
+    run: (args, { system }) => resizeNode(system, lookupNode(system, { device: args.device, nodeName: args['node-name'] }), args.size),
+  }),
+  defineCommand({
+    name: 'blockdev-backup',
+    summary: 'Start a backup of a node onto another one',
+    args: blockdevBackup,
+    guards: [
+      { arg: 'device', op: 'backup-source' },
+      { arg: 'target', op: 'backup-target' },
+    ],
+    run: async (args, { system }) => {
+      await startBackup(system, args);
+    },
+  }),
+  defineCommand({
+    name: 'transaction',
+    summary: 'Carry out several actions at one instant, all or none',
+    args: struct({
+      actions: listOf(transactionAction),
+      properties: optional(struct('TransactionProperties', { 'completion-mode': optional(enumOf('ActionCompletionMode', ['individual', 'grouped'])) })),
+    }),
+    guards: [],
+    run: async (args, { system }) => {
+      const isGrouped = args.properties?.['completion-mode'] === 'grouped';
+      const group = new JobGroup(true);
+      const prepared: PreparedBackup[] = [];
+      try {
+        for (const action of args.actions) {
+          if (action.type === 'abort') throw new BlockError('Transaction aborted using Abort action');
+          prepared.push(await prepareBackup(system, action.data, isGrouped ? group : undefined));
+        }
+      } catch (error) {
+        for (const backup of prepared.reverse()) await backup.abort();
+        throw error;
+      }
+      await Promise.all(prepared.map((backup) => backup.start()));
+    },
+  }),
+  defineCommand({
+    name: 'object-add',
+    summary: 'Add a user-creatable object',
+    args: secretOptions,
+    guards: [],
+    run: (args, { system }) => system.objects.add(args),
+  }),
+  defineCommand({
+    name: 'object-del',
+    summary: 'Delete a user-creatable object',
+    args: struct({ id: str }),
+    guards: [],
+    run: (args, { system }) => system.objects.remove(args.id),
+  }),
+];

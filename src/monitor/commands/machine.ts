@@ -1,0 +1,70 @@
+/* Commands of the machine itself; a storage daemon has only `quit`. */
+
+import { BlockError } from '../../core/util/errors.ts';
+import { any, bool, int64, optional, str, struct } from '../../core/util/schema.ts';
+import { ejectMedium, setDrive } from '../../engine/ops/drives.ts';
+import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
+import { runHmp } from '../hmp.ts';
+
+export const machineCommands: readonly AnyCommand[] = [
+  defineCommand({
+    name: 'quit',
+    summary: 'End, with exports closed and jobs cancelled',
+    args: noArguments,
+    guards: [],
+    run: (_args, { monitor, system }) => {
+      if (monitor.kind === 'machine') system.engine.events.emit('SHUTDOWN', { guest: false, reason: 'host-qmp-quit' });
+      monitor.quit();
+    },
+  }),
+  defineCommand({
+    name: 'query-status',
+    summary: 'Run state of the machine',
+    args: noArguments,
+    guards: [],
+    machineOnly: true,
+    run: (_args, { system }) => ({ running: system.machine?.runState === 'running', status: system.machine?.runState ?? 'running' }),
+  }),
+  defineCommand({
+    name: 'stop',
+    summary: 'Stop the guest',
+    args: noArguments,
+    guards: [],
+    machineOnly: true,
+    run: (_args, { system }) => system.machine?.stop(),
+  }),
+  defineCommand({
+    name: 'cont',
+    summary: 'Let the guest run on',
+    args: noArguments,
+    guards: [],
+    machineOnly: true,
+    run: (_args, { system }) => system.machine?.cont(),
+  }),
+  defineCommand({
+    name: 'human-monitor-command',
+    summary: 'Run a line of the human monitor',
+    args: struct({ 'command-line': str, 'cpu-index': optional(int64) }),
+    guards: [],
+    machineOnly: true,
+    run: (args, context) => {
+      if (args['cpu-index'] !== undefined && args['cpu-index'] !== 0) throw new BlockError("Parameter 'cpu-index' expects a CPU number");
+      return runHmp(args['command-line'], context);
+    },
+  }),
+  defineCommand({
+    name: 'eject',
+    summary: 'Eject a medium',
+    args: struct({ device: optional(str), id: optional(str), force: optional(bool) }),
+    guards: [{ arg: 'device', op: 'eject' }],
+    machineOnly: true,
+    run: (args, { system }) => ejectMedium(system, args),
+  }),
+  defineCommand({
+    name: 'qom-set',
+    summary: "Set a property: a disk's `drive` moves it onto another node",
+    args: struct({ path: str, property: str, value: any }),
+    guards: [],
+    run: (args, { system }) => setDrive(system, args.path, args.property, args.value),
+  }),
+];

@@ -1,0 +1,69 @@
+/* The NBD server and exports, in today's commands and in the deprecated ones. */
+import { BlockError } from '../../core/util/errors.ts';
+import { optional, str, struct } from '../../core/util/schema.ts';
+import { addExport, nbdAddress, startNbdServer } from '../../engine/ops/exports.ts';
+import { lookupEither } from '../../engine/ops/lookup.ts';
+import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
+import { blockExportOptions, nbdServerAdd, nbdServerOptionsLegacy, removeMode } from '../types/block.ts';
+
+export const nbdCommands: readonly AnyCommand[] = [
+  defineCommand({
+    name: 'nbd-server-start',
+    summary: 'Start the NBD server',
+    args: nbdServerOptionsLegacy,
+    guards: [],
+    run: (args, { system }) => startNbdServer(system, { ...args, addr: nbdAddress({ type: args.addr.type, ...(args.addr.data as object) }) }),
+  }),
+  defineCommand({
+    name: 'nbd-server-stop',
+    summary: 'Stop the NBD server and delete its exports',
+    args: noArguments,
+    guards: [],
+    run: (_args, { system }) => system.exports.stopServer(),
+  }),
+  defineCommand({
+    name: 'nbd-server-add',
+    summary: 'Export a node over NBD',
+    args: nbdServerAdd,
+    guards: [],
+    deprecated: true,
+    run: async (args, { system }) => {
+      const node = lookupEither(system, args.device);
+      if (args.bitmap !== undefined) throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
+      const name = args.name ?? args.device;
+      await system.exports.add({ id: name, node, name, description: args.description, writable: (args.writable ?? false) && !node.readOnly });
+    },
+  }),
+  defineCommand({
+    name: 'nbd-server-remove',
+    summary: 'Delete an NBD export',
+    args: struct({ name: str, mode: optional(removeMode) }),
+    guards: [],
+    deprecated: true,
+    run: (args, { system }) => system.exports.remove(args.name, args.mode ?? 'safe'),
+  }),
+  defineCommand({
+    name: 'block-export-add',
+    summary: 'Export a node',
+    args: blockExportOptions,
+    guards: [],
+    run: async (args, { system }) => {
+      await addExport(system, args);
+    },
+  }),
+  defineCommand({
+    name: 'block-export-del',
+    summary: 'Delete an export',
+    args: struct({ id: str, mode: optional(removeMode) }),
+    guards: [],
+    run: (args, { system }) => system.exports.remove(args.id, args.mode ?? 'safe'),
+  }),
+  defineCommand({
+    name: 'query-block-exports',
+    summary: 'List exports',
+    args: noArguments,
+    guards: [],
+    run: (_args, { system }) =>
+      system.exports.list().map((entry) => ({ id: entry.id, type: entry.type, 'node-name': entry.node.name, 'shutting-down': entry.isShuttingDown })),
+  }),
+];

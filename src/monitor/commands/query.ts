@@ -1,0 +1,104 @@
+/* Commands that only tell: nodes, devices, the graph, version, commands, the schema. */
+
+import type { Parent } from '../../core/block/child.ts';
+import { blockDeviceInfo, blockGraph, blockStats } from '../../core/block/device-info.ts';
+import { bool, optional, struct } from '../../core/util/schema.ts';
+import { introspect } from '../../core/util/schema-introspect.ts';
+import type { System } from '../../engine/system.ts';
+import { Job } from '../../jobs/job.ts';
+import type { DiskDevice } from '../../machine/disk-device.ts';
+import { type AnyCommand, capabilitiesArguments, defineCommand, noArguments } from '../command.ts';
+import { versionInfo } from '../monitor.ts';
+import { monitorEvents } from '../types/events.ts';
+
+async function blockInfo(disk: DiskDevice, flat: boolean): Promise<Record<string, unknown>> {
+  const { node } = disk;
+  return {
+    device: disk.hasDrive ? disk.id : '',
+    qdev: disk.qomPath,
+    type: 'unknown',
+    removable: false,
+    locked: false,
+    ...(node === undefined ? {} : { inserted: await blockDeviceInfo(node, flat), 'io-status': 'ok' }),
+  };
+}
+
+/** Devices whose drive was taken stay listed by their path, as QEMU lists them. */
+function disksOf(system: System): readonly DiskDevice[] {
+  return system.machine?.disks ?? [];
+}
+
+export const queryCommands: readonly AnyCommand[] = [
+  defineCommand({
+    name: 'qmp_capabilities',
+    summary: 'Negotiate capabilities',
+    args: capabilitiesArguments,
+    guards: [],
+    run: () => {},
+  }),
+  defineCommand({ name: 'query-version', summary: 'The version whose answers these are', args: noArguments, guards: [], run: () => versionInfo() }),
+  defineCommand({
+    name: 'query-commands',
+    summary: 'List commands',
+    args: noArguments,
+    guards: [],
+    run: (_args, { monitor }) => [...monitor.commands].map(({ name }) => ({ name })),
+  }),
+  defineCommand({
+    name: 'query-qmp-schema',
+    summary: 'Commands, events and types, for clients',
+    args: noArguments,
+    guards: [],
+    run: (_args, { monitor }) =>
+      introspect(
+        [...monitor.commands].map((command) => ({
+          name: command.name,
+          args: command.args,
+          returns: command.returns,
+          features: command.deprecated ? ['deprecated'] : undefined,
+        })),
+        monitorEvents,
+      ),
+  }),
+  defineCommand({
+    name: 'query-named-block-nodes',
+    summary: 'List nodes, newest first',
+    args: struct({ flat: optional(bool) }),
+    guards: [],
+    run: async (args, { system }) => {
+      const list: unknown[] = [];
+      for (const node of [...system.engine.graph.nodes].reverse()) if (node.isOpen) list.push(await blockDeviceInfo(node, args.flat ?? false));
+      return list;
+    },
+  }),
+  defineCommand({
+    name: 'query-block',
+    summary: 'List block devices',
+    args: struct({ flat: optional(bool) }),
+    guards: [],
+    run: async (args, { system }) => {
+      const list: unknown[] = [];
+      for (const disk of disksOf(system)) list.push(await blockInfo(disk, args.flat ?? false));
+      return list;
+    },
+  }),
+  defineCommand({
+    name: 'query-blockstats',
+    summary: 'Counters of devices or nodes',
+    args: struct({ 'query-nodes': optional(bool) }),
+    guards: [],
+    run: (args, { system }) => {
+      if (args['query-nodes']) return [...system.engine.graph.nodes].filter((node) => node.isOpen).map((node) => blockStats(node, { isPerNode: true }));
+      return disksOf(system).flatMap((disk) =>
+        disk.node === undefined ? [] : [blockStats(disk.node, { backend: disk.backend, qdev: disk.qomPath, isPerNode: false })],
+      );
+    },
+  }),
+  defineCommand({
+    name: 'x-debug-query-block-graph',
+    summary: 'The block graph with the permissions of its edges',
+    args: noArguments,
+    guards: [],
+    run: (_args, { system }) => blockGraph(system.engine.graph, (parent: Parent) => (parent instanceof Job ? parent.id : undefined)),
+  }),
+];
