@@ -32,7 +32,7 @@ export class DiskDevice {
   constructor(graph: Graph, id: string, node: BlockNode) {
     this.#graph = graph;
     this.id = id;
-    this.qomPath = `/machine/peripheral/${id}`;
+    this.qomPath = `/machine/peripheral/${id}/virtio-backend`;
     this.isReadOnly = node.readOnly;
     this.#backend = new BlockBackend(graph, {
       name: id,

@@ -68,7 +68,7 @@ export class Machine {
 
   /** The device with this id or qom path. */
   findDevice(path: string): DiskDevice | undefined {
-    return this.#disks.get(path) ?? this.disks.find((disk) => disk.qomPath === path || `${disk.qomPath}/virtio-backend` === path);
+    return this.#disks.get(path) ?? this.disks.find((disk) => disk.qomPath === path || disk.qomPath === `${path}/virtio-backend`);
   }
 
   /** A disk of the guest's, for its own requests. */

@@ -5,8 +5,8 @@
  */
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { errnoText } from '../core/util/errno.ts';
 import { removeStaleSocket } from '../core/storage/socket-path.ts';
+import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
 import { errorReply, type Monitor, type MonitorSession } from './monitor.ts';
