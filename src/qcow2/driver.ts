@@ -24,6 +24,7 @@ import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { type Bitmaps, loadBitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
+import { loadZstd } from './compressed.ts';
 import { createOptions, createQcow2 } from './create.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
@@ -170,7 +171,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const image = new Qcow2Image({ node, file, data, header, geometry, options: runtime.options, emit: (event, details) => host.emit(event, details) });
   image.warn = (line) => host.emit('warning', { message: line });
   for (const warning of header.warnings) image.warn(`warning: ${warning}`);
-  if (header.compressionType === compressionType.zstd) await (await import('./compressed.ts')).loadZstd();
+  if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
   const bitmaps = await loadBitmaps(image);
   if (!node.readOnly) await prepareForWriting(image);
