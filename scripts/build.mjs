@@ -14,6 +14,21 @@ const target = join(root, 'dist');
 const dist = join(root, `dist.new-${process.pid}`);
 const started = new Date();
 const programs = ['tsimg', 'tsnbd', 'tsqmp'];
+/** What nearly every command needs, in one file: the number of files that a program loads is a good part of its start. */
+const shared = [
+  'core/block/',
+  'core/storage/',
+  'core/util/',
+  'core/drivers/file.ts',
+  'engine/engine.ts',
+  'engine/create.ts',
+  'engine/drivers.ts',
+  'cli/getopt.ts',
+  'cli/options.ts',
+  'cli/report.ts',
+  'commands/version.ts',
+  'commands/image-command.ts',
+].map((path) => join(root, 'src', path));
 const external = [/^node:/, 'koffi', '@bokuweb/zstd-wasm'];
 
 /** string-width builds an Intl.Segmenter and a large expression at import (29 ms); our texts are ASCII. */
@@ -48,6 +63,7 @@ const { output } = await bundle.write({
   entryFileNames: '[name].cjs',
   chunkFileNames: 'chunks/[name]-[hash].cjs',
   exports: 'named',
+  codeSplitting: { groups: [{ name: 'shared', test: (id) => shared.some((path) => id.startsWith(path)) }] },
 });
 await bundle.close();
 for (const chunk of output) {

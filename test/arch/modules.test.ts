@@ -1,10 +1,10 @@
 /*
- * What `tsimg info` and its like load: the start-up time of a program is the number of its modules. Time itself is for the
- * benchmark; here the files and built-ins are counted.
+ * What `tsimg info` and its like load: its modules and their size are the start-up time of a program. Time itself is for the
+ * benchmark; here files, bytes and built-ins are counted.
  */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { builtProgram } from '../support/run.ts';
@@ -54,10 +54,10 @@ function loadedBy(...args: string[]): { files: string[]; builtins: string[]; out
 }
 
 describe.each([
-  { command: 'info', maxFiles: 20, takesLocks: false },
-  { command: 'check', maxFiles: 22, takesLocks: true },
-  { command: 'map', maxFiles: 22, takesLocks: true },
-])('tsimg $command', ({ command, maxFiles, takesLocks }) => {
+  { command: 'info', maxFiles: 9, maxBytes: 450_000, takesLocks: false },
+  { command: 'check', maxFiles: 14, maxBytes: 450_000, takesLocks: true },
+  { command: 'map', maxFiles: 14, maxBytes: 450_000, takesLocks: true },
+])('tsimg $command', ({ command, maxFiles, maxBytes, takesLocks }) => {
   it('loads few modules, none of a heavy kind', () => {
     const { files, builtins, output } = loadedBy(command, '-f', 'qcow2', folder.file('a.qcow2'));
     expect(output).not.toBe('');
@@ -67,6 +67,8 @@ describe.each([
     expect(builtins.filter((name) => unwanted.includes(name) && !(takesLocks && ['url', 'util'].includes(name)))).toEqual([]);
     expect(files.length).toBeGreaterThan(2);
     expect(files.length).toBeLessThanOrEqual(maxFiles);
+    const ours = files.filter((path) => !path.includes('node_modules'));
+    expect(ours.reduce((sum, path) => sum + statSync(path).size, 0)).toBeLessThanOrEqual(maxBytes);
   });
 });
 
