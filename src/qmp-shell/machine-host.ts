@@ -1,0 +1,49 @@
+/* Starts and ends the machine that lives in this process: its disks, its monitor, and the sockets that serve it. */
+import type { OptionTree } from '../core/block/options.ts';
+import { System } from '../engine/system.ts';
+import { Machine } from '../machine/machine.ts';
+import { allCommands } from '../monitor/catalogue.ts';
+import { Monitor } from '../monitor/monitor.ts';
+import { type QmpAddress, QmpServer } from '../monitor/qmp-server.ts';
+import type { DiskOption } from './options.ts';
+
+export interface MachineOptions {
+  readonly disks: readonly DiskOption[];
+  readonly qmp: readonly QmpAddress[];
+  readonly isStrict: boolean;
+  readonly onQuit: () => void;
+  readonly print: (text: string) => void;
+}
+
+export interface RunningMachine extends AsyncDisposable {
+  readonly system: System;
+  readonly monitor: Monitor;
+}
+
+/** Everything is taken down again when one part fails. */
+export async function startMachine(options: MachineOptions): Promise<RunningMachine> {
+  const system = new System({ strict: options.isStrict });
+  const servers: QmpServer[] = [];
+  const close = async (): Promise<void> => {
+    for (const server of servers) await server.close();
+    await system.close();
+  };
+  try {
+    const machine = new Machine(system.engine);
+    system.machine = machine;
+    for (const disk of options.disks) {
+      const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
+      await machine.addDisk(disk.name, node);
+    }
+    const monitor = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: options.onQuit, print: options.print });
+    for (const address of options.qmp) servers.push(await QmpServer.listen(monitor, address));
+    return { system, monitor, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function diskOptions(disk: DiskOption): OptionTree {
+  return { 'read-only': disk.readOnly, ...(disk.nodeName === undefined ? {} : { 'node-name': disk.nodeName }) };
+}

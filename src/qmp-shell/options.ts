@@ -1,0 +1,84 @@
+/* The command line of tsqmp: option table, usage, and the values of --disk and --qmp. */
+import { commandHelp } from '../cli/help.ts';
+import { defineOptions, type OptionTable, parseOptions } from '../cli/options.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { parseKeyValues } from '../core/util/key-values.ts';
+import { parseTarget } from '../monitor/qmp-client.ts';
+import type { QmpAddress } from '../monitor/qmp-server.ts';
+
+const table = defineOptions({
+  disk: { arg: 'NAME=FILE[,format=FMT][,readonly=on][,node=NODE]', many: true, help: 'give the machine a disk', complete: 'file' },
+  qmp: { arg: 'unix:PATH|tcp:HOST:PORT', many: true, help: 'serve QMP to other clients as well' },
+  strict: { help: 'answer exactly as QEMU 11.1 does' },
+  command: { short: 'c', arg: 'CMD', many: true, help: 'run CMD and end; may be repeated' },
+  hmp: { short: 'H', help: 'lines are human monitor commands' },
+  pretty: { short: 'p', help: 'print replies over several lines' },
+  verbose: { short: 'v', help: 'show commands as they are sent, and events' },
+  noNegotiate: { short: 'N', help: 'do not negotiate capabilities (for other servers)' },
+  hints: { help: 'print hints although this is no terminal' },
+  help: { short: 'h', stops: true, help: 'print this help and exit' },
+  version: { short: 'V', stops: true, help: 'print the version and exit' },
+});
+
+/** For help, completion and the check of the manual. */
+export const shellTable: OptionTable = table;
+
+export interface ShellArguments {
+  readonly disk: readonly string[];
+  readonly qmp: readonly string[];
+  readonly strict: boolean;
+  readonly command: readonly string[];
+  readonly hmp: boolean;
+  readonly pretty: boolean;
+  readonly verbose: boolean;
+  readonly noNegotiate: boolean;
+  readonly hints: boolean;
+}
+
+/** Throws UsageError. */
+export function parseShell(argv: readonly string[]): {
+  readonly options: ShellArguments;
+  readonly operands: readonly string[];
+  readonly stoppedAt: string | undefined;
+} {
+  return parseOptions(argv, table);
+}
+
+export function shellHelp(program: string): string {
+  return commandHelp({
+    command: program,
+    usage: ['[OPTIONS] [--disk NAME=FILE]... [run FILE]', '[OPTIONS] SERVER | run FILE SERVER | -c CMD [-c CMD]... SERVER', '--daemon [DAEMON OPTIONS]'],
+    summary:
+      'A shell for QMP and the human monitor. Without SERVER it starts a machine with the given disks in its own process;\n' +
+      'SERVER is the unix socket (a path) or HOST:PORT of a running tsqmp --qmp or of a QEMU.\n' +
+      'run FILE carries out a script, and so does input that is no terminal. --daemon takes the options of\n' +
+      'qemu-storage-daemon and has no shell.',
+    options: table,
+  });
+}
+
+export interface DiskOption {
+  readonly name: string;
+  readonly filename: string;
+  readonly format: string | undefined;
+  readonly readOnly: boolean;
+  readonly nodeName: string | undefined;
+}
+
+/** `NAME=FILE[,format=…,readonly=…,node=…]`, commas in FILE doubled. */
+export function parseDisk(text: string): DiskOption {
+  const equals = text.indexOf('=');
+  const name = text.slice(0, equals);
+  if (equals <= 0 || !/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError(`--disk ${text}: NAME=FILE is expected`);
+  const values = parseKeyValues(`file=${text.slice(equals + 1)}`);
+  const { file, format, readonly: isReadOnly, node, ...rest } = values;
+  const surplus = Object.keys(rest)[0];
+  if (surplus !== undefined) throw new BlockError(`--disk ${text}: Parameter '${surplus}' is unexpected`);
+  const word = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+  return { name, filename: word(file) ?? '', format: word(format), readOnly: word(isReadOnly) === 'on', nodeName: word(node) };
+}
+
+export function parseQmpAddress(text: string): QmpAddress {
+  const target = parseTarget(text);
+  return 'path' in target ? { type: 'unix', path: target.path } : { type: 'tcp', host: target.host, port: target.port };
+}
