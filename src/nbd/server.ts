@@ -26,7 +26,7 @@ export interface NbdServerOptions {
   readonly handshakeTimeoutMs?: number;
   /** Told what went wrong with a client, without a line end. */
   readonly log?: (text: string) => void;
-  /** Told when a client that had finished its handshake is gone and none is left. */
+  /** Told when a client that had finished its handshake is gone and no other is connected. Those that wait for a slot do not count. */
   readonly onIdle?: () => void;
 }
 
@@ -42,6 +42,7 @@ export class NbdServer implements ExportDirectory {
   readonly #waiting = new Set<Connection>();
   readonly #sessions = new Set<Session>();
   #listener: Listener | undefined;
+  #isHeld = false;
   #isStopped = false;
 
   constructor(options: NbdServerOptions = {}) {
@@ -52,11 +53,21 @@ export class NbdServer implements ExportDirectory {
     this.#onIdle = options.onIdle ?? (() => {});
   }
 
-  /** Listens at `address`. Rejects with QEMU's words (`Failed to bind socket to P: …`). */
-  async start(address: NbdAddress): Promise<void> {
+  /**
+   * Listens at `address`. Rejects with QEMU's words (`Failed to bind socket to P: …`). `held`: clients may connect and
+   * hear nothing until `release` (the exports are not there yet).
+   */
+  async start(address: NbdAddress, how: { readonly held?: boolean } = {}): Promise<void> {
+    this.#isHeld = how.held ?? false;
     const limit = this.#maxConnections;
     const backlog = limit === 0 ? maxListenBacklog : Math.min(limit, maxListenBacklog);
     this.#listener = await openListener(address, backlog, (connection) => this.#accept(connection));
+  }
+
+  /** Serves the clients that were held back, and all that come. */
+  release(): void {
+    this.#isHeld = false;
+    this.#serveWaiting();
   }
 
   /** Where it listens; the port is the one in use. */
@@ -113,7 +124,7 @@ export class NbdServer implements ExportDirectory {
       connection.destroy();
       return;
     }
-    if (this.#maxConnections === 0 || this.#active.size < this.#maxConnections) {
+    if (this.#hasSlot()) {
       void this.#serve(connection);
       return;
     }
@@ -139,16 +150,21 @@ export class NbdServer implements ExportDirectory {
     }
     await gone;
     this.#active.delete(connection);
-    this.#serveNext();
-    if (session !== undefined && this.#sessions.size === 0 && !this.#isStopped) this.#onIdle();
+    if (session !== undefined && this.#active.size === 0 && !this.#isStopped) this.#onIdle();
+    this.#serveWaiting();
   }
 
-  #serveNext(): void {
-    const [next] = this.#waiting;
-    if (next === undefined || this.#isStopped) return;
-    this.#waiting.delete(next);
-    next.leavesAtEnd = false;
-    void this.#serve(next);
+  #hasSlot(): boolean {
+    return !this.#isHeld && !this.#isStopped && (this.#maxConnections === 0 || this.#active.size < this.#maxConnections);
+  }
+
+  #serveWaiting(): void {
+    for (const next of this.#waiting) {
+      if (!this.#hasSlot()) return;
+      this.#waiting.delete(next);
+      next.leavesAtEnd = false;
+      void this.#serve(next);
+    }
   }
 
   /** Undefined: the connection is closed, or closing. */

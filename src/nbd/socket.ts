@@ -9,7 +9,11 @@ import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 
-export type NbdAddress = { readonly type: 'unix'; readonly path: string } | { readonly type: 'inet'; readonly host: string; readonly port: string };
+export type NbdAddress =
+  | { readonly type: 'unix'; readonly path: string }
+  | { readonly type: 'inet'; readonly host: string; readonly port: string }
+  /** A socket that listens already and was handed to us. */
+  | { readonly type: 'fd'; readonly fd: number };
 
 /** `sockaddr_un.sun_path` with its NUL. */
 const maxUnixPath = 108;
@@ -235,7 +239,7 @@ export async function openListener(address: NbdAddress, backlog: number, accept:
     removeStaleSocket(address.path);
   }
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: false }, (socket) => accept(new Connection(socket)));
-  const options = address.type === 'unix' ? { path: address.path, backlog } : { host: address.host, port: parsePort(address), backlog };
+  const options = listenOptions(address, backlog);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
     server.listen(options, resolve);
@@ -243,6 +247,17 @@ export async function openListener(address: NbdAddress, backlog: number, accept:
   // out of descriptors: the connection is lost, the server is not
   server.on('error', () => {});
   return new Listener(server);
+}
+
+function listenOptions(address: NbdAddress, backlog: number): net.ListenOptions & { fd?: number } {
+  switch (address.type) {
+    case 'unix':
+      return { path: address.path, backlog };
+    case 'fd':
+      return { fd: address.fd, backlog };
+    default:
+      return { host: address.host, port: parsePort(address), backlog };
+  }
 }
 
 function parsePort(address: { readonly host: string; readonly port: string }): number {
@@ -255,6 +270,7 @@ function listenError(address: NbdAddress, error: NodeJS.ErrnoException): BlockEr
   if (error.syscall === 'getaddrinfo' && address.type === 'inet') {
     return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { code, cause: error });
   }
-  const where = address.type === 'unix' ? ` to ${address.path}` : '';
-  return new BlockError(`Failed to bind socket${where}: ${errnoText(error)}`, { code, cause: error });
+  const what =
+    address.type === 'unix' ? `Failed to bind socket to ${address.path}` : code === 'EADDRINUSE' ? 'Failed to find an available port' : 'Failed to bind socket';
+  return new BlockError(`${what}: ${errnoText(error)}`, { code, cause: error });
 }

@@ -45,7 +45,7 @@ export function getU64Big(bytes: Uint8Array, at: number): bigint {
 /** Writes `value` (0 … 2^53 - 1) as u64. */
 export function setU64(bytes: Uint8Array, at: number, value: number): void {
   setU32(bytes, at, Math.floor(value / two32));
-  setU32(bytes, at + 4, value % two32 >>> 0);
+  setU32(bytes, at + 4, (value % two32) >>> 0);
 }
 
 export function setU64Big(bytes: Uint8Array, at: number, value: bigint): void {

@@ -1,0 +1,77 @@
+/*
+ * Opens the image that tsnbd serves, by filename or by a list of options, and checks where the export starts in it.
+ * Knows no protocol. Rule source: observed behaviour of qemu-nbd 11.1.
+ */
+
+import type { Reporter } from '../cli/report.ts';
+import { type BlockBackend, readerPerms, writerPerms } from '../core/block/backend.ts';
+import { nodeFilename } from '../core/block/filename.ts';
+import type { OptionTree } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { NbdSettings } from './tsnbd-options.ts';
+
+/** Opens the image. Errors begin with `Failed to blk_new_open 'FILE': `. */
+export async function openServedImage(engine: Engine, settings: NbdSettings, report: Reporter): Promise<BlockBackend> {
+  try {
+    const backend = settings.imageOpts ? await openByOptions(engine, settings) : await openByName(engine, settings);
+    const node = backend.node;
+    if (!settings.readOnly && !settings.imageOpts && settings.format === undefined && node?.driver.name === 'raw') warnAboutRaw(report, nodeFilename(node));
+    return backend;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(`Failed to blk_new_open '${settings.file}': `) : error;
+  }
+}
+
+function openByName(engine: Engine, settings: NbdSettings): Promise<BlockBackend> {
+  return engine.openBackend({
+    filename: settings.file,
+    format: settings.format,
+    readOnly: settings.readOnly,
+    cache: cacheFlags(settings.cache),
+    discard: settings.discard,
+    detectZeroes: settings.detectZeroes,
+  });
+}
+
+/** What the command line asks for is the default; the options of the image may say otherwise. */
+async function openByOptions(engine: Engine, settings: NbdSettings): Promise<BlockBackend> {
+  const flat: Record<string, string> = {};
+  for (const { name, value } of parseOptionWords(settings.file, 'file')) if (name !== 'id') flat[name] = value;
+  const options = unflatten(flat) as OptionTree;
+  const { direct, noFlush } = cacheFlags(settings.cache);
+  const given = options['cache'];
+  options['read-only'] ??= settings.readOnly;
+  if (!settings.readOnly) options['auto-read-only'] ??= false;
+  options['discard'] ??= settings.discard ? 'unmap' : 'ignore';
+  options['detect-zeroes'] ??= settings.detectZeroes;
+  options['cache'] = { direct, 'no-flush': noFlush, ...(given instanceof Object ? given : {}) };
+  const node = await engine.opener.openNode(options);
+  return engine.attachBackend(node, settings.readOnly ? readerPerms : writerPerms);
+}
+
+function cacheFlags(mode: string): { direct: boolean; noFlush: boolean } {
+  return { direct: ['none', 'off', 'directsync'].includes(mode), noFlush: mode === 'unsafe' };
+}
+
+/** Every write is flushed before it is answered. */
+export function isWritethrough(mode: string): boolean {
+  return mode === 'writethrough' || mode === 'directsync';
+}
+
+/** Where the export starts, checked against the size of the image. */
+export function exportStart(offset: bigint, size: number): number {
+  if (offset >= 1n << 63n) throw new BlockError(`Value '${BigInt.asIntN(64, offset)}' is out of range for parameter 'offset'`);
+  if (offset > BigInt(size)) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${size})`);
+  return Number(offset);
+}
+
+function warnAboutRaw(report: Reporter, filename: string): void {
+  const margin = ' '.repeat(9);
+  report.stderr.write(
+    `WARNING: Image format was not specified for '${filename}' and probing guessed raw.\n` +
+      `${margin}Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n` +
+      `${margin}Specify the 'raw' format explicitly to remove the restrictions.\n`,
+  );
+}

@@ -1,0 +1,130 @@
+/*
+ * tsnbd: serves one image to NBD clients until the last has left, or until a signal. Order of work as qemu-nbd has it:
+ * options, background, listen, open, export, pid file, ready. Whatever fails, the socket's file does not stay behind.
+ * Rule source: observed behaviour of qemu-nbd 11.1.
+ */
+import { resolve as resolvePath } from 'node:path';
+import { UsageError } from '../cli/getopt.ts';
+import { writePidFile } from '../cli/pid-file.ts';
+import { Reporter } from '../cli/report.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { Engine } from '../engine/engine.ts';
+import { NbdExport } from '../nbd/export.ts';
+import { NBD_DEFAULT_PORT } from '../nbd/protocol.ts';
+import { NbdServer } from '../nbd/server.ts';
+import type { NbdAddress } from '../nbd/socket.ts';
+import { isBackground, reportReady, startBackground } from './tsnbd-fork.ts';
+import { exportStart, isWritethrough, openServedImage } from './tsnbd-image.ts';
+import { helpText, type NbdSettings, readSettings, versionText } from './tsnbd-options.ts';
+
+/** Runs the program; the exit code. Never throws. */
+export async function main(argv: readonly string[], progName: string): Promise<number> {
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  const report = new Reporter({ program: progName });
+  try {
+    const settings = readSettings(argv, process.env);
+    if (settings === 'help' || settings === 'version') {
+      report.print(settings === 'help' ? helpText(progName) : versionText(progName));
+      return 0;
+    }
+    for (const trace of settings.traces) warnAboutTrace(report, trace);
+    const address = addressOf(settings);
+    if (settings.objects.length > 0) {
+      const { checkObjects } = await import('./objects.ts');
+      checkObjects(settings.objects);
+    }
+    if (settings.fork && !isBackground(process.env)) return await startBackground(argv, settings.verbose);
+    return await serve(settings, address, report);
+  } catch (error) {
+    if (error instanceof UsageError) return usageError(report, error);
+    return report.error(error);
+  }
+}
+
+/** The parser's mistakes are followed by a line that names the program, the others by one that does not. */
+function usageError(report: Reporter, error: UsageError): number {
+  report.message(error.message);
+  const advice = `Try \`${report.program} --help' for more information.`;
+  if (error.fromParser) report.message(advice);
+  else report.stderr.write(`${advice}\n`);
+  return 1;
+}
+
+async function serve(settings: NbdSettings, address: NbdAddress, report: Reporter): Promise<number> {
+  await using engine = new Engine();
+  let isSilent = false;
+  let end: () => void = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const server = new NbdServer({
+    budget: engine.budget,
+    maxConnections: settings.shared,
+    handshakeTimeoutMs: settings.handshakeSeconds * 1000,
+    log: (text) => {
+      if (!isSilent) report.message(text);
+    },
+    onIdle: () => {
+      if (!settings.persistent) end();
+    },
+  });
+  // from here on a signal ends the program in good order, also while the image is being opened
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, end);
+  await server.start(address, { held: true });
+  try {
+    const backend = await openServedImage(engine, settings, report);
+    const start = exportStart(settings.offset, backend.size());
+    const [bitmap] = settings.bitmaps;
+    if (bitmap !== undefined) throw new BlockError(`Bitmap '${bitmap}' is not found`);
+    server.addExport(
+      new NbdExport({
+        name: settings.exportName,
+        backend,
+        description: settings.description,
+        writable: !settings.readOnly,
+        multiConn: settings.shared !== 1,
+        offset: start,
+        writethrough: isWritethrough(settings.cache),
+      }),
+    );
+    if (settings.pidFile !== undefined) writePidFile(resolvePath(settings.pidFile), process.pid);
+    process.chdir('/');
+    server.release();
+    if (isBackground(process.env)) {
+      isSilent = !settings.verbose;
+      reportReady();
+    }
+    await ended;
+    return 0;
+  } finally {
+    await server.stop();
+  }
+}
+
+/** Where to listen. Throws when a socket that the system handed over excludes what the command line asks for. */
+function addressOf(settings: NbdSettings): NbdAddress {
+  if (process.env['LISTEN_PID'] === String(process.pid) && process.env['LISTEN_FDS'] !== undefined) {
+    const refusals: readonly (readonly [unknown, string])[] = [
+      [settings.socket, "Unix socket can't be set when using socket activation"],
+      [settings.port, "TCP port number can't be set when using socket activation"],
+      [settings.bind, "The interface can't be set when using socket activation"],
+    ];
+    for (const [value, text] of refusals) if (value !== undefined) throw new BlockError(text);
+    if (Number(process.env['LISTEN_FDS']) > 1) throw new BlockError('qemu-nbd does not support socket activation with LISTEN_FDS > 1');
+    delete process.env['LISTEN_PID'];
+    delete process.env['LISTEN_FDS'];
+    return { type: 'fd', fd: 3 };
+  }
+  if (settings.socket !== undefined) return { type: 'unix', path: settings.socket };
+  return { type: 'inet', host: settings.bind ?? '0.0.0.0', port: settings.port ?? String(NBD_DEFAULT_PORT) };
+}
+
+/** A pattern that names no trace point is told, and the run goes on. */
+function warnAboutTrace(report: Reporter, trace: string): void {
+  for (const word of trace.split(',')) {
+    const pattern = word.startsWith('enable=') ? word.slice('enable='.length) : word;
+    if (pattern === '' || pattern.startsWith('events=') || pattern.startsWith('file=') || pattern.includes('*')) continue;
+    report.warning(`trace event '${pattern}' does not exist`);
+  }
+}
