@@ -5,10 +5,13 @@ import { describe, expect, it } from 'vitest';
 import { type OptionTable, spellings } from '../../src/cli/options.ts';
 import { commands, globalOptions } from '../../src/commands/tsimg.ts';
 import { nbdOptions } from '../../src/commands/tsnbd-options.ts';
+import { daemonTable } from '../../src/qmp-shell/daemon.ts';
+import { ownCommands } from '../../src/qmp-shell/help-text.ts';
+import { shellTable } from '../../src/qmp-shell/options.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
 import { projectRoot, run } from '../support/run.ts';
 
-const pages = ['tsimg', 'tsnbd'];
+const pages = ['tsimg', 'tsnbd', 'tsqmp'];
 
 /** Options of each section or subsection, `-f --format ARG` as a line; sections without options are left out. */
 function documented(page: string): Record<string, string[]> {
@@ -57,6 +60,21 @@ describe('tsimg(1)', () => {
 describe('tsnbd(1)', () => {
   it('tells all options', () => {
     expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(declared(nbdOptions));
+  });
+});
+
+describe('tsqmp(1)', () => {
+  const page = documented('tsqmp');
+
+  it('tells the options of the shell and of the daemon', () => {
+    expect(page['Shell']).toEqual(declared(shellTable, ['--daemon']));
+    expect(page['Daemon']).toEqual(declared(daemonTable));
+    expect(Object.keys(page)).toEqual(['Shell', 'Daemon']);
+  });
+
+  it('tells the commands of the shell', () => {
+    const lines = readFileSync(join(projectRoot, 'man', 'tsqmp.1'), 'utf8');
+    for (const name of ownCommands.flatMap(([usage]) => /^[a-z][\w-]*/.exec(usage)?.[0] ?? [])) expect(lines).toMatch(new RegExp(`^\\.It Cm ${name}\\b`, 'm'));
   });
 });
 
