@@ -142,7 +142,10 @@ class Comparison {
     const one = await this.#status(this.#one, this.#names[0], at, left);
     const two = await this.#status(this.#two, this.#names[1], at, left);
     let length = Math.min(one.length, two.length, left);
-    if (this.#isStrict && (one.allocated !== two.allocated || one.zero !== two.zero || one.data !== two.data)) {
+    if (
+      this.#isStrict &&
+      (one.allocated !== two.allocated || one.zero !== two.zero || one.data !== two.data || (one.compressed ?? false) !== (two.compressed ?? false))
+    ) {
       throw new Difference(`Strict mode: Offset ${at} block status mismatch!`);
     }
     if (one.zero && two.zero) return length;

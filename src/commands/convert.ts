@@ -188,9 +188,10 @@ class Conversion {
     const backing = creation?.text('backing_file') ?? this.#options.backing;
     this.#checkBacking(creation, backing);
     if (this.#options.compress) checkCompression(creation);
-    if (bitmaps) this.#checkBitmaps();
-    const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
+    if (bitmaps && this.#sources[0]?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support');
+    if (bitmaps && this.#format !== 'raw') throw new BlockError("'convert --bitmaps' is not part of this version");
     if (creation !== undefined) await this.#create(creation);
+    const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
     if (targetIsZero && backing !== undefined) {
       this.#context.report.message('Cannot use --target-is-zero when the destination image has a backing file');
       return 0;
@@ -204,13 +205,14 @@ class Conversion {
       writable: true,
       discard: sparse !== 0,
     });
+    if (bitmaps) throw new BlockError("Format driver 'raw' does not support bitmaps");
     if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file');
     const base = backing === undefined ? undefined : target.node?.backing?.node.size();
     await copyImages({
       sources: this.#sources,
       target,
       sparse,
-      isTargetZero: targetIsZero || (sparse !== 0 && backing === undefined && (await isZero(target))),
+      isTargetZero: targetIsZero || (creation !== undefined && sparse !== 0 && backing === undefined && (await isZero(target))),
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
       limit: this.#limiter(),
@@ -255,13 +257,6 @@ class Conversion {
     const format = creation?.text('backing_fmt') ?? this.#options.backingFormat;
     if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format');
     if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
-  }
-
-  #checkBitmaps(): void {
-    const [source] = this.#sources;
-    if (source?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support');
-    if (this.#format === 'raw') throw new BlockError("Format driver 'raw' does not support bitmaps");
-    throw new BlockError("'convert --bitmaps' is not part of this version");
   }
 
   async #create(creation: CreationOptions): Promise<void> {

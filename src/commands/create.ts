@@ -4,7 +4,6 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
-import { readerPerms } from '../core/block/backend.ts';
 import { combineFilename } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeExact } from '../core/util/size.ts';
@@ -56,6 +55,7 @@ export const command: ImageCommand = imageCommand({
       await checkBacking(engine, values, filename, options.backingUnsafe);
       if (values.integer('size') === undefined) throw new BlockError('Image creation needs a size parameter');
       if (!options.quiet) report.print(`Formatting '${filename}', fmt=${format} ${values.formatting()}\n`);
+      checkLargest(values);
       await createImage(engine, format, filename, values.forDriver()).catch((error: unknown) => {
         throw error instanceof BlockError && error.code === 'EFBIG' ? tooLarge(values, format) : error;
       });
@@ -69,6 +69,17 @@ export const command: ImageCommand = imageCommand({
 function tooLarge(values: CreationOptions, format: string): BlockError {
   const advice = values.has('cluster_size') ? ' (try using a larger cluster size)' : '';
   return new BlockError(`The image size is too large for file format '${format}'${advice}`, { code: 'EFBIG' });
+}
+
+/** No image is larger than this, whatever its format. */
+const largestImage = 2n ** 63n - 2n ** 30n;
+
+/** Sizes that do not fit a signed 64-bit number in whole sectors, or that no request could reach the end of. */
+function checkLargest(values: CreationOptions): void {
+  const size = ((values.integer('size') ?? 0n) + 511n) & ~511n;
+  if (values.driver.isFilterLike === true || size <= largestImage) return;
+  if (size >= 2n ** 63n) throw new BlockError('Could not resize image: Image size cannot be negative');
+  throw new BlockError(`Could not resize image: offset(${size}) exceeds maximum(${largestImage})`);
 }
 
 function setSize(values: CreationOptions, size: bigint): void {
@@ -93,12 +104,13 @@ async function checkBacking(engine: Engine, values: CreationOptions, filename: s
     return;
   }
   const full = combineFilename(filename.startsWith('file:') ? filename.slice('file:'.length) : filename, backing);
-  const backend = await engine.openBackend({ filename: full, format, noBacking: true, perms: readerPerms }).catch((error: unknown) => {
+  // looked at without holding it: others may go on writing to it
+  const node = await engine.opener.openImage({ filename: full, format, options: { 'read-only': true, 'force-share': true } }).catch((error: unknown) => {
     throw error instanceof BlockError ? error.with({ detail: `${error.detail === undefined ? '' : `${error.detail}\n`}Could not open backing image.` }) : error;
   });
   if (format === undefined) {
-    throw new BlockError('Backing file specified without backing format', { detail: `Detected format of ${backend.node?.driver.name ?? 'raw'}.` });
+    throw new BlockError('Backing file specified without backing format', { detail: `Detected format of ${node.driver.name}.` });
   }
-  if (values.integer('size') === undefined) values.set('size', BigInt(sectorSize(backend.size())));
-  await engine.closeBackend(backend);
+  if (values.integer('size') === undefined) values.set('size', BigInt(sectorSize(node.size())));
+  await engine.graph.releaseUnused(node);
 }

@@ -1,5 +1,5 @@
 /* The version of the programs (test/commands holds it equal to package.json) and the lines that `--version` prints. */
-export const version = '0.1.0';
+const version = '0.1.0';
 
 /** What `--version` prints for a program of this name. */
 export function versionLines(program: string): string[] {

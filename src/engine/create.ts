@@ -16,7 +16,14 @@ export async function createImage(engine: Engine, format: string, filename: stri
   const driver = await engine.registry.load(format);
   if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
   const path = localPath(filename);
-  await driver.create(createHost(engine, path), path, values);
+  const made: string[] = [];
+  try {
+    await driver.create(createHost(engine, path, made), path, values);
+  } catch (error) {
+    // a raw image is its file: as much as there is of it stays, as with the peer
+    if (driver.isFilterLike !== true) for (const filename of made) engine.openStorage.remove?.(filename);
+    throw error;
+  }
 }
 
 function localPath(filename: string): string {
@@ -25,7 +32,8 @@ function localPath(filename: string): string {
   return filename;
 }
 
-function createHost(engine: Engine, path: string): CreateHost {
+/** `made` collects the files that were made or emptied. */
+function createHost(engine: Engine, path: string, made: string[]): CreateHost {
   return {
     createFile: async (filename, size, prealloc) => {
       const storage = await engine
@@ -38,6 +46,7 @@ function createHost(engine: Engine, path: string): CreateHost {
         const held = perm.write | perm.resize;
         storage.setLocks?.(held, perm.all & ~(perm.consistentRead | perm.write | perm.writeUnchanged)).commit();
         await storage.truncate(0);
+        made.push(filename);
         await resize(storage, filename, size, prealloc);
       } finally {
         await storage[Symbol.asyncDispose]();

@@ -149,8 +149,10 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
     return file;
   }
   const data = await host.openChild('data-file', childRole.data, { optional: true });
-  if (data === undefined) throw new BlockError("'data-file' is required for this image");
-  return data;
+  if (data !== undefined) return data;
+  // who only looks at the metadata does not need it
+  if (host.node.settings.noIo) return file;
+  throw new BlockError("'data-file' is required for this image");
 }
 
 async function open(host: NodeHost): Promise<DriverState> {

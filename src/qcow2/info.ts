@@ -16,6 +16,8 @@ export interface BitmapDescription {
 export function describeImage(image: Qcow2Image, bitmaps: readonly BitmapDescription[]): FormatInfo {
   const { header, geometry } = image;
   const compression = header.compressionType === compressionType.zstd ? 'zstd' : 'zlib';
+  // told by the header: who only looks at the image has not opened it
+  const hasDataFile = (header.incompatible & incompatible.dataFile) !== 0n;
   const data: Record<string, unknown> =
     header.version < 3
       ? { compat: '0.10', 'compression-type': compression, 'refcount-bits': geometry.refcountBits }
@@ -26,8 +28,8 @@ export function describeImage(image: Qcow2Image, bitmaps: readonly BitmapDescrip
           ...(bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(({ flags, name, granularity }) => ({ flags, name, granularity })) }),
           'refcount-bits': geometry.refcountBits,
           ...(header.cryptMethod === cryptMethod.aes ? { encrypt: { format: 'aes' } } : {}),
-          ...(image.hasDataFile && header.dataFile !== undefined ? { 'data-file': header.dataFile } : {}),
-          ...(image.hasDataFile ? { 'data-file-raw': (header.autoclear & autoclear.rawDataFile) !== 0n } : {}),
+          ...(hasDataFile && header.dataFile !== undefined ? { 'data-file': header.dataFile } : {}),
+          ...(hasDataFile ? { 'data-file-raw': (header.autoclear & autoclear.rawDataFile) !== 0n } : {}),
           corrupt: (header.incompatible & incompatible.corrupt) !== 0n,
           'extended-l2': geometry.isExtended,
         };

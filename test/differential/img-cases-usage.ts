@@ -57,7 +57,7 @@ const lines: readonly string[] = [
   'resize --nosuch a.qcow2 1M',
   'resize -Z',
   'resize --pre',
-  'resize --s a.qcow2 8M',
+  'resize --s p.qcow2 8M',
   'snapshot --nosuch a.qcow2',
   'snapshot -Z',
   'snapshot -c',

@@ -13,6 +13,8 @@ const steps: readonly (readonly string[])[] = [
   ['img', 'create', '-q', '-f', 'qcow2', 'a.qcow2', '4M'],
   ['img', 'bitmap', '--add', 'a.qcow2', 'b0'],
   ['io', '-f', 'qcow2', '-c', 'write -P 17 64k 128k', 'a.qcow2'],
+  ['img', 'create', '-q', '-f', 'qcow2', 'p.qcow2', '4M'],
+  ['io', '-f', 'qcow2', '-c', 'write -P 17 64k 128k', 'p.qcow2'],
   ['img', 'create', '-q', '-f', 'raw', 'r.raw', '4M'],
   ['io', '-f', 'raw', '-c', 'write -P 5 64k 64k', '-c', 'write -P 6 1M 200k', '-c', 'write -z 2M 64k', 'r.raw'],
   ['img', 'create', '-q', '-f', 'raw', 'empty.raw', '4M'],

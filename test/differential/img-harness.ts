@@ -31,7 +31,7 @@ interface Outcome {
 }
 
 /** Splits a line into words; `'…'` keeps blanks and may be empty. */
-export function splitLine(line: string): string[] {
+function splitLine(line: string): string[] {
   const words: string[] = [];
   let word: string | undefined;
   let quoted = false;

@@ -3,7 +3,7 @@
  * ones, flushes and files that were seen to be slow go through the thread pool, so that one cold image cannot stall everyone.
  * Errors carry the C library's text.
  */
-import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, openSync, read, readSync, write, writeSync } from 'node:fs';
+import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, lstatSync, openSync, read, readSync, unlinkSync, write, writeSync } from 'node:fs';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
@@ -30,7 +30,18 @@ export interface LocalFileOptions {
 
 /** How local files are opened by the engine. */
 export function localStorage(options: LocalFileOptions = { syncLimit: smallRequest }): OpenStorage {
-  return async (path, how) => openLocalFile(path, how, options);
+  const open: OpenStorage = async (path, how) => openLocalFile(path, how, options);
+  open.remove = removeFile;
+  return open;
+}
+
+/** Regular files only: a device stays. */
+function removeFile(path: string): void {
+  try {
+    if (lstatSync(path).isFile()) unlinkSync(path);
+  } catch {
+    // the error that made it worthless is the one to tell
+  }
 }
 
 function openLocalFile(path: string, how: OpenStorageOptions, options: LocalFileOptions): LocalFile {

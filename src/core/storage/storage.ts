@@ -73,4 +73,8 @@ export interface OpenStorageOptions {
 }
 
 /** Opens the medium at `path`. Rejects with a BlockError whose message is the C library's text (`No such file or directory`). */
-export type OpenStorage = (path: string, how: OpenStorageOptions) => Promise<Storage>;
+export interface OpenStorage {
+  (path: string, how: OpenStorageOptions): Promise<Storage>;
+  /** Takes away what a failed creation left at `path`; fails silently. Absent: nothing can be taken away. */
+  remove?(path: string): void;
+}
