@@ -76,13 +76,13 @@ export const NBD_REPLY_TYPE_BLOCK_STATUS = 5;
 export const NBD_REPLY_TYPE_ERROR = 0x8001;
 
 export const NBD_EPERM = 1;
-export const NBD_EIO = 5;
-export const NBD_ENOMEM = 12;
+const NBD_EIO = 5;
+const NBD_ENOMEM = 12;
 export const NBD_EINVAL = 22;
 export const NBD_ENOSPC = 28;
-export const NBD_EOVERFLOW = 75;
-export const NBD_ENOTSUP = 95;
-export const NBD_ESHUTDOWN = 108;
+const NBD_EOVERFLOW = 75;
+const NBD_ENOTSUP = 95;
+const NBD_ESHUTDOWN = 108;
 
 export const NBD_STATE_HOLE = 1;
 export const NBD_STATE_ZERO = 2;

@@ -24,9 +24,9 @@ import {
 
 export const requestSize = 28;
 export const optionHeaderSize = 16;
-export const optionReplySize = 20;
+const optionReplySize = 20;
 export const simpleReplySize = 16;
-export const chunkHeaderSize = 20;
+const chunkHeaderSize = 20;
 /** Header of an OFFSET_DATA chunk up to its data. */
 export const dataChunkSize = 28;
 export const holeChunkSize = 32;
