@@ -92,7 +92,7 @@ async function hideBacking(image: Qcow2Image, from: number, to: number): Promise
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */
 export function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   if (entries <= image.l1Entries) return;
-  if (entries * 8 > maxL1Bytes) throw new BlockError('File too large', { code: 'EFBIG' });
+  if (entries * 8 > maxL1Bytes) throw new BlockError('Failed to grow the L1 table: File too large', { code: 'EFBIG' });
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   const offset = yield* allocateClusters(image, table.length);
