@@ -22,7 +22,7 @@ export interface CompletionProgram {
 }
 
 /** The word that asks a program for completions; what follows is the command line so far, program name first. */
-export const completionFlag = '--get-yargs-completions';
+const completionFlag = '--get-yargs-completions';
 
 /** What may stand in place of the last of `words`. `words` begins with the program's name; the last one may be empty. */
 export async function completionWords(program: CompletionProgram, words: readonly string[]): Promise<string[]> {

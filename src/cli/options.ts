@@ -69,7 +69,7 @@ export interface ParseResult<T extends OptionTable> {
   readonly stoppedAt: (keyof T & string) | undefined;
 }
 
-export function kebabCase(key: string): string {
+function kebabCase(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 

@@ -10,7 +10,7 @@ import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
 import { type ImageReader, isZeroRange, sector } from './image-reader.ts';
 
 /** Bytes moved at once. */
-export const chunkSize: number = 2 * 1024 * 1024;
+const chunkSize: number = 2 * 1024 * 1024;
 /** Zero runs beyond the buffer go in pieces of this, so that progress and cancellation have their turn. */
 const maxZero = 1024 * 1024 * 1024;
 

@@ -3,7 +3,7 @@
  * guards it on the nodes its arguments name, and what it runs. The dispatcher adds nothing to what stands here.
  */
 import type { BlockOp } from '../core/block/op-blockers.ts';
-import type { Json, JsonObject } from '../core/util/json.ts';
+import type { JsonObject } from '../core/util/json.ts';
 import { enumOf, listOf, optional, type Schema, struct } from '../core/util/schema.ts';
 import type { System } from '../engine/system.ts';
 import type { Monitor } from './monitor.ts';
@@ -49,6 +49,3 @@ export const noArguments: Schema<Record<never, never>> = struct({});
 export function defineCommand<A>(definition: CommandDefinition<A>): AnyCommand {
   return definition as CommandDefinition<unknown> as AnyCommand;
 }
-
-/** Values that commands return, ready for the wire. */
-export type Reply = Json | Record<string, unknown> | readonly unknown[];

@@ -6,10 +6,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { isJsonObject, type JsonObject, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type JsonObject } from '../core/util/json.ts';
 import { complete } from './completer.ts';
 import type { Interpreter, Outcome } from './interpreter.ts';
-import { eventText, type Painter } from './render.ts';
+import type { Painter } from './render.ts';
 import type { EventLog, ScriptRunner } from './script.ts';
 
 const historyLength = 1024;
@@ -123,7 +123,7 @@ export function startRepl(options: ReplOptions): Repl {
 }
 
 /** What the shell says first. */
-export function bannerText(greeting: JsonObject, isHmp: boolean): string {
+function bannerText(greeting: JsonObject, isHmp: boolean): string {
   const qmp = greeting['QMP'];
   const version = isJsonObject(qmp) && isJsonObject(qmp['version']) ? qmp['version']['qemu'] : undefined;
   const text = isJsonObject(version) ? `Connected to QEMU ${String(version['major'])}.${String(version['minor'])}.${String(version['micro'])}` : 'Connected';
@@ -146,9 +146,4 @@ function saveHistory(file: string, newestFirst: readonly string[]): void {
   } catch {
     // a home that cannot be written costs the history, nothing else
   }
-}
-
-/** For listeners: an event as one line above the prompt. */
-export function eventLine(painter: Painter, event: JsonObject): string {
-  return `${painter.event(eventText(event) ?? writeJson(event))}\n`;
 }

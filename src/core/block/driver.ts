@@ -7,7 +7,6 @@
 
 import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
-import type { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
@@ -241,6 +240,3 @@ export interface DriverEntry {
   probe?(head: Uint8Array, filename: string): number;
   load(): Promise<BlockDriver>;
 }
-
-/** A failed request's error with errno text: what devices, exports and jobs report. */
-export type IoError = BlockError;

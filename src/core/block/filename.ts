@@ -20,7 +20,7 @@ export function exactFilename(node: BlockNode): string | undefined {
 }
 
 /** The options that decide what the guest sees, children included. */
-export function fullOptions(node: BlockNode): Record<string, unknown> {
+function fullOptions(node: BlockNode): Record<string, unknown> {
   const options: Record<string, unknown> = { driver: node.driver.name, ...node.state.strongOptions };
   for (const child of node.children) {
     if ((child.roles & childRole.cow) !== 0 && !node.isBackingOverridden) continue;

@@ -17,7 +17,7 @@ import { runTransaction, type Transaction } from './transaction.ts';
 /** What stays allowed on a node that is somebody's backing. */
 const backingAllows: readonly BlockOp[] = ['commit-target', 'stream', 'backup-source', 'backup-target'];
 
-export const maxNodeName = 31;
+const maxNodeName = 31;
 
 export class Graph {
   readonly #nodes = new Map<string, BlockNode>();

@@ -298,7 +298,7 @@ function track(node: BlockNode, kind: RequestKind, offset: number, length: numbe
 }
 
 /** Runs `body` over [offset, offset + length) in pieces of at most `step`; stays synchronous while the pieces are. */
-export function inPieces(offset: number, length: number, step: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {
+function inPieces(offset: number, length: number, step: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {
   const end = offset + length;
   for (let at = offset; at < end; at += step) {
     const result = body(at, Math.min(step, end - at));

@@ -12,7 +12,7 @@ import type { BlockNode } from './node.ts';
 import type { Transaction } from './transaction.ts';
 
 /** What all parents of a node need together, and what all of them tolerate. */
-export function cumulativePerms(node: BlockNode): PermRequest {
+function cumulativePerms(node: BlockNode): PermRequest {
   let needed: PermBits = perm.none;
   let shared: PermBits = perm.all;
   for (const parent of node.parents) {

@@ -97,7 +97,7 @@ export function hasLocks(fd: number): boolean {
 }
 
 /** The process that holds a lock on `byte` of the file, as far as /proc shows it (one's own processes). */
-export function findHolder(path: string, byte: number): { pid: number; command: string } | undefined {
+function findHolder(path: string, byte: number): { pid: number; command: string } | undefined {
   try {
     const { dev, ino } = statSync(path);
     const device = `${hex2(Math.floor(dev / 256) % 4096)}:${hex2(dev % 256)}:${ino}`;

@@ -2,7 +2,6 @@
  * Big-endian readers and writers on byte arrays, offsets as numbers up to 2^53 - 1 (two u32 halves; ten times faster
  * than BigInt), and the test for zeros. The one place besides the table codecs where halves of a u64 are handled.
  */
-import { BlockError } from './errors.ts';
 
 const two32 = 4294967296;
 
@@ -26,16 +25,9 @@ export function setU32(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 3] = value;
 }
 
-/** The u64 at `at` as number; loses precision above 2^53 (use `isSafeU64` or `getU64Exact` where that may happen). */
+/** The u64 at `at` as number; loses precision above 2^53 (`getU64Big` keeps it). */
 export function getU64(bytes: Uint8Array, at: number): number {
   return getU32(bytes, at) * two32 + getU32(bytes, at + 4);
-}
-
-/** The u64 at `at`, exact or BlockError naming `what`: the one gate between on-disk words and offsets. */
-export function getU64Exact(bytes: Uint8Array, at: number, what: string): number {
-  const high = getU32(bytes, at);
-  if (high >= 0x200000) throw new BlockError(`${what} is too large`, { code: 'EFBIG' });
-  return high * two32 + getU32(bytes, at + 4);
 }
 
 export function getU64Big(bytes: Uint8Array, at: number): bigint {

@@ -58,17 +58,3 @@ export class InvariantError extends Error {
 export function invariant(condition: unknown, text: string): asserts condition {
   if (!condition) throw new InvariantError(text);
 }
-
-/** For the branch that the types rule out. */
-export function unreachable(value: never): never {
-  throw new InvariantError(`unexpected value ${String(value)}`);
-}
-
-/** Any thrown thing as BlockError; bugs of ours (everything that is neither BlockError nor a system error) pass through. */
-export function asBlockError(error: unknown, text: (code: string) => string): BlockError {
-  if (error instanceof BlockError) return error;
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && 'syscall' in error) {
-    return new BlockError(text(error.code), { code: error.code, cause: error });
-  }
-  throw error;
-}

@@ -101,10 +101,7 @@ function intNode(signed: boolean, bits: 8 | 16 | 32 | 64, isSize = false, result
   return { kind: 'int', signed, bits, isSize, result };
 }
 export const int8: Schema<number> = { node: intNode(true, 8) };
-export const int16: Schema<number> = { node: intNode(true, 16) };
-export const int32: Schema<number> = { node: intNode(true, 32) };
 export const int64: Schema<number> = { node: intNode(true, 64) };
-export const uint8: Schema<number> = { node: intNode(false, 8) };
 export const uint16: Schema<number> = { node: intNode(false, 16) };
 export const uint32: Schema<number> = { node: intNode(false, 32) };
 export const uint64: Schema<number> = { node: intNode(false, 64) };
@@ -142,7 +139,7 @@ export function optional<T>(schema: Schema<T>): OptionalSchema<T> {
 }
 
 /** The same type, with features for the member that has it. */
-export function withFeatures<S extends Schema<unknown>>(schema: S, features: readonly string[]): S {
+function withFeatures<S extends Schema<unknown>>(schema: S, features: readonly string[]): S {
   return { ...schema, features };
 }
 export function deprecated<S extends Schema<unknown>>(schema: S): S {
