@@ -169,7 +169,7 @@ export class Bitmaps {
       bitmap.data.push(offset);
     }
     const table = new Uint8Array(Math.max(1, bitmap.data.length) * 8);
-    bitmap.data.forEach((offset, index) => setU64(table, index * 8, offset));
+    for (const [index, offset] of bitmap.data.entries()) setU64(table, index * 8, offset);
     bitmap.tableOffset = yield* allocateClusters(image, table.length);
     bitmap.tableEntries = bitmap.data.length;
     image.checkOverlap(bitmap.tableOffset, table.length, 0);

@@ -132,7 +132,7 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, optio
     yield image.data.truncate(to, { exact: options.exact, prealloc: options.prealloc === 'metadata' ? 'off' : options.prealloc });
     return;
   }
-  end = alignUp(end, clusterSize);
+  end = alignUp(end, image.geometry.subclusterSize);
   if (end > image.file.size()) yield image.file.truncate(end, { exact: false, prealloc: 'off' });
 }
 

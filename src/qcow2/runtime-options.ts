@@ -13,8 +13,9 @@ import { overlapTemplates, structureOptions } from './overlap.ts';
 const maxDefaultL2Cache = 32 * 1024 * 1024;
 const minRefcountTables = 4;
 const defaultSlice = 4096;
-/** Small tables are cheap to keep; enough of them that small-cluster images do not thrash. */
+/** Small tables are cheap to keep: enough of them that images with small clusters do not read them over and over. */
 const minCacheTables = 16;
+const minCacheBytes = 1024 * 1024;
 
 export interface RuntimeOptions {
   readonly options: ImageOptions;
@@ -79,8 +80,8 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
   }
   return {
     sliceSize,
-    l2Tables: Math.max(minCacheTables, Math.floor(l2 / sliceSize)),
-    refcountTables: Math.max(minCacheTables, Math.floor(refcounts / clusterSize)),
+    l2Tables: Math.max(minCacheTables, Math.floor(Math.max(l2, minCacheBytes) / sliceSize)),
+    refcountTables: Math.max(minCacheTables, Math.floor(Math.max(refcounts, minCacheBytes) / clusterSize)),
   };
 }
 

@@ -98,9 +98,9 @@ export class TableCache {
     for (;;) {
       const table = this.peek(offset);
       if (table !== undefined) return table;
+      yield* this.makeRoom();
       const loading = this.load(offset);
       if (isPending(loading)) yield loading;
-      yield* this.makeRoom();
     }
   }
 
@@ -183,9 +183,9 @@ export class TableCache {
     this.#dirty.delete(table);
   }
 
-  /** Brings the cache back to its capacity; writes dirty tables when nothing clean is left to drop. Holders of the mutex only. */
+  /** Makes room for one more table; writes dirty ones back when nothing clean is left to drop. Holders of the mutex only. */
   *makeRoom(): Steps<void> {
-    while (this.#tables.size > this.capacity) {
+    while (this.#tables.size >= this.capacity) {
       if (this.#dropClean()) continue;
       // one group of writes for many evictions: the flushes between groups are what costs
       yield* this.write();
@@ -193,8 +193,9 @@ export class TableCache {
   }
 
   #insert(key: number, table: CachedTable): void {
+    // not behind the insertion: among dirty tables the new one would be the first to go
+    if (this.#tables.size >= this.capacity) this.#dropClean();
     this.#tables.set(key, table);
-    if (this.#tables.size > this.capacity) this.#dropClean();
   }
 
   /** Drops a clean table that was not used for long (second chance). False when all are dirty. */
