@@ -38,6 +38,15 @@ const narrowStringWidth = {
   load: (id) => (id === '\0string-width' ? 'export default (text) => String(text).replace(/\\u001b\\[[0-9;]*[A-Za-z]/g, "").length;' : null),
 };
 
+/** The bundler leaves an `import()` of a file that is not there alone when a `try` is around it, as in bin/. */
+const everyFileExists = {
+  name: 'every-file-exists',
+  resolveId: (id, importer) => {
+    if (importer === undefined || !id.startsWith('.') || importer.includes('node_modules') || existsSync(join(dirname(importer), id))) return null;
+    throw new Error(`${importer} imports ${id}, which does not exist`);
+  },
+};
+
 mkdirSync(dist);
 process.on('exit', () => rmSync(dist, { recursive: true, force: true }));
 const inputs = Object.fromEntries(
@@ -47,7 +56,7 @@ const inlined = new Set();
 const common = {
   platform: 'node',
   external,
-  plugins: [narrowStringWidth],
+  plugins: [everyFileExists, narrowStringWidth],
   transform: { target: 'node20.19', define: {} },
   onLog: (level, log, handler) => {
     // yargs' apply-extends names import.meta for a feature that is not used here
