@@ -15,6 +15,7 @@ import { type RunningMachine, startMachine } from './machine-host.ts';
 import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp } from './options.ts';
 import { createPainter, eventText, warningText } from './render.ts';
 import { EventLog, runScript, ScriptRunner } from './script.ts';
+import { withSpinner } from './spinner.ts';
 import { connectTransport, localTransport, type Transport } from './transport.ts';
 
 export async function main(argv: readonly string[], progName: string): Promise<number> {
@@ -108,7 +109,9 @@ class Shell {
 
   async #connect(server: string): Promise<Transport> {
     try {
-      return await connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
+      // a monitor that serves somebody else lets us wait
+      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
+      return await withSpinner(`waiting for ${server}`, connecting, { isTerminal: this.#isTerminal });
     } catch (error) {
       if (error instanceof BlockError) throw error.with({ message: `ERROR: ${error.message}` });
       throw error;
