@@ -61,8 +61,40 @@ const standard = defineOptions({
   version: { short: 'V', stops: true, help: 'print the version and exit' },
 });
 
-// abbreviations resolve in this order
-const table = { ...standard, ...connection, ...part, ...general, ...kernel, ...image } as const;
+// the order in which the peer names the candidates of an ambiguous abbreviation
+const table = {
+  ...standard,
+  bind: connection.bind,
+  port: connection.port,
+  socket: connection.socket,
+  ...part,
+  ...kernel,
+  list: general.list,
+  snapshot: image.snapshot,
+  loadSnapshot: image.loadSnapshot,
+  nocache: image.nocache,
+  cache: image.cache,
+  aio: image.aio,
+  discard: image.discard,
+  detectZeroes: image.detectZeroes,
+  shared: connection.shared,
+  format: image.format,
+  persistent: connection.persistent,
+  verbose: connection.verbose,
+  object: general.object,
+  exportName: connection.exportName,
+  description: connection.description,
+  handshakeLimit: connection.handshakeLimit,
+  tlsCreds: general.tlsCreds,
+  tlsHostname: general.tlsHostname,
+  tlsAuthz: general.tlsAuthz,
+  trace: general.trace,
+  fork: general.fork,
+  pidFile: general.pidFile,
+  selinuxLabel: general.selinuxLabel,
+  readOnly: image.readOnly,
+  imageOpts: image.imageOpts,
+} as const;
 
 /** All options, for completion and the manual's check. */
 export const nbdOptions: OptionTable = table;
@@ -122,9 +154,16 @@ export interface NbdSettings {
   readonly traces: readonly string[];
 }
 
-/** The settings, or the option (`help`, `version`) that asks for a text instead. Throws BlockError in qemu-nbd's words. */
-export function readSettings(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): NbdSettings | 'help' | 'version' {
-  const check = new ValueChecks();
+/**
+ * The settings, or the option (`help`, `version`) that asks for a text instead. Throws BlockError in qemu-nbd's words;
+ * `complain` prints a message that precedes it.
+ */
+export function readSettings(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  complain: (text: string) => void,
+): NbdSettings | 'help' | 'version' {
+  const check = new ValueChecks(complain);
   const { options, operands, stoppedAt } = parseOptions(argv, table, { env, onOption: (key, value) => check.option(key, value ?? '') });
   if (stoppedAt === 'help' || stoppedAt === 'version') return stoppedAt;
   if (options.list) checkList(options, operands);
@@ -211,6 +250,11 @@ class ValueChecks {
   discard = false;
   detectZeroes: 'off' | 'on' | 'unmap' = 'off';
   readonly #seen = new Set<string>();
+  readonly #complain: (text: string) => void;
+
+  constructor(complain: (text: string) => void) {
+    this.#complain = complain;
+  }
 
   option(key: string, value: string): void {
     switch (key) {
@@ -262,7 +306,7 @@ class ValueChecks {
         if (Buffer.byteLength(value) > 4096) throw new BlockError(`export description '${value}' too long`);
         return;
       case 'loadSnapshot':
-        checkSnapshotParam(value);
+        checkSnapshotParam(value, this.#complain);
         return;
       default:
         return;
@@ -284,12 +328,13 @@ class ValueChecks {
   }
 }
 
-function checkSnapshotParam(value: string): void {
+function checkSnapshotParam(value: string, complain: (text: string) => void): void {
   if (!value.startsWith('snapshot.')) return;
   for (const word of value.split(',')) {
     const name = word.split('=')[0] ?? '';
     if (name === 'snapshot.id' || name === 'snapshot.name') continue;
-    throw new BlockError(`Invalid parameter '${name}'`, { detail: `Failed in parsing snapshot param \`${value}'` });
+    complain(`Invalid parameter '${name}'`);
+    throw new BlockError(`Failed in parsing snapshot param \`${value}'`);
   }
 }
 

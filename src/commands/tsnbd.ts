@@ -23,7 +23,7 @@ export async function main(argv: readonly string[], progName: string): Promise<n
   process.stderr.on('error', () => {});
   const report = new Reporter({ program: progName });
   try {
-    const settings = readSettings(argv, process.env);
+    const settings = readSettings(argv, process.env, (text) => report.message(text));
     if (settings === 'help' || settings === 'version') {
       report.print(settings === 'help' ? helpText(progName) : versionText(progName));
       return 0;

@@ -4,7 +4,7 @@
  * A connection never buffers more than one need and one chunk of input: it stops reading instead. Messages as QEMU words them.
  */
 import * as net from 'node:net';
-import { removeStaleSocket } from '../core/storage/socket-path.ts';
+import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
 import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
@@ -266,11 +266,11 @@ function parsePort(address: { readonly host: string; readonly port: string }): n
 }
 
 function listenError(address: NbdAddress, error: NodeJS.ErrnoException): BlockError {
-  const code = error.code ?? 'EIO';
+  const code = address.type === 'unix' ? bindFailure(address.path, error.code ?? 'EIO') : (error.code ?? 'EIO');
   if (error.syscall === 'getaddrinfo' && address.type === 'inet') {
     return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { code, cause: error });
   }
   const what =
     address.type === 'unix' ? `Failed to bind socket to ${address.path}` : code === 'EADDRINUSE' ? 'Failed to find an available port' : 'Failed to bind socket';
-  return new BlockError(`${what}: ${errnoText(error)}`, { code, cause: error });
+  return new BlockError(`${what}: ${errnoText(code)}`, { code, cause: error });
 }

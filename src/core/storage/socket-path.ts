@@ -3,6 +3,7 @@
  * Anything that is not a socket stays (binding then fails), because it may be somebody's image.
  */
 import * as fs from 'node:fs';
+import { dirname } from 'node:path';
 
 /** Removes a socket at `path`. Never fails: what is in the way shows when the caller binds. */
 export function removeStaleSocket(path: string): void {
@@ -11,4 +12,12 @@ export function removeStaleSocket(path: string): void {
   } catch {
     // missing, or not ours to remove
   }
+}
+
+/** The errno name for a failure to bind at `path`: libuv says EACCES where the folder is missing. */
+export function bindFailure(path: string, code: string): string {
+  if (code !== 'EACCES') return code;
+  const folder = fs.statSync(dirname(path), { throwIfNoEntry: false });
+  if (folder === undefined) return 'ENOENT';
+  return folder.isDirectory() ? code : 'ENOTDIR';
 }
