@@ -180,7 +180,16 @@ export interface NodeHost {
    * Opens or references the node that option `key` names (a string = node name, an object = its options) and attaches it.
    * Undefined when there is no such option and `optional` is set; else `A block device must be specified for "file"`.
    */
-  openChild(key: string, roles: ChildRoles, how?: { readonly optional?: boolean; readonly child?: 'file' | 'format' }): Promise<Child | undefined>;
+  openChild(
+    key: string,
+    roles: ChildRoles,
+    how?: {
+      readonly optional?: boolean;
+      readonly child?: 'file' | 'format';
+      /** The filename recorded in the image for this child, seen from the image's directory; taken when there is no option. */
+      readonly recorded?: string | undefined;
+    },
+  ): Promise<Child | undefined>;
   /** Attaches an existing node as a child (filters built by jobs). */
   attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
   /** Raises an event (BLOCK_IMAGE_CORRUPTED …). */

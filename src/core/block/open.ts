@@ -146,7 +146,8 @@ export class Opener {
           waiting = undefined;
           return child;
         }
-        return this.#openChild(node, reader, key, roles, how.optional ?? false, how.child ?? 'file');
+        const recorded = how.recorded === undefined || reader.has(key) ? undefined : this.#backingFromImage(node, { filename: how.recorded, format: 'file' });
+        return this.#openChild(node, reader, key, roles, how.optional ?? false, how.child ?? 'file', recorded);
       },
     };
     const state: DriverState = await node.driver.open(host);
@@ -164,9 +165,10 @@ export class Opener {
     roles: ChildRoles,
     optional: boolean,
     kind: 'file' | 'format',
+    recorded?: OptionTree,
   ): Promise<Child | undefined> {
     const { graph } = this.#context;
-    let value = reader.take(key);
+    let value = reader.take(key) ?? recorded;
     if (value === undefined && key === 'file' && reader.has('filename')) value = { driver: 'file', filename: reader.string('filename') ?? '' };
     if (value === undefined || value === null) {
       if (optional) return undefined;
