@@ -21,7 +21,7 @@ export interface MonitorOptions {
 }
 
 /** The version of QEMU whose answers these are. */
-export const qemuVersion = { micro: 2, minor: 1, major: 11 } as const;
+export const qemuVersion = { major: 11, minor: 1, micro: 2 } as const;
 export const packageText = 'tsimg 0.1.0';
 
 export class Monitor {
@@ -153,6 +153,7 @@ export class MonitorSession {
       return this.#negotiate(args);
     }
     if (name === 'qmp_capabilities') {
+      parse(capabilitiesArguments, args);
       throw new BlockError('Capabilities negotiation is already complete, command ignored', { qmpClass: 'CommandNotFound' });
     }
     const command = this.monitor.find(name);

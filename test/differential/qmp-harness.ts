@@ -1,0 +1,208 @@
+/*
+ * Plays a script of QMP input to a program that speaks QMP on its standard streams, and writes down what came back as a
+ * text that must be equal for the peer and for us: replies in order, then events in order, step by step. Normalised: times,
+ * the version's package text, generated node names, the test's folder, sizes on the medium, and where a reply falls among
+ * events. Knows nothing of the scripts.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+
+/**
+ * One step of a script:
+ * - `name {…}`: the command with these arguments (JSON, optional);
+ * - `> TEXT`: these bytes and a line end; what they are answered is found by a command of the harness sent after them;
+ * - `>> N TEXT`: the same without that command: exactly N messages are awaited;
+ * - `hmp LINE`: the line through human-monitor-command;
+ * - `wait EVENT [TEXT]`: until this event came that contains TEXT;
+ * - `# …`: nothing.
+ * `@` followed by a slash is the test's folder.
+ */
+export type Step = string;
+
+export interface Script {
+  readonly name: string;
+  /** Begins with qmp_capabilities; default true. */
+  readonly negotiate?: boolean;
+  /** Further command-line words; `@/` as above. */
+  readonly options?: readonly string[];
+  readonly steps: readonly Step[];
+}
+
+const patienceMs = 60_000;
+
+interface Waiter {
+  readonly isEnough: () => boolean;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A program on pipes: lines in, bytes out. */
+class Talker {
+  readonly #child: ChildProcess;
+  readonly lines: string[] = [];
+  #rest = '';
+  #errors = '';
+  #isEnded = false;
+  #waiter: Waiter | undefined;
+  /** Settles when the program is gone. */
+  readonly ended: Promise<void>;
+
+  constructor(program: string, args: readonly string[], cwd: string) {
+    this.#child = spawn(program, args, { cwd, stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment() });
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#take(text));
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#errors += text));
+    this.#child.stdin?.on('error', () => {});
+    this.ended = new Promise((resolve) =>
+      this.#child.on('close', () => {
+        this.#isEnded = true;
+        this.#check();
+        resolve();
+      }),
+    );
+  }
+
+  send(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  /** Waits until `isEnough`; fails when the program ends or says nothing more. */
+  until(isEnough: () => boolean, what: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => finish(new Error(`no answer to ${what}; so far:\n${this.lines.join('\n')}\n${this.#errors}`)), patienceMs);
+      const finish = (error?: Error): void => {
+        clearTimeout(timer);
+        this.#waiter = undefined;
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      this.#waiter = { isEnough, resolve: () => finish(), reject: (error) => finish(error) };
+      this.#check();
+    });
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin?.end();
+    if (!this.#isEnded) this.#child.kill('SIGTERM');
+    await this.ended;
+  }
+
+  get errors(): string {
+    return this.#errors;
+  }
+
+  #take(text: string): void {
+    const parts = (this.#rest + text).split('\r\n');
+    this.#rest = parts.pop() ?? '';
+    this.lines.push(...parts);
+    this.#check();
+  }
+
+  #check(): void {
+    const waiter = this.#waiter;
+    if (waiter === undefined) return;
+    if (waiter.isEnough()) waiter.resolve();
+    else if (this.#isEnded) waiter.reject(new Error(`the program ended: ${this.#errors}\n${this.lines.join('\n')}`));
+  }
+}
+
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const { NODE_EXTRA_CA_CERTS: _certificates, ...env } = process.env;
+  return env;
+}
+
+/** Plays `script` to the program and returns the transcript. */
+export async function play(program: string, args: readonly string[], script: Script, folder: string): Promise<string> {
+  const talker = new Talker(program, args, folder);
+  const transcript = new Transcript(folder);
+  try {
+    await talker.until(() => talker.lines.length > 0, 'the connection');
+    transcript.step('(greeting)', talker.lines.splice(0));
+    const steps = script.negotiate === false ? script.steps : ['qmp_capabilities', ...script.steps];
+    let sent = 0;
+    for (const step of steps) {
+      if (step.startsWith('#')) continue;
+      const text = step.replaceAll('@/', `${folder}/`);
+      if (text.startsWith('wait ')) await waitFor(talker, text);
+      else if (text.startsWith('>> ')) await exactly(talker, text);
+      else await withMarker(talker, text.startsWith('> ') ? `${text.slice(2)}\n` : `${message(text)}\n`, `mark-${sent++}`);
+      transcript.step(step, talker.lines.splice(0));
+    }
+  } finally {
+    await talker.end();
+  }
+  if (talker.lines.length > 0) transcript.step('(end)', talker.lines.splice(0));
+  return transcript.toString();
+}
+
+async function waitFor(talker: Talker, step: string): Promise<void> {
+  const [, event = '', part = ''] = /^wait (\S+) ?(.*)$/.exec(step) ?? [];
+  await talker.until(() => talker.lines.some((line) => line.includes(`"event": "${event}"`) && line.includes(part)), step);
+}
+
+async function exactly(talker: Talker, step: string): Promise<void> {
+  const [, count = '0', text = ''] = /^>> (\d+) (.*)$/s.exec(step) ?? [];
+  talker.send(`${text}\n`);
+  await talker.until(() => talker.lines.length >= Number(count), step);
+}
+
+async function withMarker(talker: Talker, text: string, marker: string): Promise<void> {
+  talker.send(`${text}{"execute":"query-version","id":"${marker}"}\n`);
+  const isMarker = (line: string): boolean => line.includes(`"id": "${marker}"`);
+  const isGone = text.startsWith('{"execute":"quit"}');
+  if (isGone) await talker.ended;
+  else await talker.until(() => talker.lines.some(isMarker), text);
+  const at = talker.lines.findIndex(isMarker);
+  if (at >= 0) talker.lines.splice(at, 1);
+}
+
+function message(step: string): string {
+  if (step.startsWith('hmp ')) return `{"execute":"human-monitor-command","arguments":{"command-line":${JSON.stringify(step.slice(4))}}}`;
+  const [, name = '', args = ''] = /^(\S+) ?(.*)$/s.exec(step) ?? [];
+  return `{"execute":"${name}"${args === '' ? '' : `,"arguments":${args}`}}`;
+}
+
+class Transcript {
+  readonly #folder: string;
+  readonly #names = new Map<string, string>();
+  #text = '';
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  step(step: string, lines: readonly string[]): void {
+    const clean = lines.map((line) => this.#normalise(line));
+    const replies = clean.filter((line) => !line.includes('"event": '));
+    const events = withoutPauses(clean.filter((line) => line.includes('"event": ')));
+    this.#text += [`-> ${step}`, ...replies, ...events].map((line) => `${line}\n`).join('');
+  }
+
+  #normalise(line: string): string {
+    return line
+      .replaceAll(this.#folder, '@')
+      .replace(/"timestamp": \{[^}]*\}/g, '"timestamp": T')
+      .replace(/"package": "[^"]*"/g, '"package": P')
+      .replace(/"actual-size": \d+/g, '"actual-size": N')
+      .replace(/_time_ns(": |=)\d+/g, '_time_ns$1N')
+      .replace(/#block\d+/g, (name) => {
+        const known = this.#names.get(name) ?? `#block${String.fromCharCode(65 + this.#names.size)}`;
+        this.#names.set(name, known);
+        return known;
+      });
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+/** Each drain of a job's nodes may show as a pair paused, running: how many there are is not determined. */
+function withoutPauses(events: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (const event of events) {
+    const previous = kept[kept.length - 1];
+    const isBack = event.includes('"status": "running"') && previous?.replace('"status": "paused"', '"status": "running"') === event;
+    if (isBack && previous?.includes('"status": "paused"')) kept.pop();
+    else kept.push(event);
+  }
+  return kept;
+}

@@ -1,0 +1,53 @@
+/* One test a script: what the peer's storage daemon and ours answer to the same bytes must be equal. */
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { describeWithPeers, peer } from '../support/peers.ts';
+import { builtProgram } from '../support/run.ts';
+import { makeQmpFixture } from './qmp-fixture.ts';
+import { play, type Script } from './qmp-harness.ts';
+
+/** How the two programs are started for a script. */
+export interface Programs {
+  readonly peer: string;
+  peerArgs(script: Script): readonly string[];
+  ourArgs(script: Script): readonly string[];
+}
+
+const monitor = ['--chardev', 'stdio,id=qmp', '--monitor', 'chardev=qmp'];
+
+export const storageDaemon: Programs = {
+  peer: 'qemu-storage-daemon',
+  peerArgs: (script) => [...(script.options ?? []), ...monitor],
+  ourArgs: (script) => ['--daemon', '--strict', ...(script.options ?? []), ...monitor],
+};
+
+export function compareScripts(title: string, scripts: readonly Script[], programs: Programs = storageDaemon): void {
+  describeWithPeers([programs.peer, 'qemu-img', 'qemu-io'], title, () => {
+    let root: string;
+    let template: string;
+    beforeAll(() => {
+      if (!existsSync(builtProgram('tsqmp'))) throw new Error('tsqmp has not been built: run npm run build');
+      root = mkdtempSync(join(tmpdir(), 'tsqmp-diff-'));
+      template = join(root, 'template');
+      mkdirSync(template);
+      makeQmpFixture(template, peer);
+    });
+    afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+    it.each(scripts.map((script) => [script.name, script] as const))('%s', async (name, script) => {
+      // paths of one length: they end up in messages with limits, and in one hash order
+      const folders = ['a', 'b'].map((side) => {
+        const folder = join(root, `${side}-${name.replaceAll(/[^a-z]+/g, '-')}`);
+        cpSync(template, folder, { recursive: true });
+        return folder;
+      });
+      const [theirs = '', ours = ''] = folders;
+      const place = (words: readonly string[], folder: string): string[] => words.map((word) => word.replaceAll('@/', `${folder}/`));
+      const expected = await play(peer(programs.peer), place(programs.peerArgs(script), theirs), script, theirs);
+      const found = await play(process.execPath, [builtProgram('tsqmp'), ...place(programs.ourArgs(script), ours)], script, ours);
+      expect(found).toBe(expected);
+    });
+  });
+}

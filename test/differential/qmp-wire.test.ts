@@ -1,0 +1,4 @@
+import { wireScripts } from './qmp-cases-wire.ts';
+import { compareScripts } from './qmp-suite.ts';
+
+compareScripts('QMP on the wire', wireScripts);
