@@ -4,6 +4,7 @@
  * Knows no command: tables and value sources are handed in.
  */
 
+import { UsageError } from './getopt.ts';
 import { longName, type OptionSpec, type OptionTable, spellings } from './options.ts';
 
 export interface CompletionCommand {
@@ -23,6 +24,16 @@ export interface CompletionProgram {
 
 /** The word that asks a program for completions; what follows is the command line so far, program name first. */
 const completionFlag = '--get-yargs-completions';
+const shells = ['bash', 'zsh', 'fish'] as const;
+
+/** What to print for words of which asksForCompletion is true. Throws UsageError. */
+export async function answerCompletion(program: CompletionProgram, argv: readonly string[]): Promise<string> {
+  const [question, ...words] = argv;
+  if (question === completionFlag) return (await completionWords(program, words)).map((word) => `${word}\n`).join('');
+  const shell = shells.find((name) => name === words[0]);
+  if (shell === undefined) throw new UsageError(`--completion expects ${shells.join(', ')}`);
+  return completionScript(program.name, shell);
+}
 
 /** What may stand in place of the last of `words`. `words` begins with the program's name; the last one may be empty. */
 export async function completionWords(program: CompletionProgram, words: readonly string[]): Promise<string[]> {
@@ -132,7 +143,8 @@ export async function completionScript(program: string, shell: 'bash' | 'zsh' | 
     restore('SHELL', shellBefore);
     restore('ZSH_NAME', zshBefore);
   }
-  return script;
+  // yargs tells of a sub-command that we have not
+  return script.replace(/^# Installation: .*\n(?:# +or .*\n)?/m, `# Installation: eval "$(${program} --completion ${shell})"\n`);
 }
 
 function restore(name: string, value: string | undefined): void {

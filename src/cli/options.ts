@@ -130,3 +130,8 @@ export function parseOptions<T extends OptionTable>(argv: readonly string[], tab
   }
   return { options: values as Parsed<T>, operands, order, stoppedAt };
 }
+
+/** Whether the words ask for shell completion, which completion.ts answers: `--completion SHELL`, or the script's question. */
+export function asksForCompletion(argv: readonly string[]): boolean {
+  return argv[0] === '--completion' || argv[0] === '--get-yargs-completions';
+}

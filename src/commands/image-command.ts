@@ -91,6 +91,9 @@ const cacheModes: Readonly<Record<string, CacheMode>> = {
   unsafe: { direct: false, noFlush: true, writeThrough: false },
 };
 
+/** For completion. */
+export const cacheNames: readonly string[] = Object.keys(cacheModes);
+
 /** A cache mode by name; `what` is the start of the error. */
 export function parseCache(name: string | undefined, what: string, byDefault = 'writeback'): CacheMode {
   const mode = Object.hasOwn(cacheModes, name ?? byDefault) ? cacheModes[name ?? byDefault] : undefined;

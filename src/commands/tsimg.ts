@@ -3,8 +3,10 @@
  * code. Knows no image. Subcommands load at first use, so that each starts with little.
  * Rule source: observed behaviour of qemu-img 11.1.
  */
+
+import type { CompletionProgram } from '../cli/completion.ts';
 import { UsageError } from '../cli/getopt.ts';
-import { defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
+import { asksForCompletion, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
 import type { ImageCommand } from './image-command.ts';
 import { versionLines } from './version.ts';
@@ -46,6 +48,11 @@ export async function main(argv: readonly string[], progName: string): Promise<n
   const words = wantsHints ? argv.slice(1) : argv;
   let report = new Reporter({ program: progName, ...(wantsHints ? { hints: true } : {}) });
   try {
+    if (asksForCompletion(words)) {
+      const { answerCompletion } = await import('../cli/completion.ts');
+      report.print(await answerCompletion(await completionProgram(progName), words));
+      return 0;
+    }
     const { operands, options, stoppedAt } = parseOptions(words, table, { permute: false });
     if (stoppedAt === 'version') {
       report.print(`${versionLines(progName).join('\n')}\n`);
@@ -87,6 +94,21 @@ async function helpText(program: string): Promise<string> {
     words: { heading: 'Supported image formats:', list: driverEntries.map(({ name }) => name).sort() },
     footer: [`'${program} COMMAND --help' tells more about a command, the manual page tsimg(1) about all of them.`],
   });
+}
+
+async function completionProgram(name: string): Promise<CompletionProgram> {
+  const [{ driverEntries }, { cacheNames }] = await Promise.all([import('../engine/drivers.ts'), import('./image-command.ts')]);
+  const formats = driverEntries.filter(({ kind }) => kind === 'format').map((entry) => entry.name);
+  return {
+    name,
+    options: globalOptions,
+    commands: Object.entries(commands).map(([command, { summary, load }]) => ({
+      name: command,
+      summary,
+      options: async () => (await load()).help(name).options,
+    })),
+    values: (kind) => (kind === 'format' ? formats : kind === 'cache' ? cacheNames : undefined),
+  };
 }
 
 function isTraceHelp(trace: string): boolean {

@@ -5,9 +5,11 @@
  */
 import { resolve as resolvePath } from 'node:path';
 import { UsageError } from '../cli/getopt.ts';
+import { asksForCompletion } from '../cli/options.ts';
 import { writePidFile } from '../cli/pid-file.ts';
 import { Reporter } from '../cli/report.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { driverEntries } from '../engine/drivers.ts';
 import { Engine } from '../engine/engine.ts';
 import { NbdExport } from '../nbd/export.ts';
 import { NBD_DEFAULT_PORT } from '../nbd/protocol.ts';
@@ -15,7 +17,7 @@ import { NbdServer } from '../nbd/server.ts';
 import type { NbdAddress } from '../nbd/socket.ts';
 import { isBackground, reportReady, startBackground } from './tsnbd-fork.ts';
 import { exportStart, isWritethrough, openServedImage } from './tsnbd-image.ts';
-import { helpText, type NbdSettings, readSettings, versionText } from './tsnbd-options.ts';
+import { helpText, type NbdSettings, nbdOptions, readSettings, versionText } from './tsnbd-options.ts';
 
 /** Runs the program; the exit code. Never throws. */
 export async function main(argv: readonly string[], progName: string): Promise<number> {
@@ -23,6 +25,12 @@ export async function main(argv: readonly string[], progName: string): Promise<n
   process.stderr.on('error', () => {});
   const report = new Reporter({ program: progName });
   try {
+    if (asksForCompletion(argv)) {
+      const { answerCompletion } = await import('../cli/completion.ts');
+      const formats = driverEntries.filter(({ kind }) => kind === 'format').map(({ name }) => name);
+      report.print(await answerCompletion({ name: progName, options: nbdOptions, values: (kind) => (kind === 'format' ? formats : undefined) }, argv));
+      return 0;
+    }
     const settings = readSettings(argv, process.env, (text) => report.message(text));
     if (settings === 'help' || settings === 'version') {
       report.print(settings === 'help' ? helpText(progName) : versionText(progName));

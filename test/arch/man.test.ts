@@ -12,6 +12,8 @@ import { describeWithPeers, peer } from '../support/peers.ts';
 import { projectRoot, run } from '../support/run.ts';
 
 const pages = ['tsimg', 'tsnbd', 'tsqmp'];
+/** Understood before the tables are asked. */
+const completion = '--completion ARG';
 
 /** Options of each section or subsection, `-f --format ARG` as a line; sections without options are left out. */
 function documented(page: string): Record<string, string[]> {
@@ -48,7 +50,7 @@ describe('tsimg(1)', () => {
   });
 
   it('tells the options before the command', () => {
-    expect(page['Global options']).toEqual(declared(globalOptions, ['--hints']));
+    expect(page['Global options']).toEqual(declared(globalOptions, ['--hints', completion]));
   });
 
   it.each(Object.keys(commands))('tells the options of %s', async (name) => {
@@ -59,7 +61,7 @@ describe('tsimg(1)', () => {
 
 describe('tsnbd(1)', () => {
   it('tells all options', () => {
-    expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(declared(nbdOptions));
+    expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(declared(nbdOptions, [completion]));
   });
 });
 
@@ -67,7 +69,7 @@ describe('tsqmp(1)', () => {
   const page = documented('tsqmp');
 
   it('tells the options of the shell and of the daemon', () => {
-    expect(page['Shell']).toEqual(declared(shellTable, ['--daemon']));
+    expect(page['Shell']).toEqual(declared(shellTable, ['--daemon', completion]));
     expect(page['Daemon']).toEqual(declared(daemonTable));
     expect(Object.keys(page)).toEqual(['Shell', 'Daemon']);
   });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type CompletionProgram, completionScript, completionWords } from '../../src/cli/completion.ts';
-import { defineOptions, helpOption } from '../../src/cli/options.ts';
+import { answerCompletion, type CompletionProgram, completionScript, completionWords } from '../../src/cli/completion.ts';
+import { asksForCompletion, defineOptions, helpOption } from '../../src/cli/options.ts';
 
 const createOptions = defineOptions({
   help: helpOption,
@@ -54,5 +54,23 @@ describe('completion', () => {
       expect(script).toContain('tsimg');
     }
     expect(await completionScript('tsimg', 'zsh')).toContain('compdef');
+  });
+});
+
+describe('a request for completion', () => {
+  it('is answered with the words, one a line, or with the script of a shell', async () => {
+    expect(asksForCompletion(['--get-yargs-completions', 'tsimg', 'cr'])).toBe(true);
+    expect(await answerCompletion(program, ['--get-yargs-completions', 'tsimg', 'cr'])).toBe('create\n');
+    expect(await answerCompletion(program, ['--completion', 'bash'])).toContain('tsimg --get-yargs-completions');
+  });
+
+  it('is refused for a shell that we do not know', async () => {
+    await expect(answerCompletion(program, ['--completion', 'csh'])).rejects.toThrow('--completion expects bash, zsh, fish');
+    await expect(answerCompletion(program, ['--completion'])).rejects.toThrow('--completion expects');
+  });
+
+  it('is nothing that a command line begins with otherwise', () => {
+    expect(asksForCompletion(['create', '--completion'])).toBe(false);
+    expect(asksForCompletion([])).toBe(false);
   });
 });
