@@ -3,9 +3,9 @@
  * writes, `full` and `top` also copy everything (or what the top layer holds) in the background.
  * Must not know monitors or formats. Rule source: QEMU's documentation of blockdev-backup.
  */
-import type { BlockCopy } from '../core/block/block-copy.ts';
-import { failedSide } from '../core/block/block-copy.ts';
+import { type BlockCopy, failedSide } from '../core/block/block-copy.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isPending } from '../core/util/maybe.ts';
 import type { Job, JobBody, OnError } from './job.ts';
 
 export interface BackupOptions {
@@ -13,14 +13,18 @@ export interface BackupOptions {
   readonly copy: BlockCopy;
   readonly onSourceError: OnError;
   readonly onTargetError: OnError;
-  /** Set once the frozen state was given up (on-cbw-error=break-snapshot). */
-  readonly snapshotError: () => BlockError | undefined;
-  /** Takes the filter out of the graph. */
+  /** Copies in flight at once. */
+  readonly workers: number;
+  /** Largest copy in bytes, 0 = no limit. */
+  readonly maxChunk: number;
+  /** Takes the filter out of the graph. Runs inside a graph turn. */
   readonly removeFilter: () => Promise<void>;
 }
 
-/** Bytes copied between two looks at pausing and limits. */
-const chunk = 1024 * 1024;
+/** Bytes of one copy: what block-copy reads into one buffer. */
+const chunkBytes = 1024 * 1024;
+/** More copies at once only cost memory: the media do not get faster. */
+const maxWorkers = 4;
 
 export class BackupBody implements JobBody {
   readonly type = 'backup';
@@ -31,34 +35,66 @@ export class BackupBody implements JobBody {
   }
 
   async run(job: Job): Promise<void> {
-    if (this.#options.sync === 'none') await job.idleUntilCancelled();
+    if (this.#options.sync === 'none') await job.idleUntilEnd();
     else await this.#copyAll(job);
   }
 
   async #copyAll(job: Job): Promise<void> {
-    const { copy } = this.#options;
-    copy.skipUnallocated = this.#options.sync === 'top';
-    const step = Math.max(chunk, copy.clusterSize);
-    for (let at = copy.nextLeft(0); at !== undefined && !job.isCancelled; at = copy.nextLeft(at)) {
-      await job.pausePoint(step);
+    const { copy, onSourceError, onTargetError } = this.#options;
+    if (this.#options.sync === 'top') await this.#keepTop(job);
+    while (!job.isCancelled) {
+      await job.pausePoint();
       if (job.isCancelled) return;
-      const lost = this.#options.snapshotError();
-      if (lost !== undefined) throw lost;
-      const length = Math.min(step, copy.size - at);
-      try {
-        await copy.copy(at, length);
-      } catch (error) {
-        if (!(error instanceof BlockError)) throw error;
+      const before = copy.copiedBytes;
+      const error = await this.#batch(job.speed > 0 ? 1 : Math.min(maxWorkers, this.#options.workers));
+      if (error !== undefined) {
         const side = failedSide(error) ?? 'write';
-        await job.onIoError(side, side === 'read' ? this.#options.onSourceError : this.#options.onTargetError, error);
+        await job.onIoError(side, side === 'read' ? onSourceError : onTargetError, error);
         continue;
       }
-      await job.limitRate(length);
+      const copied = copy.copiedBytes - before;
+      if (copy.nextLeft(0) === undefined) break;
+      await job.pausePoint(copied);
+      await job.limitRate(copied);
     }
     // copies that guest writes began may still be under way
     if (!job.isCancelled) await copy.copy(0, copy.size);
-    const lost = this.#options.snapshotError();
-    if (lost !== undefined) throw lost;
+  }
+
+  /** Leaves only what the top layer of the source holds. */
+  async #keepTop(job: Job): Promise<void> {
+    const { copy } = this.#options;
+    copy.skipUnallocated = true;
+    for (let at: number | undefined = 0; at !== undefined && !job.isCancelled; ) {
+      await job.pausePoint(copy.clusterSize);
+      at = await copy.dropUnallocated(at);
+    }
+    copy.skipUnallocated = false;
+  }
+
+  /** Copies the next chunks at once; settles when all have, with the first error of a medium. */
+  async #batch(count: number): Promise<BlockError | undefined> {
+    const { copy, maxChunk } = this.#options;
+    const chunk = Math.max(copy.clusterSize, maxChunk > 0 ? Math.min(maxChunk, chunkBytes) : chunkBytes);
+    const pending: Promise<void>[] = [];
+    let failure: unknown;
+    const fail = (error: unknown): void => {
+      failure ??= error;
+    };
+    let at: number | undefined = copy.nextLeft(0);
+    for (let started = 0; started < count && at !== undefined && failure === undefined; started++) {
+      const length = Math.min(chunk, copy.size - at);
+      try {
+        const result = copy.copy(at, length);
+        if (isPending(result)) pending.push(result.catch(fail));
+      } catch (error) {
+        fail(error);
+      }
+      at = copy.nextLeft(at + length);
+    }
+    await Promise.all(pending);
+    if (failure === undefined || failure instanceof BlockError) return failure;
+    throw failure;
   }
 
   async clean(): Promise<void> {

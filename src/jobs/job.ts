@@ -12,19 +12,25 @@ import { runTransaction } from '../core/block/transaction.ts';
 import type { Clock } from '../core/util/clock.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
-import type { Maybe, YieldBudget } from '../core/util/maybe.ts';
+import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
 import { perm } from '../core/util/perm-bits.ts';
+import type { GroupMember, JobGroup } from './group.ts';
 import { RateLimit } from './rate-limit.ts';
-import { type JobStatus, type JobVerb, mayApply, mayBecome } from './states.ts';
+import { hasWork, isOver, type JobStatus, type JobVerb, mayApply, mayBecome } from './states.ts';
 
-export type JobType = 'backup';
+export type JobType = 'backup' | 'commit' | 'mirror' | 'stream';
 export type OnError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
 
 export interface JobBody {
   readonly type: JobType;
   /** The work. Settles when it is done, or soon after `job.isCancelled`. */
   run(job: Job): Promise<void>;
-  /** Undoes what the job put into the graph, whatever the outcome. */
+  /** The last step that may fail, when all jobs of the group are done. */
+  prepare?(): Promise<void>;
+  /** Makes the result take effect, or gives it up: exactly one of the two. */
+  commit?(): void;
+  abort?(): void;
+  /** Undoes what the job put into the graph, whatever the outcome. Called inside a graph turn, after the job left its nodes. */
   clean(): Promise<void>;
   onSpeed?(): void;
 }
@@ -46,17 +52,7 @@ export interface JobHost {
   forget(job: Job): void;
 }
 
-/** Jobs that end together: all commit or all abort. A job on its own is a group of one. */
-export class JobGroup {
-  readonly jobs: Job[] = [];
-  readonly isGrouped: boolean;
-
-  constructor(isGrouped = false) {
-    this.isGrouped = isGrouped;
-  }
-}
-
-export class Job implements Parent {
+export class Job implements Parent, GroupMember {
   readonly id: string;
   readonly type: JobType;
   readonly autoFinalize: boolean;
@@ -75,14 +71,21 @@ export class Job implements Parent {
   #status: JobStatus | undefined;
   #pauseCount = 0;
   #isUserPaused = false;
-  #isStopped = false;
   #isCancelled = false;
+  #isStarted = false;
+  /** The body is over (or never began). */
+  #isBodyDone = false;
+  /** The body does nothing until it is woken: a pause takes effect at once. */
   #isIdle = false;
-  #isBusy = true;
-  #wake: (() => void)[] = [];
-  #pausedWaiters: (() => void)[] = [];
-  #endWaiters: (() => void)[] = [];
+  #shouldComplete = false;
+  #isConcluding = false;
+  #failure: unknown;
+  readonly #wake: (() => void)[] = [];
+  readonly #pausedWaiters: (() => void)[] = [];
+  readonly #bodyWaiters: (() => void)[] = [];
+  readonly #endWaiters: (() => void)[] = [];
 
+  /** Emits `created`. The manager checked the id. */
   constructor(host: JobHost, body: JobBody, options: JobOptions, group: JobGroup) {
     this.#host = host;
     this.#body = body;
@@ -92,7 +95,7 @@ export class Job implements Parent {
     this.autoFinalize = options.autoFinalize;
     this.autoDismiss = options.autoDismiss;
     this.limit = new RateLimit(host.clock, options.speed);
-    group.jobs.push(this);
+    group.join(this);
     this.#setStatus('created');
   }
 
@@ -106,12 +109,29 @@ export class Job implements Parent {
     return this.#pauseCount > 0;
   }
 
+  get isUserPaused(): boolean {
+    return this.#isUserPaused;
+  }
+
   get isBusy(): boolean {
-    return this.#isBusy && !this.#isIdle && (this.status === 'running' || this.status === 'ready');
+    return this.#isStarted && !this.#isBodyDone && !this.#isIdle && this.status !== 'paused' && this.status !== 'standby';
   }
 
   get isCancelled(): boolean {
     return this.#isCancelled;
+  }
+
+  get isWaiting(): boolean {
+    return this.#status === 'waiting';
+  }
+
+  get isReady(): boolean {
+    return this.#status === 'ready' || this.#status === 'standby';
+  }
+
+  /** A ready job was told to complete. */
+  get shouldComplete(): boolean {
+    return this.#shouldComplete;
   }
 
   get speed(): number {
@@ -141,7 +161,7 @@ export class Job implements Parent {
       paused: this.isPaused,
       speed: this.speed,
       'io-status': this.ioStatus,
-      ready: this.status === 'ready' || this.status === 'standby',
+      ready: this.isReady,
       status: this.status,
       'auto-finalize': this.autoFinalize,
       'auto-dismiss': this.autoDismiss,
@@ -178,111 +198,135 @@ export class Job implements Parent {
   // -- life -------------------------------------------------------------------------------------------------------------
   /** Begins. The body's first turn comes after the command's reply. */
   start(): void {
+    this.#isStarted = true;
     this.#setStatus('running');
     void this.#main();
   }
 
   async #main(): Promise<void> {
     try {
-      await this.pausePoint();
-      await new Promise((resolve) => setImmediate(resolve));
+      await this.#idle(new Promise((resolve) => setImmediate(resolve)));
       await this.pausePoint();
       if (!this.#isCancelled) await this.#body.run(this);
     } catch (error) {
-      if (!(error instanceof BlockError)) {
-        // a bug of ours must not look like a finished backup
-        this.error = new BlockError(`internal error: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-      } else if (!this.#isCancelled) this.error = error;
+      this.error = asJobError(error);
     }
-    this.#isBusy = false;
-    this.#wakePausedWaiters();
-    if (this.#isCancelled || this.error !== undefined) await this.#abortGroup();
-    else await this.#wait();
-  }
-
-  async #wait(): Promise<void> {
-    this.#setStatus('waiting');
-    if (this.#group.jobs.some((job) => job.status !== 'waiting')) return;
-    for (const job of this.#group.jobs) job.#setStatus('pending');
-    for (const job of this.#group.jobs) if (!job.autoFinalize) this.#host.events.emit('BLOCK_JOB_PENDING', { type: job.type, id: job.id });
-    if (this.#group.jobs.every((job) => job.autoFinalize)) await this.#finalizeGroup();
-  }
-
-  async #finalizeGroup(): Promise<void> {
-    for (const job of [...this.#group.jobs]) await job.#conclude();
-  }
-
-  async #abortGroup(): Promise<void> {
-    const others = this.#group.jobs.filter((job) => job !== this && !job.#isEnded);
-    for (const job of others) await job.cancel(true);
-    await this.#conclude();
-  }
-
-  get #isEnded(): boolean {
-    return this.#status === 'aborting' || this.#status === 'concluded' || this.#status === 'null';
-  }
-
-  async #conclude(): Promise<void> {
-    if (this.#isEnded) return;
-    const failed = this.#isCancelled || this.error !== undefined;
-    if (failed) {
-      this.#setStatus('aborting');
-      if (this.error === undefined) this.error = new BlockError('Operation canceled', { code: 'ECANCELED' });
-    }
-    this.#releaseNodes();
+    this.#isBodyDone = true;
+    if (this.#isCancelled) this.error ??= new BlockError('Operation canceled', { code: 'ECANCELED' });
+    if (this.error !== undefined) this.#setStatus('aborting');
+    else this.#setStatus('waiting');
+    wakeAll(this.#pausedWaiters);
+    wakeAll(this.#bodyWaiters);
     try {
-      await this.#body.clean();
+      if (this.error !== undefined) await this.#group.abort(this);
+      else await this.#group.succeeded();
     } catch (error) {
-      if (error instanceof BlockError) this.error ??= error;
-      else throw error;
+      // nobody waits for this function: whoever waits for the end of the job is told
+      this.#failure = error;
+      wakeAll(this.#endWaiters);
     }
-    this.#emitEnd();
+  }
+
+  async whenBodyDone(): Promise<void> {
+    if (this.#isStarted && !this.#isBodyDone) await new Promise<void>((resolve) => this.#bodyWaiters.push(resolve));
+  }
+
+  becomePending(): void {
+    this.#setStatus('pending');
+    if (!this.autoFinalize) this.#host.events.emit('BLOCK_JOB_PENDING', { type: this.type, id: this.id });
+  }
+
+  async prepare(): Promise<boolean> {
+    try {
+      await this.#body.prepare?.();
+      return true;
+    } catch (error) {
+      this.error = asJobError(error);
+      return false;
+    }
+  }
+
+  /** The end, good or bad: leaves the nodes, takes its changes out of the graph, tells the outcome. */
+  async conclude(): Promise<void> {
+    if (this.#isConcluding) return;
+    this.#isConcluding = true;
+    if (this.#isCancelled) this.error ??= new BlockError('Operation canceled', { code: 'ECANCELED' });
+    const isFailed = this.error !== undefined;
+    if (isFailed && this.#status !== 'aborting') this.#setStatus('aborting');
+    try {
+      await this.#host.graph.turn(async () => {
+        if (isFailed) this.#body.abort?.();
+        else this.#body.commit?.();
+        this.#releaseNodes();
+        await this.#body.clean();
+      });
+    } catch (error) {
+      this.error ??= asJobError(error);
+    }
+    this.#group.leave(this);
+    if (this.#isStarted) this.#emitEnd();
     this.#setStatus('concluded');
-    if (this.autoDismiss) this.dismiss();
-    for (const wake of this.#endWaiters.splice(0)) wake();
+    if (this.autoDismiss || !this.#isStarted) this.dismiss();
+    wakeAll(this.#endWaiters);
+  }
+
+  /** Ends a job that was never started, as if it had not been made. */
+  discard(): void {
+    this.#releaseNodes();
+    this.#group.leave(this);
+    this.#isConcluding = true;
+    this.#isBodyDone = true;
+    this.#setStatus('null');
+    this.#host.forget(this);
   }
 
   #emitEnd(): void {
-    const data = { type: this.type, device: this.id, len: this.total, offset: this.current, speed: this.speed };
+    const data = this.#eventData();
     if (this.#isCancelled) this.#host.events.emit('BLOCK_JOB_CANCELLED', data);
     else this.#host.events.emit('BLOCK_JOB_COMPLETED', this.error === undefined ? data : { ...data, error: this.error.message });
   }
 
+  #eventData(): Record<string, unknown> {
+    return { type: this.type, device: this.id, len: this.total, offset: this.current, speed: this.speed };
+  }
+
   /** Settles when the job has concluded. */
-  whenEnded(): Maybe<void> {
-    if (this.#status === 'concluded' || this.#status === 'null') return;
-    return new Promise((resolve) => this.#endWaiters.push(resolve));
+  async whenEnded(): Promise<void> {
+    if (!isOver(this.status) && this.#failure === undefined) await new Promise<void>((resolve) => this.#endWaiters.push(resolve));
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   // -- verbs; the caller has checked them -------------------------------------------------------------------------------
-  /** Ends the job without its result. Settles when it is over. */
-  async cancel(_force: boolean): Promise<void> {
-    if (this.#status === 'concluded' || this.#status === 'null') return;
-    const wasRunning = this.#isBusy;
+  requestCancel(): void {
     this.#isCancelled = true;
-    if (this.#pauseCount > 0) {
+    if (this.#isUserPaused) {
       this.#isUserPaused = false;
-      this.#isStopped = false;
-      this.#pauseCount = 0;
-      this.#leavePause();
+      this.resume();
     }
     this.kick();
-    if (wasRunning) await this.whenEnded();
-    else await this.#abortGroup();
   }
 
-  async userPause(): Promise<void> {
+  /** Ends the job without its result. Settles when it is over. */
+  async cancel(): Promise<void> {
+    if (isOver(this.status)) return;
+    this.requestCancel();
+    if (!this.#isStarted || this.#isBodyDone) await this.#group.abort(this);
+    await this.whenEnded();
+  }
+
+  /** Throws when the user paused it already or the state forbids it. Takes effect at once when the body is idle, else at its next pause point. */
+  userPause(): void {
     if (this.#isUserPaused) throw new BlockError('Job is already paused');
     this.check('pause');
     this.#isUserPaused = true;
-    await this.quiesce();
+    const stopping = this.quiesce();
+    if (isPending(stopping)) void stopping.catch(() => {});
   }
 
   userResume(): void {
-    if (!this.#isUserPaused && !this.#isStopped) throw new BlockError("Can't resume a job that was not paused");
+    if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused");
     this.check('resume');
     this.#isUserPaused = false;
-    this.#isStopped = false;
     this.ioStatus = 'ok';
     this.resume();
   }
@@ -295,9 +339,16 @@ export class Job implements Parent {
     this.kick();
   }
 
+  /** Tells a ready job to finish. */
+  complete(): void {
+    this.check('complete');
+    this.#shouldComplete = true;
+    this.kick();
+  }
+
   async finalize(): Promise<void> {
     this.check('finalize');
-    await this.#finalizeGroup();
+    await this.#group.finalize();
   }
 
   dismiss(): void {
@@ -307,50 +358,71 @@ export class Job implements Parent {
   }
 
   // -- for bodies -------------------------------------------------------------------------------------------------------
-  /** Gives everyone else a turn when this job used up its share, and stops here while the job is paused. */
+  /** Gives everyone else a turn when this job used up its share, and stops here while the job is paused. Nothing may be in flight. */
   async pausePoint(bytes = 0): Promise<void> {
-    await this.#host.budget.tick(bytes);
-    while (this.#pauseCount > 0 && !this.#isCancelled) {
+    const turn = this.#host.budget.tick(bytes);
+    if (isPending(turn)) await this.#idle(turn);
+    while (this.#pauseCount > 0) {
       this.#enterPause();
-      await new Promise<void>((resolve) => this.#wake.push(resolve));
+      await this.#idle(this.#woken());
     }
   }
 
-  /** Does nothing until the job is cancelled. */
-  async idleUntilCancelled(): Promise<void> {
-    this.#isIdle = true;
-    while (!this.#isCancelled) {
+  /** Does nothing until the job is cancelled or, when ready, told to complete. */
+  async idleUntilEnd(): Promise<void> {
+    while (!this.#isCancelled && !this.#shouldComplete) {
+      await this.#idle(this.#woken());
       await this.pausePoint();
-      if (this.#isCancelled) break;
-      await new Promise<void>((resolve) => this.#wake.push(resolve));
     }
-    this.#isIdle = false;
   }
 
-  /** Waits until the rate limit lets `bytes` more through; ends early when the job is kicked. */
+  /** Waits until the rate limit lets `bytes` more through; ends early when the job is kicked (cancelled, another speed). Nothing may be in flight. */
   async limitRate(bytes: number): Promise<void> {
     const waitMs = this.limit.delayFor(bytes);
     if (waitMs <= 0) return;
     const abort = new AbortController();
-    this.#wake.push(() => abort.abort());
-    await this.#host.clock.sleep(waitMs, abort.signal);
+    const wake = (): void => abort.abort();
+    this.#wake.push(wake);
+    await this.#idle(this.#host.clock.sleep(waitMs, abort.signal));
+    const index = this.#wake.indexOf(wake);
+    if (index >= 0) this.#wake.splice(index, 1);
   }
 
-  /** What to do about a failed request, by the policy: retry after the user resumed, go on, or fail. */
+  /** The target is in sync: from now on the job may be completed. */
+  enterReady(): void {
+    this.#setStatus('ready');
+    this.#host.events.emit('BLOCK_JOB_READY', this.#eventData());
+  }
+
+  /** What to do about a failed request, by the policy: settles for another try (now, or when the user resumed), throws to fail. */
   async onIoError(operation: 'read' | 'write', policy: OnError, error: BlockError): Promise<void> {
     const isNoSpace = error.code === 'ENOSPC';
-    const action = policy === 'enospc' ? (isNoSpace ? 'stop' : 'report') : policy === 'auto' ? 'report' : policy;
+    const action = policy === 'enospc' || policy === 'auto' ? (isNoSpace ? 'stop' : 'report') : policy;
+    if (action === 'stop' && !this.#isUserPaused) {
+      // as if the user had paused it: job-resume goes on
+      this.#isUserPaused = true;
+      this.#pauseCount++;
+    }
     this.#host.events.emit('BLOCK_JOB_ERROR', { device: this.id, operation, action });
     if (action === 'report') throw error;
-    if (action !== 'stop') return;
-    this.ioStatus = isNoSpace ? 'nospace' : 'failed';
-    this.#isStopped = true;
-    this.#pauseCount++;
+    if (action === 'stop') this.ioStatus = isNoSpace ? 'nospace' : 'failed';
     await this.pausePoint();
   }
 
   kick(): void {
-    for (const wake of this.#wake.splice(0)) wake();
+    wakeAll(this.#wake);
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+
+  async #idle(pending: Promise<void>): Promise<void> {
+    this.#isIdle = true;
+    // a pause that was asked for meanwhile need not wait for the next pause point
+    if (this.#pauseCount > 0) this.#enterPause();
+    await pending;
+    this.#isIdle = false;
   }
 
   // -- as a parent ------------------------------------------------------------------------------------------------------
@@ -360,31 +432,23 @@ export class Job implements Parent {
 
   quiesce(): Maybe<void> {
     this.#pauseCount++;
-    if (!this.#isBusy || this.#isCancelled || this.#status === 'created' || this.#status === 'paused') return;
-    const stopped = new Promise<void>((resolve) => this.#pausedWaiters.push(resolve));
-    this.kick();
-    return stopped;
+    if (!this.#isStarted || this.#isBodyDone || !hasWork(this.status)) return;
+    if (this.#isIdle) return this.#enterPause();
+    return new Promise<void>((resolve) => this.#pausedWaiters.push(resolve));
   }
 
   resume(): void {
-    if (this.#pauseCount === 0) return;
-    if (--this.#pauseCount === 0) {
-      this.#leavePause();
-      this.kick();
-    }
+    invariant(this.#pauseCount > 0, 'resume without pause');
+    if (--this.#pauseCount > 0) return;
+    if (this.#status === 'paused') this.#setStatus('running');
+    else if (this.#status === 'standby') this.#setStatus('ready');
+    this.kick();
   }
 
   #enterPause(): void {
     if (this.#status === 'running') this.#setStatus('paused');
-    this.#wakePausedWaiters();
-  }
-
-  #leavePause(): void {
-    if (this.#status === 'paused') this.#setStatus('running');
-  }
-
-  #wakePausedWaiters(): void {
-    for (const wake of this.#pausedWaiters.splice(0)) wake();
+    else if (this.#status === 'ready') this.#setStatus('standby');
+    wakeAll(this.#pausedWaiters);
   }
 
   #setStatus(to: JobStatus): void {
@@ -392,4 +456,14 @@ export class Job implements Parent {
     this.#status = to;
     this.#host.events.emit('JOB_STATUS_CHANGE', { status: to, id: this.id });
   }
+}
+
+/** A bug of ours must not look like a finished job; the message tells it from the medium's errors. */
+function asJobError(error: unknown): BlockError {
+  if (error instanceof BlockError) return error;
+  return new BlockError(`internal error: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+}
+
+function wakeAll(waiters: (() => void)[]): void {
+  for (const wake of waiters.splice(0)) wake();
 }

@@ -4,7 +4,8 @@ import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
-import { Job, type JobBody, JobGroup, type JobHost, type JobOptions } from './job.ts';
+import { JobGroup } from './group.ts';
+import { Job, type JobBody, type JobHost, type JobOptions } from './job.ts';
 
 export class JobManager {
   readonly #jobs = new Map<string, Job>();
@@ -14,17 +15,21 @@ export class JobManager {
     this.#host = { graph, events, clock, budget, forget: (job) => void this.#jobs.delete(job.id) };
   }
 
-  /** Throws `Invalid job ID 'x'` or `Job ID 'x' already in use`. */
-  checkId(id: string): void {
+  /**
+   * A job in state `created`; the caller gives it nodes and starts it. Throws `Invalid job ID 'x'`, `Job ID 'x' already in
+   * use`, or for a negative speed, after which the job is gone again.
+   */
+  create(body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()): Job {
+    const { id } = options;
     if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError(`Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`);
-  }
-
-  /** A job in state `created`. The caller gives it nodes and starts it. */
-  create(body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()): Job {
-    this.checkId(options.id);
     const job = new Job(this.#host, body, options, group);
-    this.#jobs.set(job.id, job);
+    this.#jobs.set(id, job);
+    if (options.speed < 0) {
+      // the peer finds this out after the job was made: its events show that
+      job.discard();
+      throw new BlockError("Parameter 'speed' expects a non-negative value");
+    }
     return job;
   }
 
@@ -47,8 +52,10 @@ export class JobManager {
     return job;
   }
 
-  /** Ends every job, dismissed or not. */
+  /** Ends every job, dismissed or not; the first error is thrown when all have ended. */
   async cancelAll(): Promise<void> {
-    for (const job of this.list()) if (job.status !== 'concluded') await job.cancel(true);
+    const failures: unknown[] = [];
+    for (const job of this.list()) await job.cancel().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   }
 }

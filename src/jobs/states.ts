@@ -35,3 +35,13 @@ export function mayBecome(from: JobStatus | undefined, to: JobStatus): boolean {
 export function mayApply(verb: JobVerb, status: JobStatus): boolean {
   return verbs[verb].includes(status);
 }
+
+/** The body is at work or may be. */
+export function hasWork(status: JobStatus): boolean {
+  return working.includes(status);
+}
+
+/** Nothing more will happen by itself. */
+export function isOver(status: JobStatus): boolean {
+  return status === 'concluded' || status === 'null';
+}

@@ -4,13 +4,15 @@
  */
 
 import { drainNodes } from '../../core/block/drain.ts';
+import { isReachable } from '../../core/block/graph.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import { runTransaction } from '../../core/block/transaction.ts';
 import { CopyBeforeWriteState } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
-import { type Job, JobGroup, type OnError } from '../../jobs/job.ts';
+import type { JobGroup } from '../../jobs/group.ts';
+import type { Job, OnError } from '../../jobs/job.ts';
 import type { System } from '../system.ts';
 import { lookupEither } from './lookup.ts';
 
@@ -37,19 +39,27 @@ export interface BackupArgs {
 /** Starts a backup job; settles when the command may be answered. */
 export async function startBackup(system: System, args: BackupArgs): Promise<Job> {
   const prepared = await prepareBackup(system, args);
-  await prepared.start();
+  startPrepared([prepared]);
   return prepared.job;
 }
 
-/** A backup that is in place but has not started: its state is frozen from now on. One of the two is called. */
+/** A backup that is in place but has not started: its state is frozen from now on. It is started, or aborted. */
 export interface PreparedBackup {
   readonly job: Job;
-  start(): Promise<void>;
+  /** Ends the drained section in which the job was made. */
+  release(): void;
   abort(): Promise<void>;
 }
 
+/** Starts what was prepared, all before the first may go on: the newest first, as QEMU commits a transaction. */
+export function startPrepared(backups: readonly PreparedBackup[]): void {
+  const newestFirst = [...backups].reverse();
+  for (const { job } of newestFirst) job.start();
+  for (const backup of newestFirst) backup.release();
+}
+
 /** Everything up to the start, for `transaction`: several disks are frozen at one instant. */
-export function prepareBackup(system: System, args: BackupArgs, group: JobGroup = new JobGroup()): Promise<PreparedBackup> {
+export function prepareBackup(system: System, args: BackupArgs, group?: JobGroup): Promise<PreparedBackup> {
   return system.engine.graph.turn(async () => {
     const source = lookupEither(system, args.device);
     const target = lookupEither(system, args.target);
@@ -57,61 +67,59 @@ export function prepareBackup(system: System, args: BackupArgs, group: JobGroup 
     checkNodes(source, target, args);
     const section = await drainNodes([source, target]);
     let filter: BlockNode | undefined;
+    let job: Job;
     try {
       filter = await insertFilter(system, source, target, args);
-      const job = createJob(system, filter, target, args, group);
-      // the job begins inside the drained section, as every user of these nodes does
-      void job.quiesce();
-      return {
-        job,
-        start: async () => {
-          job.start();
-          // its first turn meets the section that is still open
-          await new Promise<void>((resolve) => setImmediate(resolve));
-          section[Symbol.dispose]();
-          job.resume();
-        },
-        abort: async () => {
-          section[Symbol.dispose]();
-          await job.cancel(true);
-        },
-      };
+      job = createJob(system, filter, target, args, group);
     } catch (error) {
       section[Symbol.dispose]();
       if (filter !== undefined) await dropFilter(system, filter);
       throw error;
     }
+    // the job begins inside the drained section, as every user of these nodes does; it does nothing yet that could be waited for
+    void job.quiesce();
+    const release = (): void => {
+      section[Symbol.dispose]();
+      job.resume();
+    };
+    return {
+      job,
+      release,
+      abort: async () => {
+        release();
+        await job.cancel();
+      },
+    };
   });
 }
 
 function checkBitmapArguments(args: BackupArgs): void {
   const { sync, bitmap } = args;
-  let mode = args['bitmap-mode'];
+  const mode = args['bitmap-mode'];
   if ((sync === 'bitmap' || sync === 'incremental') && bitmap === undefined) {
     throw new BlockError(`must provide a valid bitmap name for '${sync}' sync mode`);
   }
-  if (sync === 'incremental') {
-    if (mode !== undefined && mode !== 'on-success') throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
-    mode = 'on-success';
+  if (sync === 'incremental' && mode !== undefined && mode !== 'on-success') {
+    throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
   }
-  if (bitmap !== undefined) {
-    if (mode === undefined) throw new BlockError('Bitmap sync mode must be given when providing a bitmap');
-    throw new BlockError(`Bitmap '${bitmap}' could not be found`);
-  }
+  if (bitmap !== undefined) throw new BlockError(`Bitmap '${bitmap}' could not be found`);
   if (mode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap');
 }
 
+const maxInt32 = 2147483647;
+const maxInt64 = 9223372036854775807n;
+
 function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
-  if ((args.speed ?? 0) < 0) throw new BlockError("Parameter 'speed' expects a non-negative value");
   if (source === target) throw new BlockError('Source and target cannot be the same');
-  if (args.compress) throw new BlockError(`Compression is not supported for this drive ${target.displayName}`);
+  if (args.compress) throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`);
   source.blockers.check('backup-source');
   target.blockers.check('backup-target');
-  const perf = args['x-perf'];
-  const workers = perf?.['max-workers'];
-  if (workers !== undefined && (workers < 1 || workers > 2147483647)) throw new BlockError('max-workers must be between 1 and 2147483647');
-  const maxChunk = perf?.['max-chunk'];
-  if (maxChunk !== undefined && maxChunk < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive');
+  const perf = args['x-perf'] ?? {};
+  const workers = perf['max-workers'] ?? 1;
+  if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`);
+  if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive');
+  const least = perf['min-cluster-size'] ?? 0;
+  if (least < 0) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
   if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
 }
 
@@ -126,7 +134,6 @@ async function insertFilter(system: System, source: BlockNode, target: BlockNode
     ...(name === undefined ? {} : { 'node-name': name }),
     ...(args['on-cbw-error'] === undefined ? {} : { 'on-cbw-error': args['on-cbw-error'] }),
     ...(leastCluster === undefined ? {} : { 'min-cluster-size': leastCluster }),
-    discard: 'unmap',
   };
   let filter: BlockNode | undefined;
   try {
@@ -141,18 +148,25 @@ async function insertFilter(system: System, source: BlockNode, target: BlockNode
   }
 }
 
-function createJob(system: System, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup): Job {
+function createJob(system: System, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
   const { state } = filter;
   invariant(state instanceof CopyBeforeWriteState, 'backup filter');
+  const { copy } = state;
+  const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
+  if (maxChunk > 0 && maxChunk < copy.clusterSize) {
+    throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`);
+  }
   const body = new BackupBody({
     sync: args.sync === 'full' || args.sync === 'top' ? args.sync : 'none',
-    copy: state.copy,
+    copy,
     onSourceError: args['on-source-error'] ?? 'report',
     onTargetError: args['on-target-error'] ?? 'report',
-    snapshotError: () => state.snapshotError,
+    workers: args['x-perf']?.['max-workers'] ?? 64,
+    maxChunk,
     removeFilter: async () => {
-      await system.engine.graph.turn(() => dropFilter(system, filter));
-      warnOfThaw(system, target);
+      const source = filter.filtered?.node;
+      await dropFilter(system, filter);
+      if (source !== undefined && copy.nextLeft(0) !== undefined) warnOfThaw(system, source, target);
     },
   });
   const job = system.jobs.create(
@@ -165,20 +179,17 @@ function createJob(system: System, filter: BlockNode, target: BlockNode, args: B
     },
     group,
   );
-  const progress = (): void => {
-    job.current = state.copy.copiedBytes;
-    job.total = args.sync === 'none' ? filter.size() : state.copy.copiedBytes + state.copy.remainingBytes;
-    if (job.total > filter.size() && args.sync === 'full') job.total = filter.size();
-    if (job.current > job.total) job.current = job.total;
+  copy.onProgress = () => {
+    job.current = copy.copiedBytes;
+    job.total = copy.copiedBytes + copy.remainingBytes;
   };
-  state.copy.onProgress = progress;
-  progress();
+  copy.onProgress();
   job.addNode('main node', filter);
   job.addNode('target', target);
   return job;
 }
 
-/** Gives the source back to its users and closes the filter. */
+/** Gives the source back to its users and closes the filter. Runs inside a graph turn. */
 async function dropFilter(system: System, filter: BlockNode): Promise<void> {
   const { graph } = system.engine;
   const source = filter.filtered?.node;
@@ -188,10 +199,10 @@ async function dropFilter(system: System, filter: BlockNode): Promise<void> {
   await graph.releaseUnused(filter);
 }
 
-/** The frozen view of a target that is still exported follows the guest from now on: QEMU says nothing, we do. */
-function warnOfThaw(system: System, target: BlockNode): void {
-  if (system.strict) return;
-  for (const entry of system.exports.of(target)) {
-    system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', { 'node-name': target.name, export: entry.id }, { isOwn: true });
+/** The view of a target that is still exported follows the guest from now on: QEMU says nothing, we do. */
+function warnOfThaw(system: System, source: BlockNode, target: BlockNode): void {
+  if (system.strict || !isReachable(target, source)) return;
+  for (const entry of system.exports.list()) {
+    if (isReachable(entry.node, target)) system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', { 'node-name': target.name, export: entry.id }, { isOwn: true });
   }
 }

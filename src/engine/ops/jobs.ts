@@ -1,21 +1,24 @@
-/* The verbs of jobs, in both families of commands. A verb's rules are the job's; the ways to find one differ. */
+/* The verbs of jobs, in both families of commands. A verb's rules are the job's; what differs between the families is here. */
+import { BlockError } from '../../core/util/errors.ts';
 import type { Job } from '../../jobs/job.ts';
 import type { System } from '../system.ts';
 
-export async function cancelJob(_system: System, job: Job, force: boolean): Promise<void> {
+/** job-cancel, and block-job-cancel: `isForced` unset refuses one that the user paused. */
+export async function cancelJob(_system: System, job: Job, isForced: boolean): Promise<void> {
+  if (job.isUserPaused && !isForced) throw new BlockError(`The block job for device '${job.id}' is currently paused`);
   job.check('cancel');
-  await job.cancel(force);
+  await job.cancel();
 }
 
 /**
- * block-job-complete. A backup with sync=none has nothing to complete: the 2013 workflow ends it by this verb all the
- * same, so outside --strict it is ended like a cancel. True when that was done.
+ * job-complete, block-job-complete. A backup with sync=none has nothing to complete: the 2013 workflow ends it by this verb
+ * all the same, so outside --strict it is ended like a cancel. True when that was done.
  */
 export async function completeJob(system: System, job: Job): Promise<boolean> {
   if (!system.strict && job.type === 'backup' && (job.status === 'running' || job.status === 'paused')) {
-    await job.cancel(false);
+    await job.cancel();
     return true;
   }
-  job.check('complete');
+  job.complete();
   return false;
 }

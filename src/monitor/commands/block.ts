@@ -2,11 +2,11 @@
 import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
-import { type PreparedBackup, prepareBackup, startBackup } from '../../engine/ops/backup.ts';
+import { type PreparedBackup, prepareBackup, startBackup, startPrepared } from '../../engine/ops/backup.ts';
 import { deleteDriveOrNode } from '../../engine/ops/drives.ts';
 import { lookupNode } from '../../engine/ops/lookup.ts';
 import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
-import { JobGroup } from '../../jobs/job.ts';
+import { JobGroup } from '../../jobs/group.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
 import { blockdevBackup, blockdevOptions, secretOptions, transactionAction } from '../types/block.ts';
 import { upgradeBlockdevAdd } from '../upgrade.ts';
@@ -69,7 +69,7 @@ export const blockCommands: readonly AnyCommand[] = [
     guards: [],
     run: async (args, { system }) => {
       const isGrouped = args.properties?.['completion-mode'] === 'grouped';
-      const group = new JobGroup(true);
+      const group = new JobGroup();
       const prepared: PreparedBackup[] = [];
       try {
         for (const action of args.actions) {
@@ -80,7 +80,7 @@ export const blockCommands: readonly AnyCommand[] = [
         for (const backup of prepared.reverse()) await backup.abort();
         throw error;
       }
-      await Promise.all(prepared.map((backup) => backup.start()));
+      startPrepared(prepared);
     },
   }),
   defineCommand({
