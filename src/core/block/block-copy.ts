@@ -90,6 +90,22 @@ export class BlockCopy {
     this.onProgress();
   }
 
+  /**
+   * Drops the clusters at `offset` that the top layer of the source does not hold; returns where to go on, or undefined at
+   * the end. With `skipUnallocated` set meanwhile, no such cluster is copied in between.
+   */
+  dropUnallocated(offset: number): Maybe<number | undefined> {
+    const at = this.nextLeft(offset);
+    if (at === undefined) return undefined;
+    const { node } = this.#source;
+    return chain(chainStatus(node, baseOf(node), at, this.size - at, false), (found) => {
+      const end = at + found.length;
+      if (!found.allocated) this.forget(at, found.length);
+      // a cluster that is partly held is copied: go on behind it
+      return end >= this.size ? undefined : Math.max(alignDown(end, this.clusterSize), at + this.clusterSize);
+    });
+  }
+
   /** Copies every cluster of the range that was not copied yet, and waits for those that others are copying. */
   copy(offset: number, length: number): Maybe<void> {
     const first = Math.floor(offset / this.clusterSize);

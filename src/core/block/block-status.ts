@@ -2,7 +2,7 @@
  * Extent queries: the state of one node (with what its children add) and of a chain of backing nodes and filters.
  * Rule source: QEMU's bdrv_block_status semantics as documented for `qemu-img map` and NBD base:allocation.
  */
-import { chain, type Maybe } from '../util/maybe.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type BlockStatus, childRole } from './driver.ts';
 import type { BlockNode } from './node.ts';
 
@@ -104,6 +104,17 @@ function descend(
       // a short backing: the layer above it provides the zeros
       return { ...status, length: found, zero: true, data: false, allocated: true, depth: depth + 1, node: below };
     }
-    return descend(below, base, offset, Math.min(found, below.size() - offset), precise, depth + 1, topSize);
+    const lower = descend(below, base, offset, Math.min(found, below.size() - offset), precise, depth + 1, topSize);
+    return isPending(lower) ? confirm(lower, node, offset, precise, depth) : lower;
   });
+}
+
+/**
+ * An answer of the layers below that took time: meanwhile old data may have been copied up into `node` (copy-before-write)
+ * and then have changed below. Asked again, `node` decides itself what it holds by now.
+ */
+async function confirm(lower: Promise<ChainStatus>, node: BlockNode, offset: number, precise: boolean, depth: number): Promise<ChainStatus> {
+  const found = await lower;
+  const again = await nodeStatus(node, offset, found.length, precise);
+  return again.allocated ? { ...again, depth, node } : { ...found, length: Math.min(found.length, again.length) };
 }
