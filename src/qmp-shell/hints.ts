@@ -1,55 +1,115 @@
 /*
  * Advice for wrong orders: what to do first. QEMU's error line comes before and unchanged; a hint is a line of its own.
+ * Knows error texts only, so that it advises on any server. Rule source: QEMU's answers to each wrong order.
  */
 
 interface Advice {
   readonly when: RegExp;
-  readonly hint: string | ((match: RegExpExecArray) => string);
+  readonly hint: string | ((...parts: readonly string[]) => string);
 }
 
 const advice: readonly Advice[] = [
+  // -- names and files
   {
-    when: /^Cannot find device='(\S*)' nor node-name='(\S*)'$/,
-    hint: (match) => `no device or node is called '${match[1] || match[2]}': add it with blockdev-add first, or see 'graph' for the names`,
+    when: /^Cannot find device='(.*)' nor node-name='(.*)'$/,
+    hint: (device, node) => `no device or node is called '${device || node}': add it with blockdev-add first, or see 'graph' for the names`,
   },
-  { when: /^Failed to find node with node-name='(.*)'$/, hint: "see 'graph' for the names of nodes" },
-  { when: /^Could not open '(.*)': No such file or directory$/, hint: (match) => `create it first: tsimg create -f qcow2 ${match[1]} SIZE` },
-  { when: /^Image is not in qcow2 format$/, hint: "look at the file with 'tsimg info', or give driver=raw" },
-  { when: /^Duplicate nodes with node-name=/, hint: 'blockdev-del the other node, or choose another node-name' },
+  { when: /^Failed to find node with node-name='(.*)'$/, hint: "blockdev-add makes nodes; 'graph' shows those there are" },
+  { when: /^Device '(.*)' not found$/, hint: "query-block lists the devices, 'graph' the nodes" },
+  { when: /^Could not open '(.*)': No such file or directory$/, hint: (file) => `create it first: tsimg create -f qcow2 ${file} SIZE` },
+  { when: /^Image is not in (\S+) format$/, hint: "look at the file with 'tsimg info', and give its format as driver=" },
+  {
+    when: /^Failed to get (?:shared )?"(.*)" lock$/,
+    hint: 'the image is open already, here or in another process: a backup needs a file of its own, tsimg create makes one',
+  },
+  { when: /^Duplicate nodes with node-name='(.*)'$/, hint: (node) => `blockdev-del node-name=${node} first, or choose another node-name` },
+  { when: /^Invalid node-name: '(.*)'$|^Node name too long$/, hint: 'a letter first, then letters, digits and -._, at most 31 of them' },
+  { when: /^'node-name' must be specified for the root node$/, hint: 'give node-name=NAME' },
+  // -- arguments, old forms among them
+  { when: /^Parameter 'id' is unexpected$/, hint: "today's form is node-name=NAME; without --strict tsqmp accepts the old one" },
+  { when: /^Parameter 'if' is unexpected$/, hint: 'a node has no interface: leave if= out; without --strict tsqmp accepts the old form' },
+  { when: /^Parameter 'options' is unexpected$/, hint: 'the arguments are flat today: driver=… node-name=… file.driver=…' },
+  { when: /^Parameter 'backing' is unexpected$/, hint: 'only formats with backing files take it: driver=qcow2' },
+  { when: /^Parameter 'file' is missing$/, hint: 'the format needs a node below it: file.driver=file file.filename=FILE' },
+  { when: /^Parameter '(.*)' is missing$/, hint: (name) => `give ${name}=…; 'help COMMAND' lists the arguments` },
+  { when: /^Parameter '(.*)' is unexpected$/, hint: "'help COMMAND' lists the arguments" },
+  { when: /^Invalid parameter type for '(.*)', expected: (.*)$/, hint: (name, type) => `${name} takes a value of type ${type}: 'help COMMAND' tells more` },
+  { when: /^Expected a key=value pair, got '(.*)'$/m, hint: 'arguments are key=value; commands of the human monitor take plain words' },
+  // -- NBD server and exports
   { when: /^NBD server not running$/, hint: 'start it first: nbd-server-start addr.type=unix addr.data.path=/tmp/fleece.sock' },
   { when: /^NBD server already running$/, hint: 'nbd-server-stop ends it; exports can be added to the running one' },
+  { when: /^Failed to bind socket to (.*): Address already in use$/, hint: (path) => `something serves ${path} already: stop that, or choose another address` },
+  { when: /^Failed to bind socket to (.*): No such file or directory$/, hint: 'the folder of the socket has to exist' },
   { when: /^Export '(.*)' is not found$/, hint: 'query-block-exports lists the exports' },
+  { when: /^Block export id '(.*)' is already in use$/, hint: (id) => `choose another id, or block-export-del id=${id} first` },
+  { when: /^NBD server already has export named '(.*)'$/, hint: 'give another name=' },
   { when: /^export '(.*)' still in use$/i, hint: 'clients are connected: let them finish, or use mode=hard' },
+  // -- jobs
   { when: /^Invalid job ID ''$/, hint: 'a node has no job id of its own: give job-id=NAME' },
+  { when: /^Invalid job ID '(.*)'$/, hint: 'a letter first, then letters, digits and -._' },
   { when: /^Job ID '(.*)' already in use$/, hint: 'query-jobs lists the jobs; choose another job-id' },
+  { when: /^Block job '(.*)' not found$|^Job not found$/, hint: 'query-jobs lists the jobs' },
   {
     when: /^Source and target image have different sizes$/,
-    hint: "the target must be as large as the source: see 'query-block', then tsimg create with that size",
+    hint: 'the target has to be as large as the source: query-block tells its size, tsimg create makes the target anew',
   },
   { when: /^Source and target cannot be the same$/, hint: 'back up to another node: an empty qcow2 whose backing is the source' },
   {
-    when: /^Node '(.*)' is busy: block device is in use by block job: backup$/,
-    hint: "a backup uses it: end the job first (block-job-cancel device=JOB), see 'query-jobs' and 'blockers'",
-  },
-  { when: /^Node '(.*)' is busy: node is used as backing hd of '(.*)'$/, hint: (match) => `blockdev-del node-name=${match[2]} first, which reads through it` },
-  { when: /^Node (\S+) is in use$/, hint: 'it is exported or under a device: remove the export first (nbd-server-remove name=… or block-export-del id=…)' },
-  { when: /^Block device (\S+) is in use$/, hint: "another node is built on it: see 'graph', delete that first" },
-  {
     when: /^Job '(.*)' in state '(.*)' cannot accept command verb 'complete'$/,
-    hint: 'a backup with sync=none never becomes ready: end it with block-job-cancel',
+    hint: (job) => `only mirrors and active commits are completed; a backup is ended with block-job-cancel device=${job}`,
   },
-  { when: /^Block job '(.*)' not found$|^Job not found$/, hint: 'query-jobs lists the jobs' },
-  { when: /^Permission conflict on node '(.*?)'/, hint: "'graph -v' shows who uses the node and what each one needs and shares" },
-  { when: /Block node is read-only$/, hint: 'add the node with read-only=false' },
-  { when: /^'node-name' must be specified for the root node$/, hint: 'give node-name=NAME' },
+  {
+    when: /^Job '(.*)' in state '(.*)' cannot accept command verb '(?:finalize|dismiss)'$/,
+    hint: 'that comes after the job has ended: query-jobs tells its state',
+  },
+  { when: /^Parameter 'speed' expects a non-negative value$/, hint: 'bytes a second, 0 for no limit' },
+  { when: /^Bitmap sync mode must be given when providing a bitmap$/, hint: 'bitmap-mode=on-success, never or always' },
+  {
+    when: /^must provide a valid bitmap name for '(.*)' sync mode$/,
+    hint: 'block-dirty-bitmap-add makes a bitmap; the fleecing workflow uses sync=none, which needs none',
+  },
+  // -- who uses what
+  {
+    when: /^Node '(.*)' is busy: block device is in use by block job: (.*)$/,
+    hint: (node, type) => `a ${type} job uses '${node}': end the job first (query-jobs, then block-job-cancel device=JOB); 'blockers ${node}' tells more`,
+  },
+  {
+    when: /^Node '(.*)' is busy: node is used as backing hd of '(.*)'$/,
+    hint: (_node, top) => `'${top}' reads through it: blockdev-del node-name=${top} first`,
+  },
+  {
+    when: /^Node (\S+) is in use$/,
+    hint: (node) => `'${node}' is exported or under a device: remove that first (query-block-exports, then block-export-del id=… or nbd-server-remove name=…)`,
+  },
+  { when: /^Block device (\S+) is in use$/, hint: (node) => `another node is built on '${node}': 'graph' shows which, delete that first` },
+  { when: /^Node (\S+) is not owned by the monitor$/, hint: 'it belongs to the node above it and goes with that' },
+  { when: /^Block node is read-only$/, hint: 'add the target with read-only=false' },
+  { when: /^Permission conflict on node '(.*?)'/, hint: "'graph -v' shows who uses the node, and what each one needs and shares" },
+  { when: /^Need a root block node$/, hint: "another node or a filter stands above it: 'graph' shows which" },
+  { when: /^Making '(.*)' a (?:backing|.*) child of '(.*)' would create a cycle$/, hint: 'a node cannot stand below itself' },
+  // -- commands
+  {
+    when: /^The command (drive_del|drive_add|qemu-io|info|nbd_server_start) has not been found$/,
+    hint: (name) => `${name} is a command of the human monitor: type it as it is, or send it through human-monitor-command`,
+  },
+  { when: /^The command (block_\w+) has not been found$/, hint: (name) => `QMP spells it ${name.replaceAll('_', '-')}` },
+  { when: /^The command x-(blockdev-(?:del|insert-medium|remove-medium|reopen)) has not been found$/, hint: (name) => `it is spelled ${name} today` },
+  { when: /^The command change has not been found$/, hint: 'it is blockdev-change-medium today' },
+  { when: /^The command (.*) has not been found$/, hint: "'help' lists the commands" },
+  { when: /^unknown command: '(.*)'/, hint: "'help' lists the commands of the human monitor" },
 ];
+
+/** Words that QEMU puts before the message of a step inside. */
+const contexts = /^(?:Could not create node: |Could not open backing file: |Error while parsing command line: )+/;
 
 /** What to do about an error text, if there is advice. */
 export function hintFor(message: string): string | undefined {
-  const bare = message.replace(/^Could not create node: /, '');
+  const texts = [message, message.replace(contexts, '')];
   for (const { when, hint } of advice) {
-    const match = when.exec(message) ?? when.exec(bare);
-    if (match !== null) return typeof hint === 'string' ? hint : hint(match);
+    for (const text of texts) {
+      const match = when.exec(text);
+      if (match !== null) return typeof hint === 'string' ? hint : hint(...match.slice(1).map((part) => part ?? ''));
+    }
   }
   return undefined;
 }

@@ -3,20 +3,27 @@
  * Returns what happened as data; terminals and scripts print it each in their way. One interpreter, all front ends.
  */
 import { BlockError } from '../core/util/errors.ts';
-import { isJsonObject, type JsonObject, writeJson } from '../core/util/json.ts';
-import { hmpNames } from '../monitor/hmp.ts';
-import { runGuest } from './guest.ts';
-import { helpText } from './help-text.ts';
+import { isJsonObject, type Json, type JsonObject, newJsonObject, parseJson, writeJson } from '../core/util/json.ts';
 import { hintFor } from './hints.ts';
-import { parseCommand, splitWords } from './parse.ts';
+import { parseArguments, parseCommand, splitWords } from './parse.ts';
+import type { Painter } from './render.ts';
 import type { Transport } from './transport.ts';
-import { blockersView, graphView, mapView } from './views.ts';
+
+export interface Failure {
+  readonly errorClass: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  /** The server's answer has been printed as JSON: it holds the message. */
+  readonly isReply: boolean;
+}
 
 export interface Outcome {
   /** What to print on standard output, line ends included. */
   readonly output: string;
+  /** What to tell beside it. */
+  readonly notes?: readonly string[];
   /** Set when the line failed. */
-  readonly failure?: { readonly errorClass: string; readonly message: string; readonly hint?: string | undefined; readonly isReply: boolean };
+  readonly failure?: Failure;
   /** The session ends after this line. */
   readonly isEnd?: boolean;
 }
@@ -24,138 +31,229 @@ export interface Outcome {
 export interface InterpreterOptions {
   /** Lines are human monitor commands. */
   readonly isHmp?: boolean;
+  /** Replies over several lines, members in alphabetical order. */
   readonly isPretty?: boolean;
   /** Show each command as it is sent. */
   readonly isVerbose?: boolean;
+  /** Colours for the pictures. */
+  readonly painter?: Painter;
 }
 
-const ok: Outcome = { output: '' };
+const nothing: Outcome = { output: '' };
 
 export class Interpreter {
   readonly transport: Transport;
   readonly #options: InterpreterOptions;
-  #transaction: JsonObject[] | undefined;
+  #actions: JsonObject[] | undefined;
 
   constructor(transport: Transport, options: InterpreterOptions = {}) {
     this.transport = transport;
     this.#options = options;
   }
 
+  get isHmp(): boolean {
+    return this.#options.isHmp ?? false;
+  }
+
+  /** Between `transaction(` and `)`. */
   get isInTransaction(): boolean {
-    return this.#transaction !== undefined;
+    return this.#actions !== undefined;
   }
 
   /** Forgets an open transaction (Ctrl-C). */
   cancel(): void {
-    this.#transaction = undefined;
+    this.#actions = undefined;
   }
 
   async run(line: string): Promise<Outcome> {
     const trimmed = line.trim();
-    if (trimmed === '' || trimmed.startsWith('#')) return ok;
+    if (trimmed === '' || trimmed.startsWith('#')) return nothing;
     try {
-      if (this.#transaction !== undefined || /^transaction\s*\(/.test(trimmed)) return await this.#transactionLine(trimmed);
+      if (this.#options.isHmp) return (await this.#own(trimmed)) ?? (await this.#human(trimmed));
+      if (this.#actions !== undefined) return await this.#action(trimmed);
+      const opening = /^transaction\s*\(/.exec(trimmed);
+      if (opening !== null) {
+        this.#actions = [];
+        return await this.#action(trimmed.slice(opening[0].length).trim());
+      }
       return (await this.#own(trimmed)) ?? (await this.#command(trimmed));
     } catch (error) {
-      if (!(error instanceof BlockError)) throw error;
-      const message = error.detail === undefined ? error.message : `${error.message}\n${error.detail}`;
-      return { output: '', failure: { errorClass: error.qmpClass, message, hint: error.hint, isReply: false } };
+      return failed(error);
     }
   }
 
   // -- the shell's own --------------------------------------------------------------------------------------------------
   async #own(line: string): Promise<Outcome | undefined> {
-    const words = splitWords(line);
-    const [name, ...rest] = words;
-    const { system } = this.transport;
+    const [name, ...rest] = splitWords(line);
     switch (name) {
       case 'exit':
         return { output: '', isEnd: true };
-      case 'help':
-        if (this.#options.isHmp) return undefined;
+      case 'help': {
+        if (this.isHmp) return undefined;
+        const { helpText } = await import('./help-text.ts');
         return { output: await helpText(this.transport, rest[0]) };
-      case 'graph':
-        return { output: await graphView(this.transport, rest.includes('-v')) };
-      case 'blockers':
-        if (system === undefined) throw new BlockError('blockers: a server does not tell its operation blockers; only a machine in this process does');
-        return { output: blockersView(system, rest[0]) };
-      case 'map':
-        if (system === undefined)
-          throw new BlockError('map: only a machine in this process can be looked into; use tsimg map on an image, or nbdinfo --map on an export');
-        if (rest[0] === undefined) throw new BlockError('Usage: map NODE');
-        return { output: await mapView(system, rest[0]) };
-      case 'guest':
-        if (system === undefined) throw new BlockError('guest: the simulated guest lives in a machine of this process only');
-        return { output: await runGuest(system, rest) };
+      }
+      case 'graph': {
+        const { graphView } = await import('./graph-view.ts');
+        checkWords('graph [-v]', rest, (word) => word === '-v');
+        return { output: await graphView(this.transport, { isVerbose: rest.includes('-v'), painter: this.#options.painter }) };
+      }
+      case 'blockers': {
+        const { blockersView } = await import('./blockers-view.ts');
+        if (rest.length > 1) throw usage('blockers [NODE]');
+        return { output: await blockersView(this.transport, rest[0], this.#options.painter) };
+      }
+      case 'map': {
+        const { mapView } = await import('./map-view.ts');
+        if (rest[0] === undefined || rest.length > 1) throw usage('map NODE');
+        return { output: await mapView(this.#inside('map', 'tsimg map looks into an image, nbdinfo --map into an export'), rest[0], this.#options.painter) };
+      }
+      case 'guest': {
+        const { runGuest } = await import('./guest.ts');
+        return { output: await runGuest(this.#inside('guest', "HMP's qemu-io writes to a disk of any server"), rest) };
+      }
       default:
         return undefined;
     }
   }
 
-  // -- commands ---------------------------------------------------------------------------------------------------------
+  /** The system in this process. Throws where there is only a server. */
+  #inside(command: string, instead: string): NonNullable<Transport['system']> {
+    const { system } = this.transport;
+    if (system !== undefined) return system;
+    throw new BlockError(`${command}: only a machine in this process can be looked into`, { code: 'ENOTSUP', hint: instead });
+  }
+
+  // -- QMP --------------------------------------------------------------------------------------------------------------
   async #command(line: string): Promise<Outcome> {
-    if (this.#options.isHmp || (await this.#isHmpLine(line))) return this.#hmp(line);
-    if (line.startsWith('{')) throw new BlockError('Give commands as: command key=value …; raw JSON goes to a socket (--qmp)');
-    const { name, args } = await parseCommand(line);
-    return this.#send({ execute: name, ...(Object.keys(args).length === 0 ? {} : { arguments: args }) });
+    if (line.startsWith('{')) {
+      const message = parseJson(line);
+      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object');
+      return this.#send(message);
+    }
+    if (await this.#isHumanLine(line)) return this.#human(line);
+    const { name, args, notes } = await parseCommand(line);
+    return this.#send({ execute: name, arguments: args }, notes);
   }
 
-  /** Commands that only the human monitor has, or has in a form without `key=value`. */
-  async #isHmpLine(line: string): Promise<boolean> {
-    const [name, ...rest] = splitWords(line);
-    if (name === undefined || !hmpNames.includes(name)) return false;
-    if (name === 'quit' || name === 'stop' || name === 'cont') return false;
-    return rest.some((word) => !/^[\w.-]+=/.test(word)) || !(await this.transport.commandNames()).includes(name);
-  }
-
-  async #hmp(line: string): Promise<Outcome> {
-    const [name] = splitWords(line);
-    const reply = await this.transport.execute({ execute: 'human-monitor-command', arguments: { 'command-line': line } });
-    const text = reply['return'];
-    if (typeof text !== 'string') return this.#outcome(reply);
-    const lines = text.replace(/\r\n/g, '\n');
-    const failed = /^(Error: |unknown command: )/.exec(lines);
-    if (failed === null) return { output: lines, ...(name === 'quit' || name === 'q' ? { isEnd: true } : {}) };
-    const message = lines.trimEnd();
-    return { output: '', failure: { errorClass: 'GenericError', message, hint: hintFor(message.replace(/^Error: /, '')), isReply: false } };
-  }
-
-  async #send(message: JsonObject): Promise<Outcome> {
+  async #send(message: JsonObject, notes: readonly string[] = []): Promise<Outcome> {
     const reply = await this.transport.execute(message);
     const outcome = this.#outcome(reply);
-    const sent = this.#options.isVerbose ? `${writeJson(message)}\n` : '';
+    const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
-    return { ...outcome, output: sent + outcome.output, ...(isEnd ? { isEnd } : {}) };
+    return { ...outcome, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
   }
 
   #outcome(reply: JsonObject): Outcome {
-    const shown = `${writeJson(reply, this.#options.isPretty ? { pretty: true } : {})}\n`;
+    const output = `${this.#json(reply, true)}\n`;
     const error = reply['error'];
-    if (!isJsonObject(error)) return { output: shown };
+    if (!isJsonObject(error)) return { output };
     const message = String(error['desc']);
-    // what the error itself knows (who holds a lock) beats general advice
-    const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
-    const hint = source instanceof BlockError && source.hint !== undefined ? source.hint : hintFor(message);
-    return { output: shown, failure: { errorClass: String(error['class']), message, hint, isReply: true } };
+    return { output, failure: { errorClass: String(error['class']), message, hint: hintOf(reply, message), isReply: true } };
+  }
+
+  #json(message: JsonObject, isReply: boolean): string {
+    if (this.#options.isPretty) return writeJson(alphabetical(message), { pretty: true, order: 'insertion' });
+    return writeJson(message, { order: isReply ? 'qemu' : 'insertion' });
+  }
+
+  // -- the human monitor ------------------------------------------------------------------------------------------------
+  /** Commands that only the human monitor has, or has in a form without `key=value`. */
+  async #isHumanLine(line: string): Promise<boolean> {
+    const [name, ...rest] = splitWords(line);
+    if (name === undefined || (await this.#isQmpLine(name, rest))) return false;
+    return (await this.transport.humanNames()).includes(name);
+  }
+
+  async #isQmpLine(name: string, rest: readonly string[]): Promise<boolean> {
+    if (!(await this.transport.commandNames()).includes(name)) return false;
+    return rest.every((word) => /^[\w.-]+=/.test(word));
+  }
+
+  async #human(line: string): Promise<Outcome> {
+    const message: JsonObject = { execute: 'human-monitor-command', arguments: { 'command-line': line } };
+    const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
+    const reply = await this.transport.execute(message);
+    const answer = reply['return'];
+    const isEnd = /^(?:q|quit)$/.test(line);
+    if (typeof answer !== 'string') {
+      const { failure, output } = this.#outcome(reply);
+      // a human monitor that ends does not answer any more
+      if (isEnd) return { output: sent, isEnd };
+      if (!this.isHmp || failure === undefined) return { output: sent + output, ...(failure === undefined ? {} : { failure }) };
+      return { output: sent, failure: { ...failure, message: `${failure.errorClass}: ${failure.message}`, isReply: false } };
+    }
+    const text = answer.replaceAll('\r\n', '\n');
+    if (!isHumanError(text)) return { output: sent + text, ...(isEnd ? { isEnd } : {}) };
+    const told = text.trimEnd();
+    const bare = (told.split('\n')[0] ?? '').replace(/^Error: /, '');
+    return { output: sent, failure: { errorClass: 'GenericError', message: told, hint: hintOf(reply, bare), isReply: false } };
   }
 
   // -- transactions -----------------------------------------------------------------------------------------------------
-  async #transactionLine(line: string): Promise<Outcome> {
-    let rest = line;
-    if (this.#transaction === undefined) {
-      this.#transaction = [];
-      rest = line.replace(/^transaction\s*\(/, '').trim();
+  /** A line inside `transaction(`: an action, with the closing parenthesis after it or alone. */
+  async #action(line: string): Promise<Outcome> {
+    const actions = this.#actions ?? [];
+    const words = splitWords(line);
+    if (words[0]?.startsWith(')')) {
+      this.#actions = undefined;
+      if (words.length > 1 || words[0] !== ')') throw new BlockError('Unexpected input after close of Transaction sub-shell', { code: 'EPARSE' });
+      return this.#send({ execute: 'transaction', arguments: { actions } });
     }
-    const isClosing = rest.endsWith(')');
-    if (rest.includes(')') && !isClosing) throw new BlockError('Unexpected input after close of Transaction sub-shell');
-    const action = (isClosing ? rest.slice(0, -1) : rest).trim();
-    if (action !== '') {
-      const { name, args } = await parseCommand(action);
-      this.#transaction.push({ type: name, data: args });
+    const last = words.at(-1);
+    const isClosing = last !== undefined && endsTransaction(last);
+    if (isClosing) words.splice(-1, 1, ...(last === ')' ? [] : [last.slice(0, -1)]));
+    const [type, ...rest] = words;
+    let notes: readonly string[] = [];
+    if (type !== undefined) {
+      const { args, notes: told } = await parseArguments(rest);
+      actions.push({ type, data: args });
+      notes = told;
     }
-    if (!isClosing) return ok;
-    const actions = this.#transaction;
-    this.#transaction = undefined;
-    return this.#send({ execute: 'transaction', arguments: { actions } });
+    if (!isClosing) return { output: '', notes };
+    this.#actions = undefined;
+    return this.#send({ execute: 'transaction', arguments: { actions } }, notes);
   }
+}
+
+/** Whether the word's last letter closes a parenthesis that it has not opened itself. */
+function endsTransaction(word: string): boolean {
+  return word.endsWith(')') && [...word].filter((letter) => letter === '(').length < [...word].filter((letter) => letter === ')').length;
+}
+
+function isHumanError(text: string): boolean {
+  return /^(?:Error: |unknown command: )/.test(text) || /^Try "help .*" for more information\n*$/m.test(text);
+}
+
+/** What the error itself knows (who holds a lock) beats general advice. */
+function hintOf(reply: JsonObject, message: string): string | undefined {
+  const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
+  return source instanceof BlockError && source.hint !== undefined ? source.hint : hintFor(message);
+}
+
+/** A line that failed in the shell itself; bugs pass through. */
+export function failed(error: unknown): Outcome {
+  if (!(error instanceof BlockError)) throw error;
+  const message = error.detail === undefined ? error.message : `${error.message}\n${error.detail}`;
+  return { output: '', failure: { errorClass: error.qmpClass, message, hint: error.hint ?? hintFor(error.message), isReply: false } };
+}
+
+function usage(text: string): BlockError {
+  return new BlockError(`Usage: ${text}`, { code: 'EUSAGE' });
+}
+
+function checkWords(text: string, words: readonly string[], isKnown: (word: string) => boolean): void {
+  if (!words.every(isKnown)) throw usage(text);
+}
+
+/** A copy with the members of all objects in alphabetical order, as qmp-shell -p prints them. */
+function alphabetical(value: Json): Json {
+  if (Array.isArray(value)) return value.map(alphabetical);
+  if (!isJsonObject(value)) return value;
+  const sorted = newJsonObject();
+  for (const key of Object.keys(value).sort()) {
+    const member = value[key];
+    if (member !== undefined) sorted[key] = alphabetical(member);
+  }
+  return sorted;
 }

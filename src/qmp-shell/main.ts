@@ -1,6 +1,7 @@
 /*
  * tsqmp: an interactive shell, a script runner, one-shot commands, or a daemon, over a machine in this process or a
- * running server. Arguments in, exit code out; what lines mean is the interpreter's.
+ * running server. Arguments in, exit code out; what lines mean is the interpreter's. Everything that was opened is closed
+ * in order, whatever ends the program.
  */
 import { readFileSync } from 'node:fs';
 import { UsageError } from '../cli/getopt.ts';
@@ -10,12 +11,12 @@ import { BlockError } from '../core/util/errors.ts';
 import { type JsonObject, writeJson } from '../core/util/json.ts';
 import { packageText, qemuVersion } from '../monitor/monitor.ts';
 import { parseTarget } from '../monitor/qmp-client.ts';
+import { EventLog } from './event-log.ts';
 import { Interpreter } from './interpreter.ts';
 import { type RunningMachine, startMachine } from './machine-host.ts';
 import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp } from './options.ts';
-import { createPainter, eventText, warningText } from './render.ts';
-import { EventLog, runScript, ScriptRunner } from './script.ts';
-import { withSpinner } from './spinner.ts';
+import { createPainter, eventText, hasColour, type Painter, plainPainter, warningText } from './render.ts';
+import { LineRunner, runScript, Script, type ScriptOutput } from './script.ts';
 import { connectTransport, localTransport, type Transport } from './transport.ts';
 
 export async function main(argv: readonly string[], progName: string): Promise<number> {
@@ -27,12 +28,8 @@ export async function main(argv: readonly string[], progName: string): Promise<n
     );
   }
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  const reporter = new Reporter({
-    program: progName,
-    stdout: process.stdout,
-    stderr: process.stderr,
-    hints: isTerminal || argv.includes('--hints'),
-  } as ConstructorParameters<typeof Reporter>[0]);
+  // before the options are read only the terminal can ask for hints
+  let reporter = new Reporter({ program: progName, hints: isTerminal });
   try {
     const { options, operands, stoppedAt } = parseShell(argv);
     if (stoppedAt === 'help') {
@@ -43,11 +40,18 @@ export async function main(argv: readonly string[], progName: string): Promise<n
       reporter.print(`${progName} (${packageText}), answers of QEMU ${qemuVersion.major}.${qemuVersion.minor}.${qemuVersion.micro}\n`);
       return 0;
     }
+    reporter = new Reporter({ program: progName, hints: isTerminal || options.hints });
     return await new Shell(options, operands, reporter, isTerminal).run();
   } catch (error) {
     return reporter.error(error);
   }
 }
+
+/** How long a line may take to end after the program was told to end. */
+const graceMs = 1000;
+
+type Signal = 'SIGTERM' | 'SIGHUP' | 'SIGINT';
+const signals: readonly Signal[] = ['SIGTERM', 'SIGHUP', 'SIGINT'];
 
 class Shell {
   readonly #options: ShellArguments;
@@ -55,8 +59,11 @@ class Shell {
   readonly #isTerminal: boolean;
   readonly #scriptFile: string | undefined;
   readonly #server: string | undefined;
-  readonly #abort = new AbortController();
+  /** The machine ended by `quit`, or a signal came: nothing more begins. */
+  readonly #ending = new AbortController();
   readonly #events = new EventLog();
+  #painter: Painter = plainPainter;
+  #isInteractive = false;
   #show: (text: string) => void = (text) => process.stderr.write(text);
 
   constructor(options: ShellArguments, operands: readonly string[], reporter: Reporter, isTerminal: boolean) {
@@ -64,146 +71,172 @@ class Shell {
     this.#reporter = reporter;
     this.#isTerminal = isTerminal;
     const isRun = operands[0] === 'run';
-    const rest = isRun ? operands.slice(1) : operands;
-    this.#scriptFile = isRun ? rest[0] : undefined;
-    if (isRun && this.#scriptFile === undefined) throw new UsageError('run: a script is expected');
-    this.#server = rest[isRun ? 1 : 0];
-    const surplus = rest[isRun ? 2 : 1];
+    const [file, ...others] = isRun ? operands.slice(1) : [undefined, ...operands];
+    if (isRun && file === undefined) throw new UsageError('run: a script is expected');
+    if (isRun && options.command.length > 0) throw new UsageError('run FILE and -c exclude each other');
+    const [server, surplus] = others;
     if (surplus !== undefined) throw new UsageError(`unexpected argument '${surplus}'`);
-    if (this.#server !== undefined && options.disk.length > 0) throw new UsageError('--disk starts a machine here, SERVER is another one: give one of them');
-  }
-
-  get #hasHints(): boolean {
-    return this.#isTerminal || this.#options.hints;
+    if (server !== undefined && options.disk.length > 0) throw new UsageError('--disk starts a machine here, SERVER is another one: give one of them');
+    if (server !== undefined && options.qmp.length > 0) throw new UsageError('--qmp serves the machine in this process: SERVER has its own sockets');
+    this.#scriptFile = file;
+    this.#server = server;
   }
 
   async run(): Promise<number> {
-    const end = (): void => this.#abort.abort();
-    for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.on(signal, end);
+    const onSignal = (signal: Signal): void => {
+      // in the shell Ctrl-C is a key; as a signal it is meant for a program that a line has started
+      if (signal !== 'SIGINT' || !this.#isInteractive) this.#ending.abort();
+    };
+    for (const signal of signals) process.on(signal, onSignal);
     // a script is read before anything is started
     const script = this.#scriptFile === undefined ? undefined : readScript(this.#scriptFile);
+    this.#painter = await createPainter(this.#isTerminal && hasColour(process.stdout, process.env));
     let machine: RunningMachine | undefined;
     let transport: Transport | undefined;
     try {
       if (this.#server === undefined) {
-        machine = await startMachine({
-          disks: this.#options.disk.map(parseDisk),
-          qmp: this.#options.qmp.map(parseQmpAddress),
-          isStrict: this.#options.strict,
-          onQuit: end,
-          print: (text) => process.stdout.write(text),
-        });
-        const session = machine.monitor.openSession({ isNegotiated: true, hearsOwnEvents: true, onNote: (text) => this.#note(text) });
-        transport = localTransport(session);
+        machine = await this.#startMachine();
+        transport = localTransport(machine.monitor.openSession({ isNegotiated: true, hearsOwnEvents: true, onNote: (text) => this.#note(text) }));
       } else transport = await this.#connect(this.#server);
-      const isLoud = this.#options.verbose;
-      const painter = await createPainter(this.#isTerminal && process.env['NO_COLOR'] === undefined);
-      transport.listen((event) => this.#hear(event, isLoud, (text) => painter.event(text)));
-      return await this.#serve(transport, script, painter);
+      transport.listen((event) => this.#hear(event));
+      transport.closed.then(
+        () => this.#events.close('Disconnected'),
+        () => {},
+      );
+      return await this.#serve(transport, script);
     } finally {
       await transport?.close();
       await machine?.[Symbol.asyncDispose]();
-      for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.off(signal, end);
+      for (const signal of signals) process.off(signal, onSignal);
     }
+  }
+
+  #startMachine(): Promise<RunningMachine> {
+    return startMachine({
+      disks: this.#options.disk.map(parseDisk),
+      qmp: this.#options.qmp.map(parseQmpAddress),
+      isStrict: this.#options.strict,
+      // the reply to quit is printed first
+      onQuit: () => setImmediate(() => this.#ending.abort()),
+      print: (text) => process.stdout.write(text),
+    });
   }
 
   async #connect(server: string): Promise<Transport> {
     try {
-      // a monitor that serves somebody else lets us wait
-      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
-      return await withSpinner(`waiting for ${server}`, connecting, { isTerminal: this.#isTerminal });
+      return await connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
     } catch (error) {
-      if (error instanceof BlockError) throw error.with({ message: `ERROR: ${error.message}` });
-      throw error;
+      if (!(error instanceof BlockError)) throw error;
+      throw error.with({ message: `ERROR: ${error.message}`, hint: 'SERVER is the socket of a running tsqmp --qmp or of a QEMU with -qmp' });
     }
   }
 
   #note(text: string): void {
-    this.#show(`note: ${text}\n`);
+    this.#show(`${this.#painter.note(`note: ${text}`)}\n`);
   }
 
-  #hear(event: JsonObject, isLoud: boolean, paint: (text: string) => string): void {
+  #hear(event: JsonObject): void {
     this.#events.add(event);
     const warning = warningText(event);
-    if (warning !== undefined) this.#show(`${paint(warning)}\n`);
-    else if (this.#isTerminal && this.#scriptFile === undefined && this.#options.command.length === 0)
-      this.#show(`${paint(eventText(event) ?? writeJson(event))}\n`);
-    else if (isLoud) process.stdout.write(`${writeJson(event)}\n`);
+    if (warning !== undefined) this.#show(`${this.#painter.warning(warning)}\n`);
+    else if (this.#options.verbose) (this.#isInteractive ? this.#show : (text: string) => process.stdout.write(text))(`${writeJson(event)}\n`);
+    else if (this.#isInteractive) this.#show(`${this.#painter.event(eventText(event))}\n`);
   }
 
-  async #serve(transport: Transport, script: string | undefined, painter: Awaited<ReturnType<typeof createPainter>>): Promise<number> {
-    const interpreter = new Interpreter(transport, { isHmp: this.#options.hmp, isPretty: this.#options.pretty, isVerbose: this.#options.verbose });
-    const runner = new ScriptRunner(interpreter, this.#events);
-    if (this.#options.command.length > 0) return this.#oneShot(runner);
-    const output = { out: (text: string) => void process.stdout.write(text), err: (text: string) => void process.stderr.write(text), hasHints: this.#hasHints };
-    if (script !== undefined) return this.#ended(runScript(script, this.#scriptFile ?? '', runner, output));
-    if (!this.#isTerminal) {
-      // with --qmp and nothing to read it serves other clients until quit or a signal
-      return this.#piped(runner, output, this.#options.qmp.length > 0);
-    }
-    const { startRepl } = await import('./repl.ts');
-    const repl = startRepl({
-      interpreter,
+  async #serve(transport: Transport, script: string | undefined): Promise<number> {
+    const { hmp, pretty, verbose, command } = this.#options;
+    const interpreter = new Interpreter(transport, { isHmp: hmp, isPretty: pretty, isVerbose: verbose, painter: this.#painter });
+    const runner = new LineRunner(interpreter, this.#events);
+    if (command.length > 0) return this.#oneShot(runner);
+    if (script !== undefined) return this.#toTheEnd(runScript(script, this.#script(this.#scriptFile ?? '', runner)));
+    if (!this.#isTerminal) return this.#piped(runner);
+    const { Repl } = await import('./repl.ts');
+    const repl = new Repl({
       runner,
-      events: this.#events,
-      painter,
-      isHmp: this.#options.hmp,
-      hasHints: this.#hasHints,
+      painter: this.#painter,
+      hasHints: true,
       input: process.stdin,
       output: process.stdout,
-      signal: this.#abort.signal,
+      signal: this.#ending.signal,
     });
-    this.#show = repl.show;
-    return repl.done;
+    this.#isInteractive = true;
+    this.#show = (text) => repl.show(text);
+    return repl.run();
   }
 
-  /** Standard input as a script, a line when it comes. `staysOpen`: with --qmp the end of the input is not the end. */
-  async #piped(runner: ScriptRunner, output: Parameters<typeof runScript>[3], staysOpen: boolean): Promise<number> {
+  #script(name: string, runner: LineRunner): Script {
+    const output: ScriptOutput = {
+      out: (text) => process.stdout.write(text),
+      err: (text) => process.stderr.write(text),
+      hasHints: this.#isTerminal || this.#options.hints,
+    };
+    return new Script(name, runner, output, this.#ending.signal);
+  }
+
+  /** Standard input as a script, each line when it comes. */
+  async #piped(runner: LineRunner): Promise<number> {
     const { createInterface } = await import('node:readline');
     const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY });
-    let number = 0;
+    const script = this.#script('<stdin>', runner);
     let hadInput = false;
+    let isRunning = false;
     const read = async (): Promise<number> => {
       for await (const line of lines) {
-        number++;
         hadInput ||= line.trim() !== '';
-        const code = await runScript(line, '<stdin>', runner, output, number);
-        if (code !== 0) return code;
-        if (this.#abort.signal.aborted) break;
+        isRunning = true;
+        const code = await script.next(line);
+        isRunning = false;
+        if (code !== undefined) return code;
       }
-      if (staysOpen && !hadInput && !this.#abort.signal.aborted) await this.#aborted();
-      return 0;
+      // with --qmp and nothing to read it serves other clients until quit or a signal
+      if (this.#options.qmp.length > 0 && !hadInput) await this.#ended();
+      return script.end();
     };
+    const work = read();
     try {
-      return await this.#ended(read());
+      // told to end between two lines it has done all that it was asked to
+      return await Promise.race([work, this.#ended().then(() => (isRunning ? this.#toTheEnd(work) : 0))]);
     } finally {
       lines.close();
       process.stdin.destroy();
     }
   }
 
-  #aborted(): Promise<void> {
-    return new Promise((resolve) => this.#abort.signal.addEventListener('abort', () => resolve(), { once: true }));
+  #ended(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#ending.signal.aborted) resolve();
+      else this.#ending.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
   }
 
-  /** The result of `work`, or 0 when the program is told to end before. */
-  #ended(work: Promise<number>): Promise<number> {
-    return Promise.race([work, this.#aborted().then(() => 0)]);
+  /** The result of `work`. When the program is told to end meanwhile, a line that waits ends and tells where; 1 when it does not. */
+  #toTheEnd(work: Promise<number>): Promise<number> {
+    const ended = this.#ended().then(async () => {
+      const code = await Promise.race([work, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), graceMs).unref())]);
+      if (code === undefined) this.#reporter.message('interrupted');
+      return code ?? 1;
+    });
+    return Promise.race([work, ended]);
   }
 
-  async #oneShot(runner: ScriptRunner): Promise<number> {
-    for (const command of this.#options.command) {
-      const { output, failure } = await runner.runLine(command);
-      if (failure === undefined) {
-        process.stdout.write(output);
-        continue;
+  /** Commands of -c, in order: answers on standard output, the first error ends with its text on standard error. */
+  async #oneShot(runner: LineRunner): Promise<number> {
+    const run = async (): Promise<number> => {
+      for (const command of this.#options.command) {
+        const { output, notes = [], failure } = await runner.runLine(command, { signal: this.#ending.signal });
+        for (const note of notes) process.stderr.write(`note: ${note}\n`);
+        if (failure === undefined) {
+          process.stdout.write(output);
+          continue;
+        }
+        if (failure.isReply) this.#reporter.message(failure.message);
+        else process.stderr.write(`${failure.message}\n`);
+        if (failure.hint !== undefined) this.#reporter.hint(failure.hint);
+        return 1;
       }
-      if (failure.isReply) this.#reporter.message(failure.message);
-      else process.stderr.write(`${failure.message}\n`);
-      if (failure.hint !== undefined) this.#reporter.hint(failure.hint);
-      return 1;
-    }
-    return 0;
+      return 0;
+    };
+    return this.#toTheEnd(run());
   }
 }
 

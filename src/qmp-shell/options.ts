@@ -65,17 +65,38 @@ export interface DiskOption {
   readonly nodeName: string | undefined;
 }
 
-/** `NAME=FILE[,format=…,readonly=…,node=…]`, commas in FILE doubled. */
+/** `NAME=FILE[,format=…,readonly=…,node=…]`, commas in FILE doubled. Throws BlockError that names the option. */
 export function parseDisk(text: string): DiskOption {
-  const equals = text.indexOf('=');
-  const name = text.slice(0, equals);
-  if (equals <= 0 || !/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError(`--disk ${text}: NAME=FILE is expected`);
-  const values = parseKeyValues(`file=${text.slice(equals + 1)}`);
-  const { file, format, readonly: isReadOnly, node, ...rest } = values;
-  const surplus = Object.keys(rest)[0];
-  if (surplus !== undefined) throw new BlockError(`--disk ${text}: Parameter '${surplus}' is unexpected`);
-  const word = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
-  return { name, filename: word(file) ?? '', format: word(format), readOnly: word(isReadOnly) === 'on', nodeName: word(node) };
+  try {
+    const equals = text.indexOf('=');
+    const name = text.slice(0, Math.max(0, equals));
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError('NAME=FILE is expected');
+    const { file, format, readonly: readOnly, node, ...rest } = parseKeyValues(`file=${text.slice(equals + 1)}`);
+    const surplus = Object.keys(rest)[0];
+    if (surplus !== undefined) throw new BlockError(`Parameter '${surplus}' is unexpected`);
+    const filename = wordOf('file', file);
+    if (filename === undefined || filename === '') throw new BlockError('NAME=FILE is expected');
+    return {
+      name,
+      filename,
+      format: wordOf('format', format),
+      readOnly: switchOf('readonly', wordOf('readonly', readOnly)),
+      nodeName: wordOf('node', node),
+    };
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(`--disk ${text}: `) : error;
+  }
+}
+
+function wordOf(name: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === 'string') return value;
+  throw new BlockError(`Parameter '${name}' is unexpected`);
+}
+
+function switchOf(name: string, word: string | undefined): boolean {
+  if (word === undefined || /^(?:off|no|n|false)$/.test(word)) return false;
+  if (/^(?:on|yes|y|true)$/.test(word)) return true;
+  throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
 export function parseQmpAddress(text: string): QmpAddress {

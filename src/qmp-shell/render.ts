@@ -1,36 +1,51 @@
 /* Colours, only on a terminal and without NO_COLOR, and events as lines for people. chalk loads when colours are on. */
-import { isJsonObject, type JsonObject } from '../core/util/json.ts';
+import { isJsonObject, type JsonObject, writeJson } from '../core/util/json.ts';
 
+/** Text for a terminal; each method leaves its text alone where there are no colours. */
 export interface Painter {
-  reply(text: string, isError: boolean): string;
   error(text: string): string;
   hint(text: string): string;
+  note(text: string): string;
+  warning(text: string): string;
   event(text: string): string;
+  /** Names of nodes, devices, jobs in pictures. */
+  name(text: string): string;
+  /** What matters less. */
+  soft(text: string): string;
+  /** Data that were saved. */
+  good(text: string): string;
 }
 
-const plain: Painter = { reply: (text) => text, error: (text) => text, hint: (text) => text, event: (text) => text };
+const same = (text: string): string => text;
+export const plainPainter: Painter = { error: same, hint: same, note: same, warning: same, event: same, name: same, soft: same, good: same };
 
-export async function createPainter(hasColour: boolean): Promise<Painter> {
-  if (!hasColour) return plain;
+/** Whether `stream` is a terminal that shows colours; NO_COLOR and TERM=dumb switch them off. */
+export function hasColour(stream: { readonly isTTY?: boolean }, env: Readonly<Record<string, string | undefined>>): boolean {
+  return stream.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
+}
+
+export async function createPainter(isColoured: boolean): Promise<Painter> {
+  if (!isColoured) return plainPainter;
   const { Chalk } = await import('chalk');
   const chalk = new Chalk({ level: 1 });
   return {
-    reply: (text, isError) => (isError ? chalk.red(text) : text),
     error: (text) => chalk.red(text),
     hint: (text) => chalk.yellow(text),
+    note: (text) => chalk.blue(text),
+    warning: (text) => chalk.bold.yellow(text),
     event: (text) => chalk.cyan(text),
+    name: (text) => chalk.bold(text),
+    soft: (text) => chalk.dim(text),
+    good: (text) => chalk.green(text),
   };
 }
 
-/** `NAME key=value …` of an event; our own warning as a sentence. */
-export function eventText(event: JsonObject): string | undefined {
+/** `event NAME key=value …`. */
+export function eventText(event: JsonObject): string {
   const { data } = event;
-  const members = isJsonObject(data) ? data : {};
-  const name = String(event['event']);
-  const warning = warningText(event);
-  if (warning !== undefined) return warning;
-  const words = Object.entries(members).map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : String(value)}`);
-  return `event ${[name, ...words].join(' ')}`;
+  const members = isJsonObject(data) ? Object.entries(data) : [];
+  const words = members.map(([key, value]) => `${key}=${typeof value === 'string' && !/[\s"=]/.test(value) ? value : writeJson(value)}`);
+  return `event ${[String(event['event']), ...words].join(' ')}`;
 }
 
 /** The text of a warning event of ours; undefined for all others. */

@@ -1,25 +1,19 @@
 /*
  * The interactive shell on a terminal: prompt, history, completion, events that come while a line is being typed without
- * destroying it. Ctrl-C drops the line, Ctrl-D and quit end. Knows terminals, not what commands do.
+ * destroying it. Ctrl-C drops the line or ends what a line waits for, Ctrl-D and quit end. Knows terminals, not what
+ * commands do.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { isJsonObject, type JsonObject } from '../core/util/json.ts';
 import { complete } from './completer.ts';
-import type { Interpreter, Outcome } from './interpreter.ts';
+import { historyFile, historySize, loadHistory, saveHistory } from './history.ts';
+import type { Outcome } from './interpreter.ts';
 import type { Painter } from './render.ts';
-import type { EventLog, ScriptRunner } from './script.ts';
-
-const historyLength = 1024;
+import type { LineRunner } from './script.ts';
 
 export interface ReplOptions {
-  readonly interpreter: Interpreter;
-  readonly runner: ScriptRunner;
-  readonly events: EventLog;
+  readonly runner: LineRunner;
   readonly painter: Painter;
-  readonly isHmp: boolean;
   readonly hasHints: boolean;
   readonly input: NodeJS.ReadStream;
   readonly output: NodeJS.WriteStream;
@@ -27,99 +21,157 @@ export interface ReplOptions {
   readonly signal: AbortSignal;
 }
 
-export interface Repl {
-  /** Settles with the exit code when the user is done. */
-  readonly done: Promise<number>;
-  /** Shows text above the line being typed. */
-  show(text: string): void;
-}
+export class Repl {
+  readonly #options: ReplOptions;
+  readonly #readline: Interface;
+  readonly #lines: string[] = [];
+  #history: readonly string[];
+  #isBusy = false;
+  #isClosed = false;
+  /** Ends the line that is being carried out. */
+  #interrupt: AbortController | undefined;
+  #finish: (code: number) => void = () => {};
+  #fail: (error: unknown) => void = () => {};
 
-export function startRepl(options: ReplOptions): Repl {
-  const { interpreter, runner, painter, output } = options;
-  const historyFile = join(homedir(), '.tsqmp_history');
-  const readline = createInterface({
-    input: options.input,
-    output,
-    history: loadHistory(historyFile),
-    historySize: historyLength,
-    removeHistoryDuplicates: true,
-    completer: (line: string, callback: (error: Error | null, result: [string[], string]) => void) => {
-      complete(interpreter.transport, line, options.isHmp).then(
-        (result) => callback(null, result),
-        () => callback(null, [[], line]),
-      );
-    },
-  });
-  let isBusy = false;
-  const prompt = (): void => {
-    readline.setPrompt(interpreter.isInTransaction ? 'TRANS> ' : '(QEMU) ');
-    readline.prompt();
-  };
-  const show = (text: string): void => {
-    if (isBusy) {
+  constructor(options: ReplOptions) {
+    this.#options = options;
+    const { runner, input, output } = options;
+    const history = loadHistory(historyFile());
+    this.#history = history;
+    this.#readline = createInterface({
+      input,
+      output,
+      history: [...history],
+      historySize,
+      completer: (line: string, callback: (error: Error | null, result: [string[], string]) => void) => {
+        const { interpreter } = runner;
+        complete({ transport: interpreter.transport, isHmp: interpreter.isHmp, isInTransaction: interpreter.isInTransaction }, line).then(
+          (result) => callback(null, result),
+          () => callback(null, [[], line]),
+        );
+      },
+    });
+    this.#readline.on('history', (lines: string[]) => {
+      this.#history = [...lines];
+    });
+  }
+
+  /** Runs until the user is done; the exit code. */
+  run(): Promise<number> {
+    const { runner, output, signal } = this.#options;
+    const { transport } = runner.interpreter;
+    const done = new Promise<number>((resolve, reject) => {
+      this.#finish = resolve;
+      this.#fail = reject;
+    });
+    this.#readline.on('line', (line) => {
+      this.#lines.push(line);
+      this.#work().catch(this.#fail);
+    });
+    this.#readline.on('SIGINT', () => this.#cancelLine());
+    this.#readline.on('close', () => this.#close());
+    signal.addEventListener('abort', () => this.#readline.close());
+    transport.closed.then(() => {
+      if (this.#isClosed) return;
+      this.show('Disconnected\n');
+      this.#readline.close();
+    }, this.#fail);
+    output.write(bannerText(transport.greeting, runner.interpreter.isHmp));
+    if (signal.aborted) this.#readline.close();
+    else this.#prompt();
+    return done;
+  }
+
+  /** Shows whole lines above the one that is being typed. */
+  show(text: string): void {
+    const { output } = this.#options;
+    if (this.#isBusy || this.#isClosed) {
       output.write(text);
       return;
     }
-    // the line being typed is taken away and written again below
-    output.write(`\r\u001b[K${text}`);
-    readline.prompt(true);
-  };
-  const print = (outcome: Outcome): void => {
-    if (outcome.output !== '') output.write(painter.reply(outcome.output, outcome.failure !== undefined));
-    const { failure } = outcome;
+    // the line may take several rows of the terminal: go to its first one, clear to the end, write it again below the text
+    const { rows } = this.#readline.getCursorPos();
+    output.write(`${rows > 0 ? `\u001b[${rows}A` : ''}\r\u001b[J${text}`);
+    // readline would go up once more by the rows of the cursor that it remembers
+    (this.#readline as unknown as { prevRows: number }).prevRows = 0;
+    this.#readline.prompt(true);
+  }
+
+  #prompt(): void {
+    this.#readline.setPrompt(this.#options.runner.interpreter.isInTransaction ? 'TRANS> ' : '(QEMU) ');
+    this.#readline.prompt();
+  }
+
+  async #work(): Promise<void> {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    for (let line = this.#lines.shift(); line !== undefined && !this.#isClosed; line = this.#lines.shift()) {
+      const outcome = await this.#carryOut(line);
+      this.#print(outcome);
+      if (outcome.isEnd === true) this.#readline.close();
+    }
+    this.#isBusy = false;
+    if (!this.#isClosed) this.#prompt();
+  }
+
+  async #carryOut(line: string): Promise<Outcome> {
+    const interrupt = new AbortController();
+    this.#interrupt = interrupt;
+    const handsOver = line.trimStart().startsWith('!');
+    // a program that the line starts reads the terminal itself, and Ctrl-C is meant for it
+    if (handsOver) this.#giveTerminal();
+    try {
+      return await this.#options.runner.runLine(line, { signal: interrupt.signal, isInteractive: true });
+    } finally {
+      if (handsOver && !this.#isClosed) this.#takeTerminal();
+      this.#interrupt = undefined;
+    }
+  }
+
+  #giveTerminal(): void {
+    this.#readline.pause();
+    this.#options.input.setRawMode?.(false);
+  }
+
+  #takeTerminal(): void {
+    this.#options.input.setRawMode?.(true);
+    this.#readline.resume();
+  }
+
+  #print({ output: text, notes = [], failure }: Outcome): void {
+    const { output, painter, hasHints } = this.#options;
+    if (text !== '') output.write(failure?.isReply === true ? `${painter.error(text.trimEnd())}\n` : text);
+    for (const note of notes) output.write(`${painter.note(`note: ${note}`)}\n`);
     if (failure === undefined) return;
     if (!failure.isReply) output.write(`${painter.error(failure.message)}\n`);
-    if (failure.hint !== undefined && options.hasHints) output.write(`${painter.hint(`hint: ${failure.hint}`)}\n`);
-  };
-  const done = new Promise<number>((resolve, reject) => {
-    const queue: string[] = [];
-    let isClosed = false;
-    const finish = (): void => {
-      saveHistory(historyFile, (readline as unknown as { history?: string[] }).history ?? []);
-      resolve(0);
-    };
-    const work = async (): Promise<void> => {
-      if (isBusy) return;
-      isBusy = true;
-      for (let line = queue.shift(); line !== undefined; line = queue.shift()) {
-        const outcome = await runner.runLine(line);
-        print(outcome);
-        if (outcome.isEnd) {
-          isClosed = true;
-          readline.close();
-          return;
-        }
-      }
-      isBusy = false;
-      if (isClosed) finish();
-      else prompt();
-    };
-    readline.on('line', (line) => {
-      queue.push(line);
-      work().catch(reject);
-    });
-    readline.on('SIGINT', () => {
-      interpreter.cancel();
-      output.write('^C\n');
-      // what was typed is dropped
-      readline.write(null, { ctrl: true, name: 'e' });
-      readline.write(null, { ctrl: true, name: 'u' });
-      prompt();
-    });
-    readline.on('close', () => {
-      isClosed = true;
-      if (!isBusy) output.write('\n');
-      finish();
-    });
-    options.signal.addEventListener('abort', () => readline.close());
-    interpreter.transport.closed.then(() => {
-      output.write('\nDisconnected\n');
-      readline.close();
-    }, reject);
-  });
-  output.write(bannerText(interpreter.transport.greeting, options.isHmp));
-  prompt();
-  return { done, show };
+    if (failure.hint !== undefined && hasHints) output.write(`${painter.hint(`hint: ${failure.hint}`)}\n`);
+  }
+
+  /** Ctrl-C: what is waited for ends; otherwise the line that was typed is dropped, and an open transaction with it. */
+  #cancelLine(): void {
+    this.#lines.length = 0;
+    if (this.#isBusy) {
+      this.#options.output.write('^C\n');
+      this.#interrupt?.abort();
+      return;
+    }
+    this.#options.runner.interpreter.cancel();
+    this.#readline.write(null, { ctrl: true, name: 'e' });
+    this.#options.output.write('^C\n');
+    // removes the text without drawing it again: it stays on the screen above, as in other shells
+    Object.assign(this.#readline, { line: '', cursor: 0, prevRows: 0 });
+    this.#prompt();
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    // Ctrl-D leaves the cursor behind the prompt
+    if (!this.#isBusy) this.#options.output.write('\n');
+    this.#interrupt?.abort();
+    saveHistory(historyFile(), this.#history);
+    this.#finish(0);
+  }
 }
 
 /** What the shell says first. */
@@ -128,22 +180,4 @@ function bannerText(greeting: JsonObject, isHmp: boolean): string {
   const version = isJsonObject(qmp) && isJsonObject(qmp['version']) ? qmp['version']['qemu'] : undefined;
   const text = isJsonObject(version) ? `Connected to QEMU ${String(version['major'])}.${String(version['minor'])}.${String(version['micro'])}` : 'Connected';
   return `Welcome to the ${isHmp ? 'HMP' : 'QMP low-level'} shell!\n${text}\n\n`;
-}
-
-function loadHistory(file: string): string[] {
-  try {
-    return readFileSync(file, 'utf8').split('\n').filter(Boolean).reverse();
-  } catch {
-    // the first time there is none
-    return [];
-  }
-}
-
-function saveHistory(file: string, newestFirst: readonly string[]): void {
-  try {
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, `${newestFirst.slice(0, historyLength).reverse().join('\n')}\n`, { mode: 0o600 });
-  } catch {
-    // a home that cannot be written costs the history, nothing else
-  }
 }

@@ -2,11 +2,82 @@
  * Scripts: line by line with an echo of commands and answers; the first error stops with FILE:LINE and a non-zero exit.
  * `wait`, `expect-error` and `!` exist here and in the shell alike. Knows no terminal.
  */
-import { spawn } from 'node:child_process';
 import { BlockError } from '../core/util/errors.ts';
-import { isJsonObject, type Json, type JsonObject, writeJson } from '../core/util/json.ts';
-import type { Interpreter, Outcome } from './interpreter.ts';
-import { parseCommand, splitWords } from './parse.ts';
+import { writeJson } from '../core/util/json.ts';
+import type { EventLog } from './event-log.ts';
+import { failed, type Interpreter, type Outcome } from './interpreter.ts';
+import { parseArguments, splitWords } from './parse.ts';
+import { runShellLine } from './shell-line.ts';
+
+const defaultTimeoutMs = 30_000;
+
+export interface LineOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** There is a terminal to hand over to programs that a line starts. */
+  readonly isInteractive?: boolean;
+}
+
+/** Runs any line: the few that work on events and on other lines here, all else in the interpreter. */
+export class LineRunner {
+  readonly interpreter: Interpreter;
+  readonly #events: EventLog;
+
+  constructor(interpreter: Interpreter, events: EventLog) {
+    this.interpreter = interpreter;
+    this.#events = events;
+  }
+
+  async runLine(line: string, options: LineOptions = {}): Promise<Outcome> {
+    const trimmed = line.trim();
+    if (this.interpreter.isInTransaction) return this.interpreter.run(line);
+    try {
+      if (trimmed.startsWith('!')) {
+        await runShellLine(trimmed.slice(1).trim(), options);
+        return { output: '' };
+      }
+      const [name, ...rest] = splitWords(trimmed);
+      if (name === 'wait') return await this.#wait(rest, options.signal);
+      if (name === 'expect-error') return await this.#expectError(trimmed, options);
+      return await this.interpreter.run(line);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  async #wait(words: readonly string[], signal: AbortSignal | undefined): Promise<Outcome> {
+    const [event, ...conditions] = words;
+    if (event === undefined) throw new BlockError('Usage: wait EVENT [key=value …] [timeout=30s]', { code: 'EUSAGE' });
+    const { timeout, ...data } = (await parseArguments(conditions)).args;
+    const timeoutMs = timeout === undefined ? defaultTimeoutMs : parseTime(String(timeout));
+    return { output: `${writeJson(await this.#events.take(event, data, timeoutMs, signal))}\n` };
+  }
+
+  async #expectError(line: string, options: LineOptions): Promise<Outcome> {
+    const match = /^expect-error\s+(\S+)\s+(?:"((?:[^"\\]|\\.)*)"\s+)?(\S.*)$/.exec(line);
+    if (match === null) throw new BlockError('Usage: expect-error CLASS ["TEXT"] COMMAND …', { code: 'EUSAGE' });
+    const [, wanted = '', part, command = ''] = match;
+    const outcome = await this.runLine(command, options);
+    const { failure } = outcome;
+    const text = part?.replace(/\\(["\\])/g, '$1');
+    const missed = (message: string): Outcome => ({ ...outcome, failure: { errorClass: 'GenericError', message, isReply: false } });
+    if (failure === undefined) return missed(`Expected an error of class ${wanted}, but it succeeded`);
+    const shown = failure.isReply ? outcome.output : `${failure.message}\n`;
+    if (failure.errorClass !== wanted && wanted !== '*') {
+      return { ...missed(`Expected an error of class ${wanted}, not ${failure.errorClass}: ${failure.message}`), output: shown };
+    }
+    if (text !== undefined && !failure.message.includes(text)) {
+      return { ...missed(`Expected an error with '${text}', not: ${failure.message}`), output: shown };
+    }
+    return { output: shown, notes: outcome.notes ?? [] };
+  }
+}
+
+/** Milliseconds of `30s`, `500ms`, `2m`, or plain seconds. */
+function parseTime(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
+  if (match === null) throw new BlockError(`'${text}' is no time: 30s, 500ms, 2m`);
+  return Number(match[1]) * ({ ms: 1, s: 1000, m: 60_000 }[match[2] ?? 's'] ?? 1000);
+}
 
 export interface ScriptOutput {
   out(text: string): void;
@@ -14,145 +85,60 @@ export interface ScriptOutput {
   readonly hasHints: boolean;
 }
 
-const defaultTimeoutMs = 30_000;
-const maxKeptEvents = 10_000;
+/** One script: what its lines say, and where it stopped. */
+export class Script {
+  readonly #name: string;
+  readonly #runner: LineRunner;
+  readonly #output: ScriptOutput;
+  readonly #signal: AbortSignal | undefined;
+  #number = 0;
 
-/** Events that have come and were not waited for yet. */
-export class EventLog {
-  readonly #events: JsonObject[] = [];
-  #wake: (() => void)[] = [];
-
-  add(event: JsonObject): void {
-    this.#events.push(event);
-    if (this.#events.length > maxKeptEvents) this.#events.shift();
-    for (const wake of this.#wake.splice(0)) wake();
+  /** `name` stands in messages. A line does not begin once `signal` has aborted. */
+  constructor(name: string, runner: LineRunner, output: ScriptOutput, signal?: AbortSignal) {
+    this.#name = name;
+    this.#runner = runner;
+    this.#output = output;
+    this.#signal = signal;
   }
 
-  /** The first event not taken yet that fits; rejects after `timeoutMs`. */
-  async take(name: string, data: JsonObject, timeoutMs: number): Promise<JsonObject> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      const index = this.#events.findIndex((event) => event['event'] === name && fits(event['data'], data));
-      const found = this.#events[index];
-      if (found !== undefined) {
-        this.#events.splice(index, 1);
-        return found;
-      }
-      const left = deadline - Date.now();
-      if (left <= 0) throw new BlockError(`no event ${name} within ${timeoutMs / 1000}s`);
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, left);
-        this.#wake.push(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-    }
-  }
-}
-
-function fits(data: Json | undefined, wanted: JsonObject): boolean {
-  return Object.entries(wanted).every(([key, value]) => isJsonObject(data) && String(data[key]) === String(value));
-}
-
-/** Runs lines that only scripts and the shell have; others go to the interpreter. */
-export class ScriptRunner {
-  readonly #interpreter: Interpreter;
-  readonly #events: EventLog;
-
-  constructor(interpreter: Interpreter, events: EventLog) {
-    this.#interpreter = interpreter;
-    this.#events = events;
-  }
-
-  async runLine(line: string): Promise<Outcome> {
-    const trimmed = line.trim();
-    if (trimmed.startsWith('!')) return runShell(trimmed.slice(1).trim());
-    const [name, ...rest] = splitWords(trimmed);
-    if (name === 'wait') return this.#wait(rest);
-    if (name === 'expect-error') return this.#expectError(trimmed, rest);
-    return this.#interpreter.run(line);
-  }
-
-  async #wait(words: readonly string[]): Promise<Outcome> {
-    try {
-      const [event, ...conditions] = words;
-      if (event === undefined) throw new BlockError('Usage: wait EVENT [key=value …] [timeout=30s]');
-      const { args } = await parseCommand(`wait ${conditions.join(' ')}`);
-      const { timeout, ...data } = args;
-      const found = await this.#events.take(event, data, timeout === undefined ? defaultTimeoutMs : parseTimeout(String(timeout)));
-      return { output: `${writeJson(found)}\n` };
-    } catch (error) {
-      return failed(error);
-    }
-  }
-
-  async #expectError(line: string, words: readonly string[]): Promise<Outcome> {
-    const wanted = words[0];
-    if (wanted === undefined || words.length < 2) return failed(new BlockError('Usage: expect-error CLASS COMMAND …'));
-    const command = line.slice(line.indexOf(wanted) + wanted.length).trim();
-    const outcome = await this.#interpreter.run(command);
-    if (outcome.failure === undefined)
-      return { output: outcome.output, failure: { errorClass: 'GenericError', message: `expected an error of class ${wanted}`, isReply: false } };
-    const { failure } = outcome;
-    if (failure.errorClass !== wanted) {
-      return {
-        output: outcome.output,
-        failure: { errorClass: 'GenericError', message: `expected an error of class ${wanted}, not ${failure.errorClass}`, isReply: false },
-      };
-    }
-    return { output: failure.isReply ? outcome.output : `${failure.message}\n` };
-  }
-}
-
-function failed(error: unknown): Outcome {
-  if (!(error instanceof BlockError)) throw error;
-  return { output: '', failure: { errorClass: error.qmpClass, message: error.message, isReply: false } };
-}
-
-/** Milliseconds of `30s`, `500ms`, `2m`, or plain seconds. */
-function parseTimeout(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
-  if (match === null) throw new BlockError(`'${text}' is no time: 30s, 500ms, 2m`);
-  const unit = { ms: 1, s: 1000, m: 60_000 }[match[2] ?? 's'] ?? 1000;
-  return Number(match[1]) * unit;
-}
-
-function runShell(command: string): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const child = spawn('/bin/sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-    });
-    child.on('error', (error) => resolve({ output, failure: { errorClass: 'GenericError', message: error.message, isReply: false } }));
-    child.on('close', (code) => {
-      if (code === 0) resolve({ output });
-      else resolve({ output, failure: { errorClass: 'GenericError', message: `'${command}' ended with ${code}`, isReply: false } });
-    });
-  });
-}
-
-/** Runs a whole script. Returns the exit code. `name` and line numbers stand in messages. */
-export async function runScript(text: string, name: string, runner: ScriptRunner, output: ScriptOutput, firstLine = 1): Promise<number> {
-  const lines = text.split('\n');
-  for (const [index, raw] of lines.entries()) {
+  /** Runs the next line. The exit code when the script ends with it. */
+  async next(raw: string): Promise<number | undefined> {
+    this.#number++;
     const line = raw.trimEnd();
-    if (line.trim() === '') continue;
+    if (line.trim() === '') return undefined;
     if (line.trim().startsWith('#')) {
-      output.out(`${line}\n`);
-      continue;
+      this.#output.out(`${line}\n`);
+      return undefined;
     }
-    output.out(`(QEMU) ${line}\n`);
-    const outcome = await runner.runLine(line);
-    output.out(outcome.output);
-    if (outcome.failure !== undefined) {
-      if (!outcome.failure.isReply) output.err(`${outcome.failure.message}\n`);
-      if (outcome.failure.hint !== undefined && output.hasHints) output.err(`hint: ${outcome.failure.hint}\n`);
-      output.err(`${name}:${index + firstLine}: ${line.trim()}: ${outcome.failure.message.split('\n')[0]}\n`);
-      return 1;
-    }
-    if (outcome.isEnd) return 0;
+    if (this.#signal?.aborted === true) return this.#stop(`${line.trim()}: interrupted`);
+    const { interpreter } = this.#runner;
+    this.#output.out(`${interpreter.isInTransaction ? 'TRANS> ' : '(QEMU) '}${line}\n`);
+    const { output, notes = [], failure, isEnd } = await this.#runner.runLine(line, { signal: this.#signal });
+    if (output !== '') this.#output.out(output);
+    for (const note of notes) this.#output.err(`note: ${note}\n`);
+    if (failure === undefined) return isEnd === true ? 0 : undefined;
+    if (!failure.isReply) this.#output.err(`${failure.message}\n`);
+    const code = this.#stop(`${line.trim()}: ${failure.message.split('\n')[0]}`);
+    if (failure.hint !== undefined && this.#output.hasHints) this.#output.err(`hint: ${failure.hint}\n`);
+    return code;
   }
-  return 0;
+
+  /** No more lines come: the exit code. */
+  end(): number {
+    return this.#runner.interpreter.isInTransaction ? this.#stop('transaction( is not closed: ) is missing') : 0;
+  }
+
+  #stop(text: string): number {
+    this.#output.err(`${this.#name}:${this.#number}: ${text}\n`);
+    return 1;
+  }
+}
+
+/** Runs a whole script; the exit code. */
+export async function runScript(text: string, script: Script): Promise<number> {
+  for (const line of text.split('\n')) {
+    const code = await script.next(line);
+    if (code !== undefined) return code;
+  }
+  return script.end();
 }

@@ -35,7 +35,7 @@ describe('examples on the machine in this process', () => {
     using folder = await withDisks();
     const done = await tsqmp(folder, '--disk', 'ide0-hd0=RUNNING-VM.qcow2', 'run', example('fleecing-2013'));
     expect(done.stderr).toMatch(/note: .*'node-name' today/);
-    expect(done.stdout).toContain('saved by copy-before-write: 17 of 64 clusters');
+    expect(done.stdout).toContain('has saved 17 of 64 clusters of 64 KiB');
     expect(done.code).toBe(0);
     const leftOpen = await run(process.execPath, [builtProgram('tsimg'), 'check', 'RUNNING-VM.qcow2'], { cwd: folder.path });
     expect(leftOpen.code).toBe(0);

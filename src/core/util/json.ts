@@ -28,7 +28,7 @@ export class JsonDouble {
   }
 }
 
-function newJsonObject(): JsonObject {
+export function newJsonObject(): JsonObject {
   return Object.create(null) as JsonObject;
 }
 
