@@ -7,14 +7,25 @@
 import { BlockCopy } from '../block/block-copy.ts';
 import { chainStatus } from '../block/block-status.ts';
 import type { Child } from '../block/child.ts';
-import { type BlockDriver, type BlockStatus, type DriverState, type Limits, type NodeHost, type PermRequest, type ReqFlags, type SnapshotView, childRole, reqFlag } from '../block/driver.ts';
+import {
+  type BlockDriver,
+  type BlockStatus,
+  childRole,
+  type DriverState,
+  type Limits,
+  type NodeHost,
+  type PermRequest,
+  type ReqFlags,
+  reqFlag,
+  type SnapshotView,
+} from '../block/driver.ts';
 import type { BlockNode } from '../block/node.ts';
 import { Bitmap } from '../util/bitmap.ts';
 import { BusyRanges } from '../util/busy-ranges.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
-import { type Maybe, chain, isPending } from '../util/maybe.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { perm } from '../util/perm-bits.ts';
 
 /** Smallest unit of copying: many small copies cost more than one larger. */
@@ -87,6 +98,12 @@ export class CopyBeforeWriteState implements DriverState {
       saved: this.#done.count,
       isSaved: (offset) => this.#done.has(Math.floor(offset / this.#options.clusterSize)),
     };
+  }
+
+  ownBitmaps(): { granularity: number; count: number }[] {
+    const { clusterSize } = this.#options;
+    const counts = [this.#access.count * clusterSize, this.#done.count * clusterSize, this.copy.remainingBytes];
+    return counts.map((count) => ({ granularity: clusterSize, count }));
   }
 
   size(): number {

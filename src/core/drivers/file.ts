@@ -108,12 +108,14 @@ async function open(host: NodeHost): Promise<DriverState> {
   if (filename === undefined || filename === '') throw new BlockError("The 'file' block driver requires a file name");
   if (filename.startsWith('file:')) filename = filename.slice('file:'.length);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
-  options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
+  const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');
   options.bool('drop-cache', true);
   options.bool('x-check-cache-dropped', false);
   options.string('pr-manager');
   const { cache } = node.settings;
+  // the way is ours to choose; what the peer demands of it holds all the same
+  if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
   const openAs = (readOnly: boolean): Promise<Storage> =>
     host.openStorage(filename ?? '', {
       readOnly,

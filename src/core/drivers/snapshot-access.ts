@@ -3,7 +3,16 @@
  * It is no filter: its content is not its child's. It asks nothing of the child and lets others do everything there.
  */
 import type { Child } from '../block/child.ts';
-import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, type PermRequest, type SnapshotView, childRole, noLimits } from '../block/driver.ts';
+import {
+  type BlockDriver,
+  type BlockStatus,
+  childRole,
+  type DriverState,
+  type NodeHost,
+  noLimits,
+  type PermRequest,
+  type SnapshotView,
+} from '../block/driver.ts';
 import { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
 import { perm } from '../util/perm-bits.ts';
