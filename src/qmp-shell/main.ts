@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { UsageError } from '../cli/getopt.ts';
+import { asksForCompletion } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
 import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -14,9 +15,10 @@ import { parseTarget } from '../monitor/qmp-client.ts';
 import { EventLog } from './event-log.ts';
 import { Interpreter } from './interpreter.ts';
 import { type RunningMachine, startMachine } from './machine-host.ts';
-import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp } from './options.ts';
+import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp, shellTable } from './options.ts';
 import { createPainter, eventText, hasColour, type Painter, plainPainter, warningText } from './render.ts';
 import { LineRunner, runScript, Script, type ScriptOutput } from './script.ts';
+import { withSpinner } from './spinner.ts';
 import { connectTransport, localTransport, type Transport } from './transport.ts';
 
 export async function main(argv: readonly string[], progName: string): Promise<number> {
@@ -31,6 +33,11 @@ export async function main(argv: readonly string[], progName: string): Promise<n
   // before the options are read only the terminal can ask for hints
   let reporter = new Reporter({ program: progName, hints: isTerminal });
   try {
+    if (asksForCompletion(argv)) {
+      const { answerCompletion } = await import('../cli/completion.ts');
+      reporter.print(await answerCompletion({ name: progName, options: shellTable }, argv));
+      return 0;
+    }
     const { options, operands, stoppedAt } = parseShell(argv);
     if (stoppedAt === 'help') {
       reporter.print(shellHelp(progName));
@@ -124,7 +131,9 @@ class Shell {
 
   async #connect(server: string): Promise<Transport> {
     try {
-      return await connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
+      // a monitor that serves somebody else lets us wait
+      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
+      return await withSpinner(`waiting for ${server}`, connecting, { isTerminal: this.#isTerminal });
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;
       throw error.with({ message: `ERROR: ${error.message}`, hint: 'SERVER is the socket of a running tsqmp --qmp or of a QEMU with -qmp' });
