@@ -136,8 +136,6 @@ async function readPieceSlow(to: Serving, request: RequestHeader, at: number, le
   }
   encodeHeader(to, lease.bytes, start, request, at, length);
   if (length < smallPiece) replies.gather();
-  // chunks of this request that are still in the batch come first
-  replies.flush();
   replies.send(lease.bytes.subarray(start, start + header + length), lease);
   return length;
 }

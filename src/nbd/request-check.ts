@@ -66,8 +66,8 @@ export function refusalOf(request: RequestHeader, exp: NbdExport, structured: bo
     return { errno: p.NBD_EINVAL, message: `unsupported flags for command ${p.commandName(type)} (got 0x${request.flags.toString(16)})` };
   }
   if (type === p.NBD_CMD_BLOCK_STATUS) {
-    if (length === 0) return { errno: p.NBD_EINVAL, message: 'need non-zero length' };
     if (!hasContexts) return { errno: p.NBD_EINVAL, message: 'CMD_BLOCK_STATUS not negotiated' };
+    if (length === 0) return { errno: p.NBD_EINVAL, message: 'need non-zero length' };
   }
   if (type > p.NBD_CMD_BLOCK_STATUS) return { errno: p.NBD_EINVAL, message: `invalid request type (${type}) received` };
   return undefined;
