@@ -127,9 +127,26 @@ export interface OpenImageOptions {
   readonly discard?: boolean;
 }
 
+const relayed = new WeakSet<Engine>();
+
+/** Shows what drivers have to say while they open and read images. */
+function relayWarnings(engine: Engine, report: Reporter): void {
+  if (relayed.has(engine)) return;
+  relayed.add(engine);
+  engine.events.listen(({ name, data }) => {
+    if (name !== 'TSIMG_WARNING') return;
+    const hint = data?.['hint'];
+    if (data?.['isPlain'] === true) report.stderr.write(`${String(data['message'])}\n`);
+    else report.warning(String(data?.['message']));
+    // the peer's hint has no line end of its own
+    if (typeof hint === 'string') report.stderr.write(hint);
+  });
+}
+
 /** Opens an image as named on the command line. Errors begin with `Could not open 'FILENAME': `. */
 export async function openImage(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
   if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive');
+  relayWarnings(engine, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
   try {
     const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);

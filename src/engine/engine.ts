@@ -58,7 +58,7 @@ export class Engine implements AsyncDisposable {
       registry: this.registry,
       openStorage: this.openStorage,
       clock: this.clock,
-      emit: (event, data) => this.events.emit(event, data),
+      emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
   }
 

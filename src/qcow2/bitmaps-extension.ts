@@ -7,6 +7,12 @@ import { getU32, getU64, setU32, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { autoclear, bitmapsExtensionLength, maxBitmapDirectoryBytes, maxBitmaps } from './layout.ts';
 
+/** A line for stderr, and the advice that follows it. */
+export interface Warning {
+  readonly text: string;
+  readonly hint: string;
+}
+
 export interface BitmapsExtension {
   readonly count: number;
   readonly directorySize: number;
@@ -17,7 +23,7 @@ const hint = "Some clusters may be leaked, run 'qemu-img check -r' on the image 
 
 /** Undefined, with a warning, when the bitmaps are not to be trusted: the extension is dropped at the next header update. */
 export function decodeBitmapsExtension(
-  header: { readonly version: number; readonly autoclear: bigint; readonly warnings: string[] },
+  header: { readonly version: number; readonly autoclear: bigint; readonly warnings: Warning[] },
   data: Uint8Array,
   clusterSize: number,
 ): BitmapsExtension | undefined {
@@ -27,7 +33,7 @@ export function decodeBitmapsExtension(
       header.version < 3
         ? 'This qcow2 v2 image contains bitmaps, but they may have been modified by a program without persistent bitmap support; so now they must all be considered inconsistent'
         : 'a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent';
-    header.warnings.push(`${text}\n${hint}`);
+    header.warnings.push({ text, hint });
     return undefined;
   }
   const count = getU32(data, 0);

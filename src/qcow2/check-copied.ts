@@ -11,7 +11,6 @@ import { refcountOf } from './refcount-blocks.ts';
 import { run as carryOut } from './steps.ts';
 
 export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
-  const { clusterSize } = image.geometry;
   // all repairs asked for: only once everything else is in order
   const mayFix = fix.errors && (!fix.leaks || (result.checkErrors === 0 && result.corruptions === 0 && result.leaks === 0));
   const count = (fixed: boolean): void => {
@@ -34,7 +33,6 @@ export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result:
       }
       count(mayFix);
     }
-    if (offset % clusterSize !== 0) continue;
     await checkTable(image, offset, { verb, mayFix, count }, result);
   }
 }

@@ -6,6 +6,7 @@
 import type { CheckResult } from '../core/block/driver.ts';
 import { getU32, getU64 } from '../core/util/bytes.ts';
 import { ceilDiv } from '../core/util/math.ts';
+import type { Geometry } from './address.ts';
 import type { Qcow2Image } from './image.ts';
 import { compressedExtent, entryHex } from './l2-entry.ts';
 import {
@@ -36,23 +37,24 @@ export class ReferenceCounts {
   clusters: number;
   readonly #limit: number;
   readonly #clusterSize: number;
-  readonly #fileSize: number;
+  /** Bytes of the image file. */
+  fileSize: number;
 
   constructor(clusterSize: number, fileSize: number, refcountBits: number) {
     this.#clusterSize = clusterSize;
-    this.#fileSize = fileSize;
+    this.fileSize = fileSize;
     this.#limit = Math.min(maxRefcount(refcountBits), 0xffffffff);
     this.clusters = ceilDiv(fileSize, clusterSize);
     this.counts = new Uint32Array(Math.max(16, this.clusters));
   }
 
-  /** Counts a reference to every cluster of the range. */
-  add(offset: number, length: number, result: CheckResult): void {
+  /** Counts a reference to every cluster of the range. `shown` is the exact offset where a number cannot hold it. */
+  add(offset: number, length: number, result: CheckResult, shown: bigint = BigInt(offset)): void {
     if (length <= 0) return;
-    if (offset + length - this.#fileSize >= this.#clusterSize) {
+    if (offset + length - this.fileSize >= this.#clusterSize) {
       result.corruptions++;
       result.messages.push(
-        `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${offset.toString(16)} size 0x${length.toString(16)}`,
+        `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${shown.toString(16)} size 0x${length.toString(16)}`,
       );
       return;
     }
@@ -162,10 +164,14 @@ async function countL1(image: Qcow2Image, counts: ReferenceCounts, place: L1Plac
     if (offset % clusterSize !== 0) {
       result.corruptions++;
       result.messages.push(`ERROR l2_offset=${offset.toString(16)}: Table is not cluster aligned; L1 entry corrupted`);
-      if (place.isActive) continue;
     }
     await countL2(image, counts, offset, place.isActive, fix, result);
   }
+}
+
+function exactOffset(geometry: Geometry, hi: number, lo: number): bigint {
+  const bits = BigInt(62 - (geometry.clusterBits - 8));
+  return BigInt.asUintN(Number(bits), (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0));
 }
 
 async function countL2(image: Qcow2Image, counts: ReferenceCounts, tableOffset: number, isActive: boolean, fix: CheckFix, result: CheckResult): Promise<void> {
@@ -193,8 +199,7 @@ async function countL2(image: Qcow2Image, counts: ReferenceCounts, tableOffset: 
         continue;
       }
       if ((hi & COPIED_HI) !== 0) {
-        const { offset } = compressedExtent(geometry, hi, lo);
-        say(`ERROR: coffset=0x${offset.toString(16)}: copied flag must never be set for compressed clusters`);
+        say(`ERROR: coffset=0x${exactOffset(geometry, hi, lo).toString(16)}: copied flag must never be set for compressed clusters`);
         hi = (hi & ~COPIED_HI) >>> 0;
       }
       if (zeros !== 0 || allocated !== 0) {
@@ -202,8 +207,7 @@ async function countL2(image: Qcow2Image, counts: ReferenceCounts, tableOffset: 
         continue;
       }
       const { offset, length } = compressedExtent(geometry, hi, lo);
-      const start = offset - (offset % 512);
-      counts.add(start, length + (offset - start), result);
+      counts.add(offset, length, result, exactOffset(geometry, hi, lo));
       if (isActive) {
         result.allocatedClusters++;
         result.compressedClusters++;
@@ -221,7 +225,6 @@ async function countL2(image: Qcow2Image, counts: ReferenceCounts, tableOffset: 
     }
     if (isExtended && (zeros & allocated) !== 0) {
       say(`ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`);
-      continue;
     }
     if (offset % clusterSize !== 0) {
       const holdsData = isExtended ? allocated !== 0 : (lo & ZERO_LO) === 0;

@@ -66,7 +66,7 @@ export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<Che
   await checkSnapshotTable(image, result);
   const snapshotBytes = (await readSnapshots(image)).bytes;
   const counts = await countReferences(image, fix, result, snapshotBytes);
-  let mustRebuild = await checkRefcountBlocks(image, counts, result);
+  let mustRebuild = await checkRefcountBlocks(image, counts, result, fix);
   const before = { ...result };
   const first = await compare(image, counts, result, { leaks: false, errors: false });
   mustRebuild ||= first.mustRebuild;
@@ -74,7 +74,7 @@ export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<Che
   if (mustRebuild && fix.errors) {
     highest = await rebuild(image, counts, result, fix, snapshotBytes);
   } else if (fix.leaks || fix.errors) {
-    if (mustRebuild) throw new CheckFailure('ERROR need to rebuild refcount structures', result);
+    if (mustRebuild) throw stopped(image, result, 'ERROR need to rebuild refcount structures');
     if (result.leaks > 0 || result.corruptions > 0) {
       // the same comparison once more, this time with a hand on the counts
       result.leaks = before.leaks;
@@ -91,14 +91,10 @@ export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<Che
   return result;
 }
 
-/** A check that had to stop: the message lines so far go along. */
-export class CheckFailure extends BlockError {
-  readonly messages: readonly string[];
-
-  constructor(line: string, result: CheckResult) {
-    super('Input/output error', { code: 'EIO' });
-    this.messages = [...result.messages, line];
-  }
+/** A check that has to stop: what it found so far is told here, since no result will. */
+function stopped(image: Qcow2Image, result: CheckResult, line: string): BlockError {
+  for (const message of [...result.messages, line]) image.warn(message);
+  return new BlockError('Input/output error', { code: 'EIO' });
 }
 
 async function checkSnapshotTable(image: Qcow2Image, result: CheckResult): Promise<void> {
@@ -111,7 +107,7 @@ async function checkSnapshotTable(image: Qcow2Image, result: CheckResult): Promi
 }
 
 /** Looks at the refcount table's entries and counts the blocks. True when the structure has to be rebuilt. */
-async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult): Promise<boolean> {
+async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult, fix: CheckFix): Promise<boolean> {
   const { clusterSize } = image.geometry;
   const { header } = image;
   const table = new Uint8Array(header.refcountTableClusters * clusterSize);
@@ -136,7 +132,21 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, r
     }
     const cluster = offset / clusterSize;
     if (cluster >= counts.clusters) {
-      say(`ERROR refcount block ${index} is outside image`);
+      if (!fix.errors) {
+        say(`ERROR refcount block ${index} is outside image`);
+        continue;
+      }
+      result.messages.push(`Repairing refcount block ${index} is outside image`);
+      const failure = await enlarge(image, offset + clusterSize);
+      if (failure !== undefined) {
+        result.messages.push(...(failure.prefix === undefined ? [] : [failure.prefix]));
+        say(`ERROR could not resize image: ${failure.reason}`);
+        continue;
+      }
+      result.corruptionsFixed++;
+      counts.grow(cluster + 1);
+      counts.fileSize = image.file.size();
+      counts.add(offset, clusterSize, result);
       continue;
     }
     counts.add(offset, clusterSize, result);
@@ -144,6 +154,17 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, r
     if (count !== 1) say(`ERROR refcount block ${index} refcount=${count}`);
   }
   return mustRebuild;
+}
+
+/** Makes the file long enough for a structure behind its end. */
+async function enlarge(image: Qcow2Image, size: number): Promise<{ prefix: string | undefined; reason: string } | undefined> {
+  try {
+    await image.file.truncate(size, { exact: false, prealloc: 'off' });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return { prefix: undefined, reason: error.message };
+  }
 }
 
 async function compare(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult, fix: CheckFix): Promise<Comparison> {
@@ -184,9 +205,9 @@ async function rebuild(image: Qcow2Image, counts: ReferenceCounts, result: Check
   result.leaks = 0;
   const again = { ...emptyResult(), messages: result.messages };
   const recounted = await countReferences(image, { leaks: false, errors: false }, again, snapshotBytes);
-  await checkRefcountBlocks(image, recounted, again);
+  await checkRefcountBlocks(image, recounted, again, { leaks: false, errors: false });
   const comparison = await compare(image, recounted, again, { leaks: fix.leaks, errors: false });
-  if (comparison.mustRebuild) throw new CheckFailure('ERROR rebuilt refcount structure is still broken', result);
+  if (comparison.mustRebuild) throw stopped(image, result, 'ERROR rebuilt refcount structure is still broken');
   result.corruptions = again.corruptions;
   result.leaks = again.leaks;
   result.corruptionsFixed += Math.max(0, found.corruptions - again.corruptions);

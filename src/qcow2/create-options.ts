@@ -93,7 +93,7 @@ export function checkCreateValues(values: CreateValues): CreateSettings {
   if (version < 3 && refcountBits !== 16) {
     throw new BlockError('Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)');
   }
-  const data = checkDataFile(values, version, { backingFile, preallocation: preallocation ?? 'off' });
+  const data = checkDataFile(values, version, backingFile);
   if (compression !== 'zlib' && version < 3) throw new BlockError(`Non-zlib compression type is only supported with ${onlyV3}`);
   if (backingFile !== undefined && Buffer.byteLength(backingFile) > maxBackingNameLength) {
     throw new BlockError(`Could not assign backing file '${backingFile}' with format '${backingFormat ?? ''}': Invalid argument`);
@@ -116,24 +116,28 @@ export function checkCreateValues(values: CreateValues): CreateSettings {
 function checkDataFile(
   values: CreateValues,
   version: number,
-  other: { readonly backingFile: string | undefined; readonly preallocation: Prealloc },
+  backingFile: string | undefined,
 ): { dataFile: string | undefined; dataFileRaw: boolean; keepDataFile: boolean } {
   const dataFile = textOf(values, 'data_file');
   const dataFileRaw = values['data_file_raw'] === true;
   const keepDataFile = values['keep_data_file'] === true;
   if (dataFileRaw && dataFile === undefined) throw new BlockError('data-file-raw requires data-file');
-  if (dataFileRaw && other.backingFile !== undefined) throw new BlockError('Backing file and data-file-raw cannot be used at the same time');
+  if (dataFileRaw && backingFile !== undefined) throw new BlockError('Backing file and data-file-raw cannot be used at the same time');
   if (keepDataFile && dataFile === undefined) throw new BlockError("Must not use 'keep_data_file=on' without 'data_file'");
-  if (keepDataFile && (other.preallocation === 'falloc' || other.preallocation === 'full')) {
+  if (dataFile !== undefined && version < 3) throw new BlockError(`External data files are only supported with ${onlyV3}`);
+  return { dataFile, dataFileRaw, keepDataFile };
+}
+
+/** What can be wrong with keeping the content of an external data file; asked once that could be opened. */
+export function checkKeptDataFile({ preallocation, dataFileRaw }: CreateSettings): void {
+  if (preallocation === 'falloc' || preallocation === 'full') {
     throw new BlockError(
       "Preallocating more than only metadata would overwrite the external data file's content and is therefore incompatible with 'keep_data_file=on'",
     );
   }
-  if (keepDataFile && other.preallocation === 'off' && !dataFileRaw) {
+  if (preallocation === 'off' && !dataFileRaw) {
     throw new BlockError("'keep_data_file=on' requires 'preallocation=metadata' or 'data_file_raw=on', or the file contents will not be visible");
   }
-  if (dataFile !== undefined && version < 3) throw new BlockError(`External data files are only supported with ${onlyV3}`);
-  return { dataFile, dataFileRaw, keepDataFile };
 }
 
 /** Encrypted images are not made here; the answers to wrong options stay the peer's. */

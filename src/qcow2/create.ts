@@ -9,7 +9,7 @@ import { combineFilename } from '../core/block/options.ts';
 import { setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { ceilDiv } from '../core/util/math.ts';
-import { type CreateSettings, checkCreateValues } from './create-options.ts';
+import { type CreateSettings, checkCreateValues, checkKeptDataFile } from './create-options.ts';
 import { encodeHeader, type Header, newHeader } from './header.ts';
 import { autoclear, compatible, compressionType, incompatible, maxL1Bytes } from './layout.ts';
 import { setRefcount } from './refcount-blocks.ts';
@@ -25,7 +25,7 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   const clusterSize = 2 ** settings.clusterBits;
   const entries = ceilDiv(settings.size, (clusterSize / (settings.extendedL2 ? 16 : 8)) * clusterSize);
   await host.createFile(filename, 0, 'off');
-  if (settings.dataFile !== undefined && !settings.keepDataFile) await host.createFile(combineFilename(filename, settings.dataFile), settings.size, 'off');
+  if (settings.dataFile !== undefined) await prepareDataFile(host, combineFilename(filename, settings.dataFile), settings);
   const l1Clusters = ceilDiv(entries * 8, clusterSize);
   const countsPerBlock = (clusterSize * 8) / 2 ** settings.refcountOrder;
   const preallocation = settings.dataFileRaw && settings.preallocation === 'off' ? 'metadata' : settings.preallocation;
@@ -37,6 +37,15 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
     await file.close();
   }
   if (!isDirect) await resizeNew(host, filename, settings.size, preallocation);
+}
+
+async function prepareDataFile(host: CreateHost, path: string, settings: CreateSettings): Promise<void> {
+  if (!settings.keepDataFile) {
+    await host.createFile(path, settings.size, 'off');
+    return;
+  }
+  await (await host.openFile(path)).close();
+  checkKeptDataFile(settings);
 }
 
 function headerFor(settings: CreateSettings): Header {

@@ -148,7 +148,9 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
     if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
     return file;
   }
-  const data = await host.openChild('data-file', childRole.data, { optional: true });
+  // metadata can be shown without the data
+  if (host.node.settings.noIo && !host.options.has('data-file')) return file;
+  const data = await host.openChild('data-file', childRole.data, { optional: true, recorded: header.dataFile });
   if (data !== undefined) return data;
   // who only looks at the metadata does not need it
   if (host.node.settings.noIo) return file;
@@ -171,8 +173,8 @@ async function open(host: NodeHost): Promise<DriverState> {
     sliceSize: runtime.sliceSize,
   });
   const image = new Qcow2Image({ node, file, data, header, geometry, options: runtime.options, emit: (event, details) => host.emit(event, details) });
-  image.warn = (line) => host.emit('warning', { message: line });
-  for (const warning of header.warnings) image.warn(`warning: ${warning}`);
+  image.warn = (line) => host.emit('TSIMG_WARNING', { message: line, isPlain: true });
+  for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
   const bitmaps = await loadBitmaps(image);

@@ -7,7 +7,7 @@
 import { getText, getU32, getU64, getU64Big, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp, ceilDiv } from '../core/util/math.ts';
-import { type BitmapsExtension, decodeBitmapsExtension, encodeBitmapsExtension } from './bitmaps-extension.ts';
+import { type BitmapsExtension, decodeBitmapsExtension, encodeBitmapsExtension, type Warning } from './bitmaps-extension.ts';
 import {
   compressionType,
   cryptMethod,
@@ -65,7 +65,7 @@ export interface Header {
   bitmaps: BitmapsExtension | undefined;
   unknownExtensions: UnknownExtension[];
   /** What the peer prints as warnings while it opens such an image. */
-  warnings: string[];
+  warnings: Warning[];
 }
 
 const invalid = (message: string): BlockError => new BlockError(message);

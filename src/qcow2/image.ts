@@ -88,7 +88,7 @@ export class Qcow2Image {
     this.geometry = parts.geometry;
     this.options = parts.options;
     this.#emit = parts.emit;
-    this.hasDataFile = parts.data !== parts.file;
+    this.hasDataFile = (parts.header.incompatible & incompatible.dataFile) !== 0n;
     this.metadata = new MetadataMap(parts.geometry.clusterSize);
     this.metadata.enabled = parts.options.overlapChecks;
     const medium = (own: StructureBits): TableMedium => ({

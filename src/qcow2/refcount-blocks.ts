@@ -3,7 +3,7 @@
  * Rule source: qcow2 specification, refcount table and refcount blocks (narrow counts fill a byte from its lowest bits).
  */
 import { getU32, getU64 } from '../core/util/bytes.ts';
-import type { BlockError } from '../core/util/errors.ts';
+import { BlockError } from '../core/util/errors.ts';
 import type { Qcow2Image } from './image.ts';
 import { two32 } from './layout.ts';
 import { hex } from './mapping.ts';
@@ -81,6 +81,7 @@ export function* blockOf(image: Qcow2Image, cluster: number): Steps<CachedTable 
   const offset = image.refcountTable[index] ?? 0;
   if (offset === 0) return undefined;
   if (offset % image.geometry.clusterSize !== 0) throw badBlock(image, offset, index);
+  if (offset >= 2 ** 63) throw new BlockError('Input/output error', { code: 'EIO' });
   return image.refcountCache.peek(offset) ?? (yield* image.refcountCache.get(offset));
 }
 

@@ -129,7 +129,8 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, optio
     end = Math.max(end, host);
   }
   if (image.hasDataFile) {
-    yield image.data.truncate(to, { exact: options.exact, prealloc: options.prealloc === 'metadata' ? 'off' : options.prealloc });
+    const length = alignUp(to, image.geometry.subclusterSize);
+    yield image.data.truncate(length, { exact: options.exact, prealloc: options.prealloc === 'metadata' ? 'off' : options.prealloc });
     return;
   }
   end = alignUp(end, image.geometry.subclusterSize);
