@@ -97,7 +97,14 @@ export class ExportManager {
       if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
       if (description !== undefined && Buffer.byteLength(description) > maxDescription) throw new BlockError(`description '${description}' too long`);
       const { NbdExport } = await import('../nbd/export.ts');
-      const nbd = new NbdExport({ name, backend, description, writable: options.writable, writethrough: options.writethrough });
+      const nbd = new NbdExport({
+        name,
+        backend,
+        description,
+        writable: options.writable,
+        writethrough: options.writethrough,
+        multiConn: server.servesSeveral,
+      });
       server.addExport(nbd);
       const entry: Entry = { id, type: 'nbd', node, writable: options.writable, isShuttingDown: false, backend, nbd };
       this.#exports.set(id, entry);

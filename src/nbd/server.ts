@@ -75,6 +75,11 @@ export class NbdServer implements ExportDirectory {
     return this.#listener?.address;
   }
 
+  /** More than one client may be served at once: exports may promise multi-conn. */
+  get servesSeveral(): boolean {
+    return this.#maxConnections !== 1;
+  }
+
   /** Clients being served, handshakes included. */
   get connectionCount(): number {
     return this.#active.size;
