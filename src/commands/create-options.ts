@@ -42,17 +42,18 @@ export function asksForHelp(list: string | undefined): boolean {
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
   if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`);
-  if (filename !== undefined) checkProtocol(engine, filename);
+  const protocol = filename === undefined ? undefined : protocolOf(filename);
+  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
   const driver = isKnown ? await engine.registry.load(format) : undefined;
   if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  if (protocol !== undefined) throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
   return driver;
 }
 
-function checkProtocol(engine: Engine, filename: string): void {
-  if (filename.startsWith('json:') || filename.startsWith('file:') || !hasProtocol(filename)) return;
-  const protocol = filename.slice(0, filename.indexOf(':'));
-  if (!engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
-  throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+/** What a filename begins with, when it is no file. */
+function protocolOf(filename: string): string | undefined {
+  if (filename.startsWith('json:') || filename.startsWith('file:') || !hasProtocol(filename)) return undefined;
+  return filename.slice(0, filename.indexOf(':'));
 }
 
 /** Options of the format in its own order, then those of the file below it. */

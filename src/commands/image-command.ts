@@ -176,6 +176,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
 /** What the command asks for is the default; the options of the image may say otherwise. */
 async function openByOptions(engine: Engine, image: OpenImageOptions, tree: OptionTree): Promise<BlockBackend> {
   const options: OptionTree = { ...tree };
+  checkFilenameOption(engine, options);
   const writable = image.writable === true;
   options['read-only'] ??= !writable;
   if (writable) options['auto-read-only'] ??= false;
@@ -186,6 +187,16 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   const noIo = image.metadataOnly === true;
   const node = await engine.opener.openNode(options, { noIo });
   return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : readerPerms);
+}
+
+/** A filename belongs to a node on a medium; formats take theirs by `file.filename`. */
+function checkFilenameOption(engine: Engine, options: OptionTree): void {
+  if (options['filename'] === undefined || options['file'] !== undefined) return;
+  const { driver } = options;
+  if (driver === undefined) throw new BlockError('Must specify either driver or file');
+  for (const entry of engine.registry.entries) {
+    if (entry.name === driver && entry.kind !== 'protocol') throw new BlockError('A block device must be specified for "file"');
+  }
 }
 
 /** Options of `--image-opts`, strings throughout; a first word without `=` names the file's node. */

@@ -14,6 +14,8 @@ export function exactFilename(node: BlockNode): string | undefined {
   if (node.isBackingOverridden || state.strongOptions !== undefined) return undefined;
   if (node.driver.kind === 'filter') return undefined;
   const primary = node.primary;
+  // a format over a format is not found again by a name
+  if (primary?.node.driver.kind === 'format') return undefined;
   return primary === undefined || node.children.some((child) => (child.roles & childRole.data) !== 0 && child !== primary)
     ? undefined
     : exactFilename(primary.node);

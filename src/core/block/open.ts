@@ -211,7 +211,6 @@ export class Opener {
       const none = reader.peek('backing');
       if (none !== null && none !== '') return;
       reader.take('backing');
-      node.isBackingOverridden = node.state.imageBacking !== undefined;
       return;
     }
     const option: OptionValue = reader.take('backing');

@@ -76,7 +76,7 @@ export class OptionReader {
     const value = this.string(key);
     if (value === undefined) return fallback;
     const found = values.find((candidate) => candidate === value);
-    if (found === undefined) throw new BlockError(`Parameter '${key}' does not accept value '${value}'`);
+    if (found === undefined) throw new BlockError(`invalid parameter value: ${value}`);
     return found;
   }
 
@@ -126,7 +126,7 @@ function flatKeys(tree: OptionTree, prefix: string): string[] {
 export function hasProtocol(filename: string): boolean {
   const colon = filename.indexOf(':');
   const slash = filename.indexOf('/');
-  return colon > 0 && (slash < 0 || colon < slash);
+  return colon >= 0 && (slash < 0 || colon < slash);
 }
 
 /**

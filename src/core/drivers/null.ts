@@ -67,16 +67,12 @@ class NullState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   options.string('filename');
-  const sizeGiven = options.has('size');
+  // names repeat the options as they were given
+  const given = Object.fromEntries(['size', 'read-zeroes', 'latency-ns'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
   const size = options.size('size');
-  const zeroesGiven = options.has('read-zeroes');
   const readZeroes = options.bool('read-zeroes', false);
   const latency = options.number('latency-ns') ?? 0;
-  return new NullState(size ?? defaultSize, readZeroes, latency, {
-    ...(sizeGiven ? { size } : {}),
-    ...(zeroesGiven ? { 'read-zeroes': readZeroes } : {}),
-    ...(latency === 0 ? {} : { 'latency-ns': latency }),
-  });
+  return new NullState(size ?? defaultSize, readZeroes, latency, given);
 }
 
 export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };
