@@ -157,11 +157,22 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
   throw new BlockError("'data-file' is required for this image");
 }
 
+/** Encrypted images can be looked at; what they hold cannot be deciphered. */
+function checkEncryption(host: NodeHost, header: Header): void {
+  if (header.cryptMethod === cryptMethod.none) return;
+  const secret = host.options.string('encrypt.key-secret');
+  host.options.string('encrypt.format');
+  if (host.node.settings.noIo) return;
+  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher");
+  throw new BlockError('Reading encrypted images is not supported', { code: 'ENOTSUP' });
+}
+
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
   invariant(file !== undefined, 'openChild gave no file');
   const header = await readHeader(host, file);
   if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2');
+  checkEncryption(host, header);
   const data = await openDataFile(host, header, file);
   const { node } = host;
   const runtime = readRuntimeOptions(host.options, header, node.settings.discard);
