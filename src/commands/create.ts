@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
+import { exactFilename } from '../core/block/filename.ts';
 import { combineFilename } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeExact } from '../core/util/size.ts';
@@ -104,13 +105,29 @@ async function checkBacking(engine: Engine, values: CreationOptions, filename: s
     return;
   }
   const full = combineFilename(filename.startsWith('file:') ? filename.slice('file:'.length) : filename, backing);
-  // looked at without holding it: others may go on writing to it
-  const node = await engine.opener.openImage({ filename: full, format, options: { 'read-only': true, 'force-share': true } }).catch((error: unknown) => {
+  const found = await lookAtChain(engine, full, format, new Set()).catch((error: unknown) => {
     throw error instanceof BlockError ? error.with({ detail: `${error.detail === undefined ? '' : `${error.detail}\n`}Could not open backing image.` }) : error;
   });
   if (format === undefined) {
-    throw new BlockError('Backing file specified without backing format', { detail: `Detected format of ${node.driver.name}.` });
+    throw new BlockError('Backing file specified without backing format', { detail: `Detected format of ${found.format}.` });
   }
-  if (values.integer('size') === undefined) values.set('size', BigInt(sectorSize(node.size())));
+  if (values.integer('size') === undefined) values.set('size', BigInt(found.size));
+}
+
+/** Opens an image and those below it, one after the other, without holding them: others may go on writing. */
+async function lookAtChain(engine: Engine, filename: string, format: string | undefined, seen: Set<string>): Promise<{ format: string; size: number }> {
+  if (seen.has(filename)) throw new BlockError(`Backing file '${filename}' creates an infinite loop.`);
+  seen.add(filename);
+  const node = await engine.opener.openImage({ filename, format, noIo: true, options: { 'read-only': true, 'force-share': true } });
+  const found = { format: node.driver.name, size: sectorSize(node.size()) };
+  const below = node.state.imageBacking;
+  const base = exactFilename(node.primary?.node ?? node) ?? '';
   await engine.graph.releaseUnused(node);
+  if (below === undefined) return found;
+  try {
+    await lookAtChain(engine, combineFilename(base, below.filename), below.format, seen);
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('Could not open backing file: ') : error;
+  }
+  return found;
 }
