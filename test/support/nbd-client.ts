@@ -30,8 +30,9 @@ export class RawClient {
     }
   }
 
-  static async connect(path: string): Promise<RawClient> {
-    const socket = net.connect(path);
+  /** To a unix path, or a port of this machine. */
+  static async connect(where: string | number): Promise<RawClient> {
+    const socket = typeof where === 'string' ? net.connect(where) : net.connect(where, '127.0.0.1');
     const client = new RawClient(socket);
     await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
     return client;
