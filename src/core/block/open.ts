@@ -36,6 +36,8 @@ interface Inherited {
   readonly noFlush: boolean;
   /** Children that formats open themselves pass discards on. */
   readonly discard: boolean;
+  /** Names of the images above in the backing chain being opened. */
+  readonly overlays?: readonly string[];
 }
 
 const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, noIo: false, direct: false, noFlush: false, discard: false };
@@ -222,11 +224,14 @@ export class Opener {
     try {
       if (typeof option === 'string') {
         const below = this.#find(option);
-        node.isBackingOverridden = true;
+        node.isBackingOverridden = recorded?.filename !== nodeFilename(below);
         this.#attach('backing', childRole.cow, node, below);
         return;
       }
       let tree: OptionTree;
+      // named by the user: shown in the node's name unless the image records the same
+      let isGiven = false;
+      let overlays: readonly string[] = [];
       if (
         option !== undefined &&
         typeof option === 'object' &&
@@ -235,17 +240,19 @@ export class Opener {
         ('driver' in option || 'file' in option || 'filename' in option)
       ) {
         tree = asTree(option);
-        node.isBackingOverridden = true;
+        isGiven = true;
       } else if (recorded !== undefined) {
         tree = { ...this.#backingFromImage(node, recorded), ...asTree(option) };
+        overlays = withOverlay(inherited.overlays, node, recorded.filename);
       } else if (option !== undefined) {
         tree = asTree(option);
-        node.isBackingOverridden = true;
+        isGiven = true;
       } else return;
       const below = await this.#open(
         tree,
         {
           ...inherited,
+          overlays,
           readOnly: true,
           autoReadOnly: false,
           forceShare: node.settings.forceShare,
@@ -257,6 +264,7 @@ export class Opener {
         'format',
       );
       try {
+        if (isGiven) node.isBackingOverridden = recorded?.filename !== nodeFilename(below);
         this.#attach('backing', childRole.cow, node, below);
       } catch (error) {
         await this.#context.graph.releaseUnused(below);
@@ -276,6 +284,14 @@ export class Opener {
     if (recorded.format === named.tree['driver']) return named.tree;
     return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
   }
+}
+
+/** The overlays above the backing file of `node`. Throws when that is one of them. */
+function withOverlay(overlays: readonly string[] = [], node: BlockNode, backing: string): readonly string[] {
+  const name = exactFilename(node) ?? '';
+  const all = [...overlays, name];
+  if (all.includes(combineFilename(name, backing))) throw new BlockError(`Backing file '${backing}' creates an infinite loop.`);
+  return all;
 }
 
 function asTree(value: OptionValue): OptionTree {
