@@ -1,236 +1,314 @@
 /*
- * The command language of qemu-io, as HMP's `qemu-io` runs it on a drive or node: read, write, flush, discard, length.
- * Text goes to `out`, errors included, as the peer prints it on its standard output.
- * Rule source: observed output of qemu-io 11.1.
+ * The command language of qemu-io, as HMP's `qemu-io` runs it on a drive or node. What the peer prints on its standard
+ * output and error goes to `out`; what it says to the monitor is the result.
+ * Rule source: observed output of qemu-io 11.1 and of the human monitor's qemu-io.
  */
 import type { BlockBackend } from '../core/block/backend.ts';
-import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
+import { nodeStatus } from '../core/block/block-status.ts';
+import type { Prealloc } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { formatFixed } from '../core/util/printf.ts';
-import { readSize } from '../core/util/size.ts';
-
-type Out = (text: string) => void;
+import { type PermBits, perm } from '../core/util/perm-bits.ts';
+import { byteCount, failureText, parseWords, shortSize, UsageError } from './io-parse.ts';
+import { discard, type IoContext, read, waitForBackground, write } from './io-requests.ts';
 
 interface IoCommand {
-  readonly names: readonly string[];
+  readonly name: string;
+  readonly short?: string;
   readonly usage: string;
-  readonly needsWrite: boolean;
+  readonly help: string;
+  /** What the backend has to hold for it. */
+  readonly perm?: PermBits;
   /** Short options; a colon after one that takes a value. */
-  readonly options: string;
-  readonly operands: readonly [min: number, max: number];
-  run(backend: BlockBackend, given: Given, out: Out): Promise<void>;
+  readonly options?: string;
+  /** Words after the name, options included. */
+  readonly words: readonly [min: number, max: number];
+  /** Operands left after the options. */
+  readonly operands?: readonly [min: number, max: number];
+  /** True or text for the monitor; false: it failed and said so. */
+  run(context: IoContext): Promise<boolean | string>;
 }
 
-interface Given {
-  readonly flags: ReadonlyMap<string, string>;
-  readonly operands: readonly string[];
-}
-
-/** Largest request, as the peer's. */
-const maxLength = 2147483136;
+const many = Number.POSITIVE_INFINITY;
 
 const commands: readonly IoCommand[] = [
-  { names: ['read', 'r'], usage: '[-abCqrv] [-P pattern [-s off] [-l len]] off len', needsWrite: false, options: 'abCl:pP:qrs:v', operands: [2, 2], run: read },
-  { names: ['readv', 'rv'], usage: '[-Cqrv] [-P pattern] off len [len..]', needsWrite: false, options: 'CP:qrv', operands: [2, 64], run: read },
   {
-    names: ['write', 'w'],
+    name: 'aio_discard',
+    usage: '[-Cq] off len',
+    help: 'asynchronously discards a number of bytes',
+    perm: perm.write,
+    options: 'Cq',
+    words: [2, many],
+    operands: [2, 2],
+    run: discard,
+  },
+  {
+    name: 'aio_flush',
+    usage: '',
+    help: 'completes all outstanding aio requests',
+    words: [0, 0],
+    run: async ({ backend }) => {
+      await waitForBackground(backend);
+      return true;
+    },
+  },
+  {
+    name: 'aio_read',
+    usage: '[-Ciqrv] [-P pattern] off len [len..]',
+    help: 'asynchronously reads a number of bytes',
+    options: 'CiP:qrv',
+    words: [2, many],
+    operands: [2, many],
+    run: read,
+  },
+  {
+    name: 'aio_write',
+    usage: '[-Cfiqruz] [-P pattern] off len [len..]',
+    help: 'asynchronously writes a number of bytes',
+    perm: perm.write,
+    options: 'CfiP:qruz',
+    words: [2, many],
+    operands: [2, many],
+    run: write,
+  },
+  { name: 'alloc', usage: 'offset [count]', help: 'checks if offset is allocated in the file', words: [1, 2], operands: [1, 2], run: allocated },
+  {
+    name: 'discard',
+    short: 'd',
+    usage: '[-Cq] off len',
+    help: 'discards a number of bytes at a specified offset',
+    perm: perm.write,
+    options: 'Cq',
+    words: [2, many],
+    operands: [2, 2],
+    run: discard,
+  },
+  { name: 'flush', short: 'f', usage: '', help: 'flush all in-core file state to disk', words: [0, 0], run: flush },
+  { name: 'help', short: '?', usage: '[command]', help: 'help for one or all commands', words: [0, 1], operands: [0, 1], run: help },
+  { name: 'info', short: 'i', usage: '', help: 'prints information about the current file', words: [0, 0], run: info },
+  {
+    name: 'length',
+    short: 'l',
+    usage: '',
+    help: 'gets the length of the current file',
+    words: [0, 0],
+    run: async ({ backend, out }) => {
+      out(`${shortSize(backend.size())}\n`);
+      return true;
+    },
+  },
+  { name: 'map', usage: '', help: 'prints the allocated areas of a file', words: [0, 0], run: map },
+  {
+    name: 'read',
+    short: 'r',
+    usage: '[-abCqrv] [-P pattern [-s off] [-l len]] off len',
+    help: 'reads a number of bytes at a specified offset',
+    options: 'abCl:pP:qrs:v',
+    words: [2, many],
+    operands: [2, 2],
+    run: read,
+  },
+  {
+    name: 'readv',
+    short: 'rv',
+    usage: '[-Cqrv] [-P pattern] off len [len..]',
+    help: 'reads a number of bytes at a specified offset',
+    options: 'CP:qrv',
+    words: [2, many],
+    operands: [2, many],
+    run: read,
+  },
+  { name: 'sleep', usage: '', help: 'waits for the given value in milliseconds', words: [1, 1], operands: [1, 1], run: sleep },
+  {
+    name: 'truncate',
+    usage: '[-m prealloc_mode] off',
+    help: 'truncates the current file at the given offset',
+    perm: perm.write | perm.resize,
+    options: 'm:',
+    words: [1, 3],
+    operands: [1, 1],
+    run: truncate,
+  },
+  {
+    name: 'write',
+    short: 'w',
     usage: '[-bcCfnqruz] [-P pattern | -s source_file] off len',
-    needsWrite: true,
+    help: 'writes a number of bytes at a specified offset',
+    perm: perm.write,
     options: 'bcCfnpP:qrs:uz',
+    words: [2, many],
     operands: [2, 2],
     run: write,
   },
-  { names: ['writev', 'wv'], usage: '[-Cfqr] [-P pattern] off len [len..]', needsWrite: true, options: 'CfqrP:', operands: [2, 64], run: write },
-  { names: ['discard', 'd'], usage: '[-Cq] off len', needsWrite: true, options: 'Cq', operands: [2, 2], run: discard },
-  { names: ['flush', 'f'], usage: '', needsWrite: false, options: '', operands: [0, 0], run: async (backend) => void (await backend.flush()) },
   {
-    names: ['length', 'l'],
-    usage: '',
-    needsWrite: false,
-    options: '',
-    operands: [0, 0],
-    run: async (backend, _given, out) => out(`${shortSize(backend.size())}\n`),
+    name: 'writev',
+    short: 'wv',
+    usage: '[-Cfqr] [-P pattern] off len [len..]',
+    help: 'writes a number of bytes at a specified offset',
+    perm: perm.write,
+    options: 'CfP:qr',
+    words: [2, many],
+    operands: [2, many],
+    run: write,
   },
 ];
 
-/** True when `line` changes the image: the caller gets the write permission for it. */
-export function needsWrite(line: string): boolean {
-  const name = line.trim().split(/\s+/)[0] ?? '';
-  return find(name)?.needsWrite ?? false;
+export interface IoHost {
+  out(text: string): void;
+  readonly readFile?: (path: string) => Promise<Uint8Array>;
 }
 
-/** Runs one line. Failures of the command are text too; only bugs of ours are thrown. */
-export async function runIoCommand(backend: BlockBackend, line: string, out: Out): Promise<void> {
-  const [name, ...words] = line
-    .trim()
-    .split(/\s+/)
-    .filter((word) => word !== '');
-  if (name === undefined) return;
-  const command = find(name);
+/**
+ * Runs one line. The backend gets the permissions that the command needs, and gives them back. Settles with what is said to
+ * the monitor (usually nothing); failures of the command are text too, only bugs of ours reject.
+ */
+export async function runIoCommand(backend: BlockBackend, line: string, { out, readFile }: IoHost): Promise<string> {
+  const [name, ...words] = line.split(' ').filter((word) => word !== '');
+  if (name === undefined) return '';
+  const command = commands.find((candidate) => candidate.name === name || candidate.short === name);
   if (command === undefined) {
     out(`command "${name}" not found\n`);
-    return;
+    return '';
   }
-  const given = parseWords(command, words, out);
-  if (given === undefined) return;
+  const [min, max] = command.words;
+  if (words.length < min || words.length > max) {
+    const expected = max === many ? `at least ${min}` : min === max ? `${min}` : `between ${min} and ${max}`;
+    out(`bad argument count ${words.length} to ${command.name}, expected ${expected} arguments\n`);
+    return '';
+  }
+  const before = backend.perms;
   try {
-    await command.run(backend, given, out);
+    if (command.perm !== undefined) backend.setPerm(before.perm | command.perm, before.shared);
   } catch (error) {
-    if (!(error instanceof BlockError)) throw error;
-    const verb = command.names[0]?.replace(/v$/, '') ?? name;
-    out(
-      verb === 'discard' || verb === 'flush'
-        ? `${verb} failed: ${error.message}\n`
-        : error.code === 'EINVAL-ARG'
-          ? `${error.message}\n`
-          : `${verb} failed: ${error.message}\n`,
-    );
+    return `${failureText(error)}\n`;
+  }
+  try {
+    return await parseAndRun(command, words, { backend, out, readFile });
+  } finally {
+    await restore(backend, before);
   }
 }
 
-function find(name: string): IoCommand | undefined {
-  return commands.find((command) => command.names.includes(name));
+async function restore(backend: BlockBackend, before: BlockBackend['perms']): Promise<void> {
+  if (backend.perms.perm === before.perm) return;
+  // what goes on in the background still needs them
+  await waitForBackground(backend);
+  backend.setPerm(before.perm, before.shared);
 }
 
-function parseWords(command: IoCommand, words: readonly string[], out: Out): Given | undefined {
-  const flags = new Map<string, string>();
-  const operands: string[] = [];
-  for (let index = 0; index < words.length; index++) {
-    const word = words[index] ?? '';
-    if (!/^-[A-Za-z]/.test(word)) {
-      operands.push(word);
-      continue;
+async function parseAndRun(command: IoCommand, words: readonly string[], host: Pick<IoContext, 'backend' | 'out' | 'readFile'>): Promise<string> {
+  const usage = `${describe(command)}\n`;
+  try {
+    const given = parseWords(command.name, command.options ?? '', words);
+    const [min, max] = command.operands ?? [0, 0];
+    const needsPattern = command.name === 'read' && (given.flags.has('s') || given.flags.has('l')) && !given.flags.has('P');
+    if (given.operands.length < min || given.operands.length > max || needsPattern) {
+      host.out(usage);
+      return '';
     }
-    for (let at = 1; at < word.length; at++) {
-      const letter = word[at] ?? '';
-      const position = command.options.indexOf(letter);
-      if (position < 0) {
-        out(`${command.names[0]}: invalid option -- '${letter}'\n`);
-        return undefined;
-      }
-      if (command.options[position + 1] !== ':') {
-        flags.set(letter, '');
-        continue;
-      }
-      const rest = word.slice(at + 1);
-      flags.set(letter, rest === '' ? (words[++index] ?? '') : rest);
-      break;
-    }
+    const said = await command.run({ ...host, given, name: command.name });
+    return typeof said === 'string' ? said : '';
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    host.out(`${error.message}\n`);
+    if (/^\w+: (invalid option|option requires)/.test(error.message)) host.out(usage);
+    return '';
   }
-  const [min, max] = command.operands;
-  if (operands.length < min || operands.length > max) {
-    const expected = min === max ? String(min) : `between ${min} and ${max}`;
-    out(`bad argument count ${words.length} to ${command.names[0]}, expected ${expected} arguments\n`);
-    return undefined;
+}
+
+function describe({ name, usage, help: text }: IoCommand): string {
+  return name === 'map' ? `${name}  -- ${text}` : `${name}${usage === '' ? '' : ` ${usage}`} -- ${text}`;
+}
+
+async function help({ given, out }: IoContext): Promise<boolean> {
+  const [name] = given.operands;
+  if (name === undefined) {
+    out(`${commands.map((command) => `${describe(command)}\n`).join('')}\nUse 'help commandname' for extended help.\n`);
+    return true;
   }
-  return { flags, operands };
+  const command = commands.find((candidate) => candidate.name === name || candidate.short === name);
+  out(command === undefined ? `command ${name} not found\n` : `${describe(command)}\n`);
+  return command !== undefined;
 }
 
-function argumentError(message: string): BlockError {
-  return new BlockError(message, { code: 'EINVAL-ARG' });
-}
-
-function number(text: string | undefined, what: string): number {
-  const value = readSize(text ?? '');
-  if (value === 'range') throw argumentError(`Argument '${text}' exceeds maximum size`);
-  if (value === 'invalid') throw argumentError(`non-numeric ${what} argument -- ${text}`);
-  return Number(value);
-}
-
-interface Range {
-  readonly offset: number;
-  readonly length: number;
-}
-
-function range({ operands }: Given): Range {
-  const offset = number(operands[0], 'offset');
-  let length = 0;
-  for (const text of operands.slice(1)) length += number(text, 'length');
-  if (length > maxLength) throw argumentError(`length cannot exceed ${maxLength}, given ${operands[1]}`);
-  return { offset, length };
-}
-
-function pattern(given: Given, fallback: number | undefined): number | undefined {
-  const text = given.flags.get('P');
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 255) throw argumentError(`${text} is not a valid pattern byte`);
-  return value;
-}
-
-async function read(backend: BlockBackend, given: Given, out: Out): Promise<void> {
-  const { offset, length } = range(given);
-  const expected = pattern(given, undefined);
-  const since = performance.now();
-  const bytes = new Uint8Array(length);
-  await backend.read(offset, bytes);
-  const seconds = (performance.now() - since) / 1000;
-  if (expected !== undefined) {
-    const from = given.flags.has('s') ? number(given.flags.get('s'), 'pattern offset') : 0;
-    const count = given.flags.has('l') ? number(given.flags.get('l'), 'pattern length') : length - from;
-    if (bytes.subarray(from, from + count).some((byte) => byte !== expected)) out(`Pattern verification failed at offset ${offset + from}, ${count} bytes\n`);
+async function flush({ backend, out }: IoContext): Promise<boolean> {
+  try {
+    await backend.flush();
+    return true;
+  } catch (error) {
+    out(`flush failed: ${failureText(error)}\n`);
+    return false;
   }
-  if (given.flags.has('v')) out(dump(bytes, offset));
-  if (!given.flags.has('q')) out(report('read', offset, length, seconds));
 }
 
-async function write(backend: BlockBackend, given: Given, out: Out): Promise<void> {
-  const { flags } = given;
-  if (flags.has('u') && !flags.has('z')) throw argumentError('-u requires -z to be specified');
-  if (flags.has('n') && !flags.has('z')) throw argumentError('-n requires -z to be specified');
-  if (flags.has('z') && flags.has('P')) throw argumentError('-z and -P cannot be specified at the same time');
-  const { offset, length } = range(given);
-  const byte = pattern(given, 0xcd) ?? 0xcd;
-  let request: ReqFlags = flags.has('f') ? reqFlag.fua : reqFlag.none;
-  const since = performance.now();
-  if (flags.has('z')) {
-    if (flags.has('u')) request |= reqFlag.mayUnmap;
-    if (flags.has('n')) request |= reqFlag.noFallback;
-    await backend.zero(offset, length, request);
-  } else await backend.write(offset, new Uint8Array(length).fill(byte), request);
-  if (!flags.has('q')) out(report('wrote', offset, length, (performance.now() - since) / 1000));
+async function sleep({ given }: IoContext): Promise<boolean> {
+  const [text = ''] = given.operands;
+  if (!/^\d+$/.test(text)) throw new UsageError(`${text} is not a valid number`);
+  await new Promise((resolve) => setTimeout(resolve, Number(text)));
+  return true;
 }
 
-async function discard(backend: BlockBackend, given: Given, out: Out): Promise<void> {
-  const { offset, length } = range(given);
-  const since = performance.now();
-  await backend.discard(offset, length);
-  if (!given.flags.has('q')) out(report('discard', offset, length, (performance.now() - since) / 1000));
-}
-
-function report(verb: string, offset: number, length: number, seconds: number): string {
-  const rate = seconds > 0 ? length / seconds : 0;
-  const operations = seconds > 0 ? 1 / seconds : 0;
-  return (
-    `${verb} ${length}/${length} bytes at offset ${offset}\n` +
-    `${shortSize(length)}, 1 ops; ${formatFixed(seconds, 2).padStart(5, '0')} sec (${rateSize(rate)}/sec and ${formatFixed(operations, 4)} ops/sec)\n`
-  );
-}
-
-/** A size in the peer's short form: `64 KiB`, `1.500 MiB`, `512 bytes`. */
-function shortSize(bytes: number): string {
-  if (bytes < 1024) return `${bytes} bytes`;
-  return rateSize(bytes).replace(/\.000 /, ' ');
-}
-
-function rateSize(bytes: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
-  let unit = 0;
-  let value = bytes;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
+async function truncate({ backend, given }: IoContext): Promise<boolean | string> {
+  const size = byteCount(given.operands[0] ?? '');
+  const mode = given.flags.get('m') ?? 'off';
+  const modes: readonly string[] = ['off', 'metadata', 'falloc', 'full'];
+  if (!modes.includes(mode)) return `Invalid preallocation mode '${mode}'\n`;
+  try {
+    await backend.truncate(size, { exact: false, prealloc: mode as Prealloc });
+    return true;
+  } catch (error) {
+    return `${failureText(error)}\n`;
   }
-  return unit === 0 ? `${formatFixed(value, 0)} bytes` : `${formatFixed(value, 3)} ${units[unit]}`;
 }
 
-function dump(bytes: Uint8Array, offset: number): string {
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 16) {
-    const row = bytes.subarray(at, at + 16);
-    const hex = [...row].map((byte) => `${byte.toString(16).padStart(2, '0')} `).join('');
-    const letters = [...row].map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : '.')).join('');
-    text += `${(offset + at).toString(16).padStart(8, '0')}:  ${hex} ${letters}\n`;
+async function info({ backend, out }: IoContext): Promise<boolean | string> {
+  const { node } = backend;
+  if (node === undefined) return true;
+  // a protocol has two names, the same twice
+  out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' ? 2 : 1));
+  if (node.driver.kind === 'protocol' && node.driver.name !== 'file') return true;
+  const format = node.state.info?.();
+  out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
+  const members = Object.entries(format?.specific?.data ?? {}).filter(([, value]) => value !== undefined);
+  if (members.length === 0) return true;
+  return `Format specific information:\n${members.map(([key, value]) => `    ${key.replaceAll('-', ' ')}: ${String(value)}\n`).join('')}`;
+}
+
+/** The run of equal allocation in the top layer at `offset`. */
+async function allocationAt(backend: BlockBackend, offset: number, length: number): Promise<{ readonly isAllocated: boolean; readonly length: number }> {
+  const { node } = backend;
+  if (node === undefined) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
+  let found: boolean | undefined;
+  let total = 0;
+  while (total < length) {
+    const status = await nodeStatus(node, offset + total, length - total, false);
+    if (found !== undefined && found !== status.allocated) break;
+    found = status.allocated;
+    total += status.length;
   }
-  return text;
+  return { isAllocated: found ?? false, length: total };
+}
+
+async function allocated({ backend, given, out }: IoContext): Promise<boolean> {
+  const [offsetText = '', countText = '512'] = given.operands;
+  const offset = byteCount(offsetText);
+  const count = Math.max(0, Math.min(byteCount(countText), backend.size() - offset));
+  let sum = 0;
+  for (let at = 0; at < count; ) {
+    const run = await allocationAt(backend, offset + at, count - at);
+    if (run.isAllocated) sum += run.length;
+    at += run.length;
+  }
+  out(`${sum}/${count} bytes allocated at offset ${shortSize(offset)}\n`);
+  return true;
+}
+
+async function map({ backend, out }: IoContext): Promise<boolean> {
+  const size = backend.size();
+  const hex = (value: number): string => `(0x${value.toString(16)})`;
+  for (let at = 0; at < size; ) {
+    const run = await allocationAt(backend, at, size - at);
+    out(`${shortSize(run.length)} ${hex(run.length)} bytes ${run.isAllocated ? '    ' : 'not '}allocated at offset ${shortSize(at)} ${hex(at)}\n`);
+    at += run.length;
+  }
+  return true;
 }

@@ -3,10 +3,11 @@
  * (`Error: …`), never QMP errors. Lines end CR LF. Rule source: observed behaviour of QEMU 11.1.
  */
 import { BlockBackend } from '../core/block/backend.ts';
+import type { OpenStorage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import { readSize } from '../core/util/size.ts';
-import { needsWrite, runIoCommand } from '../engine/io-commands.ts';
+import { type IoHost, runIoCommand } from '../engine/io-commands.ts';
 import { deleteDriveOrNode, ejectMedium } from '../engine/ops/drives.ts';
 import { nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
 import { cancelJob, completeJob } from '../engine/ops/jobs.ts';
@@ -198,7 +199,7 @@ const hmpCommands: readonly HmpCommand[] = [
     help: 'run a qemu-io command on a block device',
     run: async (given, context) => qemuIo(given, context),
   },
-  { names: ['quit', 'q'], flags: '', args: [], params: '', help: 'quit the emulator', run: (_given, { monitor }) => void monitor.quit() },
+  { names: ['quit', 'q'], flags: '', args: [], params: '', help: 'quit the emulator', run: async (_given, { monitor }) => void (await monitor.quit()) },
   { names: ['stop', 's'], flags: '', args: [], params: '', help: 'stop emulation', run: async (_given, { system }) => void (await system.machine?.stop()) },
 ];
 
@@ -314,21 +315,27 @@ async function startServer(given: HmpGiven, { system }: CommandContext): Promise
 }
 
 /** Runs one qemu-io command; its output goes to the process's standard output, as QEMU's does. */
-async function qemuIo(given: HmpGiven, { system, monitor }: CommandContext): Promise<undefined> {
+async function qemuIo(given: HmpGiven, { system, monitor }: CommandContext): Promise<string> {
   const name = given.text('device');
   const line = given.text('command');
+  const host: IoHost = { out: monitor.print, readFile: (path) => readPattern(system.engine.openStorage, path) };
   const disk = given.flags.has('d') ? system.machine?.findDevice(name) : system.machine?.findDrive(name);
   if (given.flags.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`);
-  if (disk?.node !== undefined) {
-    await runIoCommand(disk.backend, line, monitor.print);
-    return;
-  }
+  if (disk?.node !== undefined) return runIoCommand(disk.backend, line, host);
   const node = lookupNode(system, { nodeName: name });
-  const backend = new BlockBackend(system.engine.graph, { perm: perm.consistentRead | (needsWrite(line) ? perm.write : perm.none), shared: perm.all });
+  // the command takes the permissions that it needs
+  const backend = new BlockBackend(system.engine.graph, { perm: perm.none, shared: perm.all });
   backend.insert(node);
   try {
-    await runIoCommand(backend, line, monitor.print);
+    return await runIoCommand(backend, line, host);
   } finally {
     await backend.remove();
   }
+}
+
+async function readPattern(openStorage: OpenStorage, path: string): Promise<Uint8Array> {
+  await using file = await openStorage(path, { readOnly: true, create: 'never', direct: false, noFlush: false, locking: 'off' });
+  const bytes = new Uint8Array(await file.size());
+  await file.read(0, bytes);
+  return bytes;
 }
