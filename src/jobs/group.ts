@@ -19,7 +19,7 @@ export interface GroupMember {
 
 export class JobGroup {
   readonly #members: GroupMember[] = [];
-  #isAborting = false;
+  #abortion: Promise<void> | undefined;
 
   join(member: GroupMember): void {
     this.#members.unshift(member);
@@ -32,7 +32,7 @@ export class JobGroup {
 
   /** A member's body has ended well: when all have, they are finalized, by themselves unless one wants to be told. */
   async succeeded(): Promise<void> {
-    if (this.#isAborting || !this.#members.every((member) => member.isWaiting)) return;
+    if (this.#abortion !== undefined || !this.#members.every((member) => member.isWaiting)) return;
     for (const member of this.#members) member.becomePending();
     if (this.#members.every((member) => member.autoFinalize)) await this.finalize();
   }
@@ -47,11 +47,13 @@ export class JobGroup {
     for (const member of [...this.#members]) await member.conclude();
   }
 
-  /** `cause` failed or was cancelled: so are all others. */
-  async abort(cause: GroupMember): Promise<void> {
-    // whoever aborts already waits for the others, this one among them
-    if (this.#isAborting) return;
-    this.#isAborting = true;
+  /** `cause` failed or was cancelled: so are all others. Settles when all have ended. */
+  abort(cause: GroupMember): Promise<void> {
+    this.#abortion ??= this.#abortAll(cause);
+    return this.#abortion;
+  }
+
+  async #abortAll(cause: GroupMember): Promise<void> {
     for (const member of this.#members) if (member !== cause) member.requestCancel();
     for (const member of [...this.#members]) {
       await member.whenBodyDone();

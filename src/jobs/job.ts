@@ -183,6 +183,11 @@ export class Job implements Parent, GroupMember {
     this.#blockers.push(node.blockers.block('all', `block device is in use by block job: ${this.type}`, `job '${this.id}'`));
   }
 
+  /** Oldest first. */
+  get edges(): readonly Child[] {
+    return this.#edges;
+  }
+
   get nodes(): readonly BlockNode[] {
     return this.#edges.map((edge) => edge.node);
   }
@@ -310,8 +315,8 @@ export class Job implements Parent, GroupMember {
   async cancel(): Promise<void> {
     if (isOver(this.status)) return;
     this.requestCancel();
-    if (!this.#isStarted || this.#isBodyDone) await this.#group.abort(this);
-    await this.whenEnded();
+    await this.whenBodyDone();
+    await this.#group.abort(this);
   }
 
   /** Throws when the user paused it already or the state forbids it. Takes effect at once when the body is idle, else at its next pause point. */
