@@ -28,11 +28,11 @@ export interface BlockExport {
   readonly type: 'nbd';
   readonly node: BlockNode;
   readonly writable: boolean;
+  readonly backend: BlockBackend;
   isShuttingDown: boolean;
 }
 
 interface Entry extends BlockExport {
-  readonly backend: BlockBackend;
   readonly nbd: NbdExport;
 }
 

@@ -1,34 +1,51 @@
 /* User-creatable objects by id: secrets for now. Rule source: observed behaviour of object-add in QEMU 11.1. */
+import { readSecretFile } from '../core/storage/secret-file.ts';
 import { BlockError } from '../core/util/errors.ts';
 
 export interface SecretOptions {
   readonly 'qom-type': 'secret';
   readonly id: string;
   readonly data?: string | undefined;
+  readonly file?: string | undefined;
   readonly format?: 'raw' | 'base64' | undefined;
+  readonly keyid?: string | undefined;
+  readonly iv?: string | undefined;
 }
 
 export class ObjectStore {
-  readonly #objects = new Map<string, SecretOptions>();
+  /** The bytes of each secret. */
+  readonly #secrets = new Map<string, Uint8Array>();
 
   add(options: SecretOptions): void {
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(options.id)) {
+    const { id } = options;
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) {
       throw new BlockError("Parameter 'id' expects an identifier", {
         detail: "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
       });
     }
-    if (this.#objects.has(options.id)) throw new BlockError(`attempt to add duplicate property '${options.id}' to object (type 'container')`);
-    this.#objects.set(options.id, options);
+    if (this.#secrets.has(id)) throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`);
+    this.#secrets.set(id, readSecret(options));
   }
 
   remove(id: string): void {
-    if (!this.#objects.delete(id)) throw new BlockError(`object '${id}' not found`);
+    if (!this.#secrets.delete(id)) throw new BlockError(`object '${id}' not found`);
   }
 
   /** The bytes of a secret. */
   secret(id: string): Uint8Array {
-    const found = this.#objects.get(id);
+    const found = this.#secrets.get(id);
     if (found === undefined) throw new BlockError(`No secret with id '${id}'`);
-    return Buffer.from(found.data ?? '', found.format === 'base64' ? 'base64' : 'utf8');
+    return found;
   }
+}
+
+function readSecret({ data, file, format, keyid }: SecretOptions): Uint8Array {
+  if (data !== undefined && file !== undefined) throw new BlockError("'file' and 'data' are mutually exclusive");
+  if (data === undefined && file === undefined) throw new BlockError("Either 'file' or 'data' must be provided");
+  const bytes = file === undefined ? Buffer.from(data ?? '', 'utf8') : readSecretFile(file);
+  if (keyid !== undefined) throw new BlockError('Secrets that are encrypted themselves are not supported');
+  if (format !== 'base64') return bytes;
+  const text = Buffer.from(bytes).toString('latin1');
+  if (!/^[A-Za-z0-9+/=\n]*$/.test(text)) throw new BlockError('Base64 data contains invalid characters');
+  return Buffer.from(text, 'base64');
 }

@@ -14,8 +14,8 @@ export interface MonitorOptions {
   /** A storage daemon lacks the machine's commands. */
   readonly kind: 'machine' | 'daemon';
   readonly commands: readonly AnyCommand[];
-  /** Called once, after the reply to `quit` was handed over. */
-  readonly onQuit: () => void;
+  /** Called when `quit` has taken everything down, just before its reply; `failure`: what went wrong in doing so. */
+  readonly onQuit: (failure?: unknown) => void;
   /** Text that block layer commands print on the process's standard output (HMP qemu-io). */
   readonly print?: (text: string) => void;
 }
@@ -29,7 +29,8 @@ export class Monitor {
   readonly kind: 'machine' | 'daemon';
   readonly print: (text: string) => void;
   readonly #commands = new Map<string, AnyCommand>();
-  readonly #onQuit: () => void;
+  readonly #onQuit: (failure?: unknown) => void;
+  #hasQuit = false;
 
   constructor(system: System, options: MonitorOptions) {
     this.system = system;
@@ -51,8 +52,23 @@ export class Monitor {
     return this.#commands.values();
   }
 
-  quit(): void {
-    this.#onQuit();
+  /** True from the beginning of the end: no further message is answered. */
+  get hasQuit(): boolean {
+    return this.#hasQuit;
+  }
+
+  /** Ends the system: what that raises (exports deleted, jobs cancelled) is told before the reply, as QEMU does. */
+  async quit(reason: 'host-qmp-quit' | 'host-signal' = 'host-qmp-quit'): Promise<void> {
+    if (this.#hasQuit) return;
+    this.#hasQuit = true;
+    if (this.kind === 'machine') this.system.engine.events.emit('SHUTDOWN', { guest: false, reason });
+    let failure: unknown;
+    try {
+      await this.system.close();
+    } catch (error) {
+      failure = error;
+    }
+    this.#onQuit(failure);
   }
 
   openSession(options: SessionOptions = {}): MonitorSession {

@@ -1,6 +1,6 @@
 /*
  * QMP over sockets and streams: greeting, a stream of JSON values in, one object a line out (CR LF), replies in order,
- * events as they come. One client at a time on a socket, as a QEMU chardev has it. Input is not read while eight requests
+ * events as they come. One client at a time on a socket, as a QEMU chardev has it; input is not read while eight requests
  * wait. The only place of the monitor that listens.
  */
 import net from 'node:net';
@@ -13,18 +13,25 @@ import { errorReply, type Monitor, type MonitorSession } from './monitor.ts';
 
 export type QmpAddress = { readonly type: 'unix'; readonly path: string } | { readonly type: 'tcp'; readonly host: string; readonly port: number };
 
+export interface ServeOptions {
+  /** Replies over several lines. */
+  readonly pretty?: boolean;
+}
+
 const maxQueued = 8;
+/** `sockaddr_un.sun_path` with its NUL. */
+const maxUnixPath = 108;
 
 type Work = { readonly kind: 'message'; readonly value: Json } | { readonly kind: 'error'; readonly error: BlockError };
 
-/** Serves one client on a pair of streams. Settles when the client is gone and its last request has been answered. */
-export async function serveClient(monitor: Monitor, input: Readable, output: Writable, options: { readonly pretty?: boolean } = {}): Promise<void> {
+/** Serves one client on a pair of streams. Settles when the client is gone and its last request has been answered, or after `quit`. */
+export async function serveClient(monitor: Monitor, input: Readable, output: Writable, options: ServeOptions = {}): Promise<void> {
   const session = monitor.openSession();
   const queue: Work[] = [];
   let wake: (() => void) | undefined;
   let isOpen = true;
   const send = (message: unknown): void => {
-    if (!output.destroyed && output.writable) output.write(`${writeJson(message, { pretty: options.pretty ?? false, order: 'qemu' })}\r\n`);
+    if (!output.destroyed && output.writable) output.write(`${writeJson(message, { pretty: options.pretty ?? false })}\r\n`);
   };
   const push = (work: Work): void => {
     queue.push(work);
@@ -40,14 +47,14 @@ export async function serveClient(monitor: Monitor, input: Readable, output: Wri
     wake?.();
   };
   output.on('error', close);
-  input.on('error', close);
-  input.on('end', close);
-  input.on('close', close);
+  for (const event of ['error', 'end', 'close']) input.on(event, close);
   send(session.greeting());
   session.listen(send);
   input.on('data', (chunk: Uint8Array) => stream.feed(chunk));
+  // a socket comes paused: what it said before it was its turn is read now
+  input.resume();
   try {
-    while (isOpen || queue.length > 0) {
+    while (!monitor.hasQuit && (isOpen || queue.length > 0)) {
       const work = queue.shift();
       if (work === undefined) {
         await new Promise<void>((resolve) => {
@@ -68,40 +75,45 @@ function answer(session: MonitorSession, work: Work): Promise<unknown> | unknown
   return work.kind === 'error' ? errorReply(work.error, undefined) : session.execute(work.value);
 }
 
-/** A listening QMP socket. */
+/** A listening QMP socket. Clients are served, one at a time, once a monitor is there. */
 export class QmpServer implements AsyncDisposable {
   readonly #server: net.Server;
-  readonly #sockets = new Set<net.Socket>();
+  /** Connected clients, the one being served first. */
+  readonly #clients: net.Socket[] = [];
+  #isServing = false;
+  #monitor: Monitor | undefined;
+  #options: ServeOptions = {};
+  #arrived: (() => void)[] = [];
 
   private constructor(server: net.Server) {
     this.#server = server;
+    server.on('connection', (socket) => this.#accept(socket));
   }
 
-  /** Listens. Rejects with QEMU's message when it cannot. */
-  static async listen(monitor: Monitor, address: QmpAddress, options: { readonly pretty?: boolean } = {}): Promise<QmpServer> {
+  /** Listens, serving nobody yet. Rejects with QEMU's message when it cannot. */
+  static async open(address: QmpAddress): Promise<QmpServer> {
+    if (address.type === 'unix') {
+      if (Buffer.byteLength(address.path) >= maxUnixPath) {
+        throw new BlockError(`UNIX socket path '${address.path}' is too long`, { detail: `Path must be less than ${maxUnixPath} bytes` });
+      }
+      removeStaleSocket(address.path);
+    }
     const server = net.createServer({ pauseOnConnect: true });
     const created = new QmpServer(server);
-    let previous: Promise<void> = Promise.resolve();
-    server.on('connection', (socket) => {
-      // one client at a time: the next one waits, unserved, as on a chardev
-      created.#sockets.add(socket);
-      socket.on('close', () => created.#sockets.delete(socket));
-      socket.on('error', () => socket.destroy());
-      const turn = previous;
-      previous = turn.then(async () => {
-        if (socket.destroyed) return;
-        await serveClient(monitor, socket, socket, options);
-        socket.end();
-      });
-      previous.catch(() => socket.destroy());
-    });
-    if (address.type === 'unix') removeStaleSocket(address.path);
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(bindError(address, error)));
       if (address.type === 'unix') server.listen({ path: address.path }, resolve);
       else server.listen({ host: address.host, port: address.port }, resolve);
     });
+    server.on('error', () => {});
     return created;
+  }
+
+  /** Listens and serves. */
+  static async listen(monitor: Monitor, address: QmpAddress, options: ServeOptions = {}): Promise<QmpServer> {
+    const server = await QmpServer.open(address);
+    server.serve(monitor, options);
+    return server;
   }
 
   /** The port in use, for TCP. */
@@ -110,10 +122,47 @@ export class QmpServer implements AsyncDisposable {
     return typeof address === 'object' && address !== null ? address.port : undefined;
   }
 
-  /** Stops listening and lets the replies under way out. */
+  /** From now on clients talk to `monitor`. */
+  serve(monitor: Monitor, options: ServeOptions = {}): void {
+    this.#monitor = monitor;
+    this.#options = options;
+    void this.#serveNext();
+  }
+
+  /** Settles when a client is connected. */
+  async whenConnected(): Promise<void> {
+    if (this.#clients.length === 0) await new Promise<void>((resolve) => this.#arrived.push(resolve));
+  }
+
+  #accept(socket: net.Socket): void {
+    this.#clients.push(socket);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      const at = this.#clients.indexOf(socket);
+      if (at >= 0) this.#clients.splice(at, 1);
+    });
+    for (const wake of this.#arrived.splice(0)) wake();
+    void this.#serveNext();
+  }
+
+  /** One client at a time: the next one waits, unserved, as on a chardev. */
+  async #serveNext(): Promise<void> {
+    const monitor = this.#monitor;
+    if (this.#isServing || monitor === undefined) return;
+    this.#isServing = true;
+    for (let socket = this.#clients[0]; socket !== undefined && !monitor.hasQuit; socket = this.#clients[0]) {
+      await serveClient(monitor, socket, socket, this.#options);
+      socket.end();
+      const at = this.#clients.indexOf(socket);
+      if (at >= 0) this.#clients.splice(at, 1);
+    }
+    this.#isServing = false;
+  }
+
+  /** Stops listening (a unix socket's file goes) and lets the replies under way out. */
   async close(): Promise<void> {
     this.#server.close();
-    for (const socket of this.#sockets) socket.destroySoon();
+    for (const socket of [...this.#clients]) socket.destroySoon();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -121,7 +170,26 @@ export class QmpServer implements AsyncDisposable {
   }
 }
 
+/** Connects to somebody who listens for a monitor. Rejects with QEMU's message. */
+export async function connectStream(address: QmpAddress): Promise<net.Socket> {
+  const socket = address.type === 'unix' ? net.connect({ path: address.path }) : net.connect({ host: address.host, port: address.port });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      const where = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
+      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: error.code, cause: error }));
+    });
+  });
+  socket.on('error', () => socket.destroy());
+  return socket;
+}
+
 function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError {
-  if (address.type === 'unix') return new BlockError(`Failed to bind socket to ${address.path}: ${errnoText(error)}`, { code: error.code, cause: error });
-  return new BlockError(`Failed to bind socket: ${errnoText(error)}`, { code: error.code, cause: error });
+  const where = address.type === 'unix' ? ` to ${address.path}` : '';
+  return resolveError(address, error) ?? new BlockError(`Failed to bind socket${where}: ${errnoText(error)}`, { code: error.code, cause: error });
+}
+
+function resolveError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError | undefined {
+  if (error.syscall !== 'getaddrinfo' || address.type === 'unix') return undefined;
+  return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { cause: error });
 }

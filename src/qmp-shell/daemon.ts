@@ -1,34 +1,41 @@
 /*
- * tsqmp --daemon: the options of qemu-storage-daemon in their JSON and key=value forms, carried out in the order in which
- * they stand; then serves until `quit` or a signal. Errors name the option, as the peer's do.
+ * tsqmp --daemon: no shell. Understands the options of qemu-storage-daemon in their JSON and key=value forms, and --disk,
+ * --qmp and --strict; carries them out in the order in which they stand, then serves until `quit` or a signal. Errors name
+ * the option, as the peer's do. Under --strict and without disks it is a storage daemon, otherwise a machine.
  */
 import { rmSync } from 'node:fs';
-import { UsageError } from '../cli/getopt.ts';
+import { commandHelp } from '../cli/help.ts';
 import { defineOptions, type OptionTable, parseOptions } from '../cli/options.ts';
 import { writePidFile } from '../cli/pid-file.ts';
 import { Reporter } from '../cli/report.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isValidOptionList, parseKeyValues } from '../core/util/key-values.ts';
 import { bool, enumOf, optional, type Schema, str, struct } from '../core/util/schema.ts';
 import { parseOptionArgument } from '../core/util/schema-keyval.ts';
 import { addExport, nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
 import { addNode } from '../engine/ops/nodes.ts';
 import { System } from '../engine/system.ts';
+import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import { Monitor, packageText, qemuVersion } from '../monitor/monitor.ts';
-import { QmpServer, serveClient } from '../monitor/qmp-server.ts';
+import { QmpServer } from '../monitor/qmp-server.ts';
 import { blockdevOptions, blockExportOptions, nbdServerOptions, secretOptions } from '../monitor/types/block.ts';
+import { isBackground, reportReady, startBackground } from './background.ts';
+import { Chardevs } from './chardevs.ts';
+import { addDisk } from './machine-host.ts';
+import { parseDisk, parseQmpAddress } from './options.ts';
 
 const table = defineOptions({
   blockdev: { arg: '[driver=]DRIVER[,node-name=N][,OPTION=VALUE...]', many: true, help: 'add a block node' },
-  chardev: { arg: 'OPTIONS', many: true, help: 'make a character device: socket, stdio or null' },
-  daemonize: { help: 'run in the background, return when it serves' },
+  chardev: { arg: 'OPTIONS', many: true, help: 'make a channel for a monitor: socket, stdio or null' },
+  daemonize: { help: 'run in the background; return once it serves' },
   export: { arg: '[type=]nbd,id=ID,node-name=N[,...]', many: true, help: 'export a block node' },
-  monitor: { arg: '[chardev=]NAME[,mode=control][,pretty[=on|off]]', many: true, help: 'serve QMP on a character device' },
+  monitor: { arg: '[chardev=]NAME[,mode=control][,pretty[=on|off]]', many: true, help: 'serve QMP on a channel' },
   nbdServer: { arg: 'addr.type=unix,addr.path=PATH[,...]', many: true, help: 'start the NBD server' },
   object: { arg: 'qom-type=TYPE,id=ID[,...]', many: true, help: 'add an object, a secret for instance' },
   pidfile: { arg: 'PATH', help: 'write the process id to this file', complete: 'file' },
+  disk: { arg: 'NAME=FILE[,format=FMT][,readonly=on][,node=NODE]', many: true, help: 'give the machine a disk', complete: 'file' },
+  qmp: { arg: 'unix:PATH|tcp:HOST:PORT', many: true, help: 'serve QMP on a socket' },
   strict: { help: 'answer exactly as QEMU 11.1 does' },
   trace: { short: 'T', arg: 'OPTIONS', many: true, help: 'accepted and ignored' },
   version: { short: 'V', stops: true, help: 'print the version and exit' },
@@ -52,16 +59,8 @@ const monitorOptions: Schema<MonitorOption> = struct('MonitorOptions', {
   chardev: str,
 });
 
-interface Chardev {
-  readonly kind: 'stdio' | 'socket' | 'null';
-  readonly path: string | undefined;
-  readonly host: string | undefined;
-  readonly port: string | undefined;
-  isUsed: boolean;
-}
-
 export async function daemonMain(argv: readonly string[], progName: string): Promise<number> {
-  const reporter = new Reporter({ program: progName, stdout: process.stdout, stderr: process.stderr, hints: false });
+  const reporter = new Reporter({ program: progName, hints: false, tryLine: () => '' });
   try {
     const { options, operands, order, stoppedAt } = parseOptions(argv, table);
     if (stoppedAt === 'help') {
@@ -72,54 +71,81 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
       reporter.print(`${progName} version ${qemuVersion.major}.${qemuVersion.minor}.${qemuVersion.micro} (${packageText})\n`);
       return 0;
     }
-    if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
-    if (options.daemonize) throw new UsageError('--daemonize is not offered: start it with & or from a service manager');
-    return await new Daemon(options.strict, options.pidfile).run(order);
+    if (options.daemonize && !isBackground(process.env)) return await startBackground(argv);
+    const isStrict = options.strict || progName === 'qemu-storage-daemon';
+    if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`);
+    const daemon = new Daemon(reporter, { isStrict, isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
+    return await daemon.run(order, operands);
   } catch (error) {
+    // the peer names the mistake and no more
+    if (error instanceof BlockError) {
+      reporter.message(error.message);
+      if (error.detail !== undefined) reporter.stderr.write(`${error.detail}\n`);
+      return 1;
+    }
     return reporter.error(error);
   }
+}
+
+interface DaemonSettings {
+  readonly isStrict: boolean;
+  readonly isMachine: boolean;
+  readonly pidFile: string | undefined;
 }
 
 class Daemon {
   readonly #system: System;
   readonly #monitor: Monitor;
-  readonly #chardevs = new Map<string, Chardev>();
+  readonly #chardevs: Chardevs;
   readonly #servers: QmpServer[] = [];
-  readonly #stdioClients: (() => Promise<void>)[] = [];
   readonly #pidFile: string | undefined;
-  readonly #ended: Promise<void>;
-  #end: () => void = () => {};
+  readonly #ended: Promise<unknown>;
 
-  constructor(isStrict: boolean, pidFile: string | undefined) {
-    this.#pidFile = pidFile;
+  constructor(reporter: Reporter, settings: DaemonSettings) {
+    this.#pidFile = settings.pidFile;
+    this.#system = new System({ strict: settings.isStrict });
+    if (settings.isMachine) this.#system.machine = new Machine(this.#system.engine);
+    let end: (failure?: unknown) => void = () => {};
     this.#ended = new Promise((resolve) => {
-      this.#end = resolve;
+      end = resolve;
     });
-    this.#system = new System({ strict: isStrict });
     this.#monitor = new Monitor(this.#system, {
-      kind: 'daemon',
+      kind: settings.isMachine ? 'machine' : 'daemon',
       commands: allCommands,
-      onQuit: () => this.#end(),
+      onQuit: end,
       print: (text) => void process.stdout.write(text),
+    });
+    this.#chardevs = new Chardevs({
+      input: process.stdin,
+      output: process.stdout,
+      isBackground: isBackground(process.env),
+      warn: (text) => reporter.message(text),
     });
   }
 
-  async run(order: readonly { readonly key: string; readonly value: string | undefined }[]): Promise<number> {
-    const end = (): void => this.#end();
+  async run(order: readonly { readonly key: string; readonly value: string | undefined }[], operands: readonly string[]): Promise<number> {
+    const end = (): void => void this.#monitor.quit('host-signal');
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
+    let hasPidFile = false;
     try {
       for (const { key, value } of order) await this.#carryOut(key, value ?? '');
-      if (this.#pidFile !== undefined) writePidFile(this.#pidFile, process.pid);
-      const clients = this.#stdioClients.map((serve) => serve());
-      await this.#ended;
-      // the reply to quit is on its way out
-      await Promise.race([Promise.all(clients), new Promise((resolve) => setImmediate(resolve))]);
+      if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
+      if (this.#pidFile !== undefined) {
+        writePid(this.#pidFile);
+        hasPidFile = true;
+      }
+      if (isBackground(process.env)) reportReady();
+      const failure = await this.#ended;
+      if (failure !== undefined) throw failure;
+      // the reply to quit is written by whoever asked: it goes out before the channels are closed
+      await new Promise((resolve) => setImmediate(resolve));
       return 0;
     } finally {
-      for (const server of this.#servers) await server.close();
       await this.#system.close();
-      if (this.#pidFile !== undefined) rmSync(this.#pidFile, { force: true });
+      for (const server of this.#servers) await server.close();
+      await this.#chardevs.close();
       process.stdin.destroy();
+      if (hasPidFile && this.#pidFile !== undefined) rmSync(this.#pidFile, { force: true });
       for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.off(signal, end);
     }
   }
@@ -142,56 +168,44 @@ class Daemon {
           await addExport(this.#system, parseOptionArgument(blockExportOptions, value, 'type'));
           return;
         case 'chardev':
-          this.#addChardev(value);
+          await this.#chardevs.add(value);
           return;
         case 'monitor':
-          await this.#addMonitor(parseOptionArgument(monitorOptions, value, 'chardev'));
+          this.#addMonitor(parseOptionArgument(monitorOptions, value, 'chardev'));
+          return;
+        case 'disk':
+          await addDisk(this.#system, parseDisk(value));
+          return;
+        case 'qmp':
+          this.#servers.push(await QmpServer.listen(this.#monitor, parseQmpAddress(value)));
           return;
       }
     } catch (error) {
-      if (!(error instanceof BlockError)) throw error;
+      if (!(error instanceof BlockError) || error.message.startsWith('--')) throw error;
       const name = key === 'nbdServer' ? 'nbd-server' : key;
       throw error.prepend(`--${name} ${value}: `);
     }
   }
 
-  #addChardev(text: string): void {
-    if (!isValidOptionList(text)) throw new BlockError('chardev: no id specified');
-    const values = parseKeyValues(text.replace(/,(server|wait|delay)(?=,|$)/g, ',$1=on'), 'backend');
-    const word = (name: string): string | undefined => (typeof values[name] === 'string' ? (values[name] as string) : undefined);
-    const backend = word('backend');
-    const id = word('id');
-    if (id === undefined) throw new BlockError('chardev: no id specified');
-    if (backend === undefined) throw new BlockError(`chardev: "${id}" missing backend`);
-    if (backend !== 'stdio' && backend !== 'socket' && backend !== 'null') throw new BlockError(`'${backend}' is not a valid char driver name`);
-    if (this.#chardevs.has(id)) throw new BlockError(`Duplicate ID '${id}' for chardev`);
-    this.#chardevs.set(id, { kind: backend, path: word('path'), host: word('host'), port: word('port'), isUsed: false });
+  #addMonitor({ chardev, mode, pretty }: MonitorOption): void {
+    if (mode === 'readline') throw new BlockError('Only QMP is supported');
+    this.#chardevs.serve(chardev, this.#monitor, { pretty: pretty ?? false });
   }
+}
 
-  async #addMonitor(options: MonitorOption): Promise<void> {
-    const chardev = this.#chardevs.get(options.chardev);
-    if (chardev === undefined) throw new BlockError(`chardev "${options.chardev}" not found`);
-    if (options.mode === 'readline') throw new BlockError('Only QMP is supported');
-    if (chardev.isUsed) throw new BlockError(`Device '${options.chardev}' is in use`);
-    chardev.isUsed = true;
-    const how = { pretty: options.pretty ?? false };
-    if (chardev.kind === 'null') return;
-    if (chardev.kind === 'stdio') {
-      this.#stdioClients.push(() => serveClient(this.#monitor, process.stdin, process.stdout, how));
-      return;
-    }
-    const address =
-      chardev.path === undefined
-        ? { type: 'tcp' as const, host: chardev.host ?? '127.0.0.1', port: Number(chardev.port ?? 0) }
-        : { type: 'unix' as const, path: chardev.path };
-    this.#servers.push(await QmpServer.listen(this.#monitor, address, how));
+function writePid(path: string): void {
+  try {
+    writePidFile(path, process.pid);
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('cannot create PID file: ') : error;
   }
 }
 
 function daemonHelp(program: string): string {
-  const lines = Object.entries(table).map(([key, spec]) => {
-    const name = key === 'nbdServer' ? 'nbd-server' : key;
-    return `  --${name}${'arg' in spec ? ` ${spec.arg}` : ''}\n      ${spec.help}`;
+  return commandHelp({
+    command: program,
+    usage: ['--daemon [OPTIONS]'],
+    summary: 'A machine or a storage daemon without a shell: block nodes, exports and QMP, until quit or a signal.',
+    options: table,
   });
-  return `Usage: ${program} [options]\nA storage daemon: block nodes, exports and a QMP monitor, no shell.\n\n${lines.join('\n')}\n`;
 }

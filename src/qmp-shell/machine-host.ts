@@ -25,16 +25,13 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
   const system = new System({ strict: options.isStrict });
   const servers: QmpServer[] = [];
   const close = async (): Promise<void> => {
-    for (const server of servers) await server.close();
+    // the system first: clients hear what its end raises
     await system.close();
+    for (const server of servers) await server.close();
   };
   try {
-    const machine = new Machine(system.engine);
-    system.machine = machine;
-    for (const disk of options.disks) {
-      const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
-      await machine.addDisk(disk.name, node);
-    }
+    system.machine = new Machine(system.engine);
+    for (const disk of options.disks) await addDisk(system, disk);
     const monitor = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: options.onQuit, print: options.print });
     for (const address of options.qmp) servers.push(await QmpServer.listen(monitor, address));
     return { system, monitor, [Symbol.asyncDispose]: close };
@@ -42,6 +39,12 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
     await close();
     throw error;
   }
+}
+
+/** Opens the image and puts it under a disk of the machine. */
+export async function addDisk(system: System, disk: DiskOption): Promise<void> {
+  const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
+  await system.machine?.addDisk(disk.name, node);
 }
 
 function diskOptions(disk: DiskOption): OptionTree {

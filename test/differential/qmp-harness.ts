@@ -80,9 +80,10 @@ class Talker {
   }
 
   async end(): Promise<void> {
-    this.#child.stdin?.end();
+    // the channel stays open meanwhile: what the end raises is heard
     if (!this.#isEnded) this.#child.kill('SIGTERM');
     await this.ended;
+    this.#child.stdin?.destroy();
   }
 
   get errors(): string {
@@ -199,9 +200,10 @@ class Transcript {
 function withoutPauses(events: readonly string[]): string[] {
   const kept: string[] = [];
   for (const event of events) {
-    const previous = kept[kept.length - 1];
-    const isBack = event.includes('"status": "running"') && previous?.replace('"status": "paused"', '"status": "running"') === event;
-    if (isBack && previous?.includes('"status": "paused"')) kept.pop();
+    const id = /"status": "running", "id": "([^"]*)"/.exec(event)?.[1];
+    const ofSameJob = (other: string): boolean => other.includes(`"id": "${id}"`) || other.includes(`"device": "${id}"`);
+    const at = id === undefined ? -1 : kept.findLastIndex(ofSameJob);
+    if (at >= 0 && kept[at]?.includes('"status": "paused"')) kept.splice(at, 1);
     else kept.push(event);
   }
   return kept;

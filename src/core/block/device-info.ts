@@ -3,9 +3,9 @@
  * Rule source: observed answers of QEMU 11.1.
  */
 import { type PermBits, permQapiNames } from '../util/perm-bits.ts';
-import { type BackendStats, BlockBackend } from './backend.ts';
-import { chainChild, skipFilters } from './block-status.ts';
-import type { Parent } from './child.ts';
+import type { BackendStats, BlockBackend } from './backend.ts';
+import { skipFilters } from './block-status.ts';
+import type { Child, Parent } from './child.ts';
 import { nodeFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { imageInfo, infoJson } from './info.ts';
@@ -16,7 +16,7 @@ type Data = Record<string, unknown>;
 /** BlockDeviceInfo. `flat`: without the backing chain. */
 export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<Data> {
   const { settings } = node;
-  const backing = node.backing?.node ?? (node.driver.kind === 'filter' ? node.filtered?.node : undefined);
+  const bitmaps = node.state.ownBitmaps?.();
   return {
     file: nodeFilename(node),
     'node-name': node.name,
@@ -24,6 +24,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     drv: node.driver.name,
     ...(node.backing === undefined ? {} : { backing_file: nodeFilename(skipFilters(node.backing.node)) }),
     backing_file_depth: flat ? 0 : depthOf(node),
+    ...(bitmaps === undefined ? {} : { 'dirty-bitmaps': bitmaps.map((bitmap) => ({ ...bitmap, recording: false, busy: false, persistent: false })) }),
     children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
     active: true,
     encrypted: false,
@@ -34,24 +35,26 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     iops: 0,
     iops_rd: 0,
     iops_wr: 0,
-    image: await deviceImage(node, flat ? undefined : backing),
+    image: await deviceImage(node, flat),
     cache: { writeback: true, direct: settings.cache.direct, 'no-flush': settings.cache.noFlush },
     write_threshold: 0,
   };
 }
 
-async function deviceImage(node: BlockNode, backing: BlockNode | undefined): Promise<Data> {
+async function deviceImage(node: BlockNode, flat: boolean): Promise<Data> {
   const { children: _children, ...image } = infoJson(await imageInfo(node, true, false));
-  if (backing === undefined) return image;
-  return {
-    ...image,
-    'backing-image': await deviceImage(backing, backing.backing?.node ?? (backing.driver.kind === 'filter' ? backing.filtered?.node : undefined)),
-  };
+  const below = flat ? undefined : imageBelow(node);
+  return below === undefined ? image : { ...image, 'backing-image': await deviceImage(below, false) };
+}
+
+/** The next image of the chain: what a filter filters counts as one. */
+function imageBelow(node: BlockNode): BlockNode | undefined {
+  return node.backing?.node ?? (node.driver.kind === 'filter' ? node.filtered?.node : undefined);
 }
 
 function depthOf(node: BlockNode): number {
   let depth = 0;
-  for (let at = chainChild(node); at !== undefined; at = chainChild(at)) depth++;
+  for (let at = imageBelow(node); at !== undefined; at = imageBelow(at)) depth++;
   return depth;
 }
 
@@ -108,8 +111,16 @@ function deviceStats(stats: BackendStats | undefined, highest: number, isDevice:
   };
 }
 
-/** XDbgBlockGraph: users at the root first, then nodes oldest first; printed newest first, as QEMU does. `jobId` names parents that are jobs. */
-export function blockGraph(graph: Graph, jobId: (parent: Parent) => string | undefined): Data {
+/** A user of nodes that is no node itself, with its edges, newest first. */
+export interface GraphUser {
+  readonly type: 'block-backend' | 'block-job';
+  readonly name: string;
+  readonly parent: Parent;
+  readonly edges: readonly Child[];
+}
+
+/** XDbgBlockGraph of `users` in the order given and all nodes, oldest first; printed newest first, as QEMU does. */
+export function blockGraph(graph: Graph, users: readonly GraphUser[]): Data {
   const ids = new Map<object, number>();
   const idOf = (thing: object): number => {
     const known = ids.get(thing);
@@ -119,23 +130,14 @@ export function blockGraph(graph: Graph, jobId: (parent: Parent) => string | und
   };
   const nodes: Data[] = [];
   const edges: Data[] = [];
-  const all = [...graph.nodes];
-  const roots = new Set<Parent>();
-  for (const node of all) for (const edge of node.parents) if (edge.parent.asNode === undefined) roots.add(edge.parent);
-  const addEdge = (parent: object, edge: BlockNode['parents'][number]): void => {
-    edges.push({ parent: idOf(parent), child: idOf(edge.node), name: edge.name, perm: permList(edge.perm), 'shared-perm': permList(edge.shared) });
+  const add = (thing: object, type: string, name: string, its: readonly Child[]): void => {
+    nodes.push({ id: idOf(thing), type, name });
+    for (const edge of its) {
+      edges.push({ parent: idOf(thing), child: idOf(edge.node), name: edge.name, perm: permList(edge.perm), 'shared-perm': permList(edge.shared) });
+    }
   };
-  const ofKind = (isJob: boolean): Parent[] => [...roots].filter((root) => (jobId(root) !== undefined) === isJob);
-  for (const root of [...ofKind(false), ...ofKind(true)]) {
-    const job = jobId(root);
-    nodes.push({ id: idOf(root), type: job === undefined ? 'block-backend' : 'block-job', name: job ?? root.backendName ?? '' });
-    for (const node of [...all].reverse())
-      for (const edge of node.parents) if (edge.parent === root && (job !== undefined || root instanceof BlockBackend)) addEdge(root, edge);
-  }
-  for (const node of all) {
-    nodes.push({ id: idOf(node), type: 'block-driver', name: node.name });
-    for (const edge of [...node.children].reverse()) addEdge(node, edge);
-  }
+  for (const { type, name, parent, edges: its } of users) add(parent, type, name, its);
+  for (const node of graph.nodes) add(node, 'block-driver', node.name, [...node.children].reverse());
   return { nodes: nodes.reverse(), edges: edges.reverse() };
 }
 

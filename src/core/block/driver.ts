@@ -120,6 +120,8 @@ export interface DriverState {
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
+  /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
+  ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
   /** The frozen view that snapshot-access reads (copy-before-write has it). */
   readonly snapshotView?: SnapshotView | undefined;
 }

@@ -4,7 +4,7 @@
  */
 
 import { alignUp } from '../util/math.ts';
-import { childRole, type SnapshotInfo } from './driver.ts';
+import { childRole, type FormatInfo, type SnapshotInfo } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { BlockNode } from './node.ts';
 import { combineFilename } from './options.ts';
@@ -37,7 +37,7 @@ export interface ImageInfo {
  */
 export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRaw: boolean): Promise<ImageInfo> {
   const { state } = node;
-  const format = state.info?.();
+  const format = state.info?.() ?? passedInfo(node);
   const recorded = state.imageBacking;
   const children: { name: string; info: ImageInfo }[] = [];
   for (const child of node.children) {
@@ -50,12 +50,12 @@ export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRa
     virtualSize: alignUp(node.size(), sector),
     actualSize: await allocatedSize(node),
     clusterSize: format?.clusterSize,
-    isEncrypted: format?.encrypted ?? false,
-    isCompressed: format?.compressed ?? false,
+    isEncrypted: state.info?.().encrypted ?? false,
+    isCompressed: state.info?.().compressed ?? false,
     isDirty: format?.dirty ?? (hasInfo(node) ? false : undefined),
     backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
     snapshots: state.snapshots?.() ?? [],
-    specific: format?.specific ?? (node.driver.name === 'file' ? { type: 'file', data: {} } : undefined),
+    specific: state.info?.().specific ?? (node.driver.name === 'file' ? { type: 'file', data: {} } : undefined),
     limits: withLimits ? limitsOf(node, isProbedRaw) : undefined,
     children,
   };
@@ -81,22 +81,36 @@ async function allocatedSize(node: BlockNode): Promise<number | undefined> {
   return sum;
 }
 
+/** The node that a node passes through. */
+function passedNode(node: BlockNode): BlockNode | undefined {
+  return (node.filtered ?? (node.driver.isFilterLike === true ? node.primary : undefined))?.node;
+}
+
+/** What a node that passes through another says of clusters and of being clean. */
+function passedInfo(node: BlockNode): FormatInfo | undefined {
+  const below = passedNode(node);
+  return below === undefined ? undefined : (below.state.info?.() ?? passedInfo(below));
+}
+
 /** Whether the node, or the one that it passes through, answers questions about its format at all. */
 function hasInfo(node: BlockNode): boolean {
   if (node.state.info !== undefined || node.driver.name === 'file') return true;
-  const below = node.filtered ?? (node.driver.isFilterLike === true ? node.primary : undefined);
-  return below !== undefined && hasInfo(below.node);
+  const below = passedNode(node);
+  return below !== undefined && hasInfo(below);
 }
 
 function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number> {
   const { limits } = node;
   const isProtocol = node.driver.kind === 'protocol';
+  const passesThrough = node.driver.kind === 'filter' || node.driver.isFilterLike === true;
+  const discardAlign = node.driver.kind === 'filter' ? (node.primary?.node.limits.discardAlign ?? 1) : limits.discardAlign;
   return {
     // formats take any request: the engine aligns it for the medium below
     'request-alignment': isProtocol ? limits.requestAlign : isProbedRaw ? 512 : 1,
     ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
-    ...(limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
-    ...(limits.discardAlign <= 1 || limits.discardAlign === limits.requestAlign ? {} : { 'discard-alignment': limits.discardAlign }),
+    // alignment of discards comes up through filters, that of zero writes does not
+    ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
+    ...(discardAlign <= 1 || discardAlign === limits.requestAlign ? {} : { 'discard-alignment': discardAlign }),
     'min-mem-alignment': mediumAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,
@@ -106,7 +120,8 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
 /** Alignment of memory that the medium at the bottom asks for. */
 function mediumAlign(node: BlockNode): number {
   const below = node.primary;
-  return below === undefined ? node.limits.requestAlign : mediumAlign(below.node);
+  if (below !== undefined) return mediumAlign(below.node);
+  return node.driver.name === 'file' ? node.limits.requestAlign : 512;
 }
 
 /** ImageInfo as QAPI has it, for writeJson. */

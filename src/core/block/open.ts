@@ -8,7 +8,7 @@ import type { OpenStorage } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import type { Child } from './child.ts';
-import { type ChildRoles, childRole, type DriverState, type NodeHost } from './driver.ts';
+import { type BlockDriver, type ChildRoles, childRole, type DriverState, type NodeHost } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { readNode } from './io.ts';
@@ -91,33 +91,35 @@ export class Opener {
     }
     const reader = new OptionReader(tree);
     const givenName = reader.string('node-name');
-    if (givenName !== undefined) graph.checkName(givenName);
     let driverName = reader.string('driver');
     const settings = readSettings(reader, inherited);
-    let probed: BlockNode | undefined;
+    let first: BlockNode | undefined;
     if (driverName === undefined) {
       if (role === 'file') throw new BlockError('Must specify either driver or file');
-      probed = await this.#openFileToProbe(reader, settings);
+      first = await this.#openFileToProbe(reader, settings);
       try {
-        driverName = await this.#probe(probed);
+        driverName = await this.#probe(first);
       } catch (error) {
-        await graph.releaseUnused(probed);
+        await graph.releaseUnused(first);
         throw error;
       }
     }
     let node: BlockNode;
     try {
       const driver = await registry.load(driverName);
+      // the file below is older than its user, also where the user's name turns out to be taken
+      first ??= await this.#openFileFirst(driver, reader, settings);
+      if (givenName !== undefined) graph.checkName(givenName);
       node = new BlockNode(givenName ?? graph.implicitName(), driver, settings);
       node.implicit = givenName === undefined;
       node.openOptions = options;
       graph.publish(node);
     } catch (error) {
-      if (probed !== undefined) await graph.releaseUnused(probed);
+      if (first !== undefined) await graph.releaseUnused(first);
       throw error;
     }
     try {
-      await this.#openDriver(node, reader, probed);
+      await this.#openDriver(node, reader, first);
       await this.#openBacking(node, reader, inherited);
       const left = reader.remaining()[0];
       if (left !== undefined) {
@@ -128,13 +130,13 @@ export class Opener {
       return node;
     } catch (error) {
       await graph.releaseUnused(node).catch(() => {});
-      if (probed !== undefined) await graph.releaseUnused(probed).catch(() => {});
+      if (first !== undefined) await graph.releaseUnused(first).catch(() => {});
       throw error;
     }
   }
 
-  async #openDriver(node: BlockNode, reader: OptionReader, probed: BlockNode | undefined): Promise<void> {
-    let waiting = probed;
+  async #openDriver(node: BlockNode, reader: OptionReader, first: BlockNode | undefined): Promise<void> {
+    let waiting = first;
     const host: NodeHost = {
       node,
       options: reader,
@@ -199,6 +201,20 @@ export class Opener {
     if (file === undefined || file === null) throw new BlockError('Must specify either driver or file');
     if (typeof file === 'string') return this.#find(file);
     return this.#open(asTree(file), inheritedByFile(settings, childRole.metadata), 'file');
+  }
+
+  /** The node for option `file` of a format or filter; it has no parent yet. */
+  async #openFileFirst(driver: BlockDriver, reader: OptionReader, settings: NodeSettings): Promise<BlockNode | undefined> {
+    const file = reader.peek('file');
+    if (driver.kind === 'protocol' || file === undefined || file === null) return undefined;
+    reader.take('file');
+    if (typeof file === 'string') return this.#find(file);
+    const passesThrough = driver.kind === 'filter' || driver.isFilterLike === true;
+    return this.#open(
+      asTree(file),
+      inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata),
+      driver.kind === 'filter' ? 'format' : 'file',
+    );
   }
 
   async #probe(file: BlockNode): Promise<string> {
@@ -317,6 +333,7 @@ function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings 
   if (detectZeroes === 'unmap' && !discard) {
     throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
   }
+  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
   const readOnlyGiven = reader.has('read-only');
   const forceShare = reader.bool('force-share', inherited.forceShare);
   const readOnly = reader.bool('read-only', inherited.readOnly);

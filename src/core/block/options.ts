@@ -55,7 +55,10 @@ export class OptionReader {
   size(key: string): number | undefined {
     const value = this.take(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') return value;
+    if (typeof value === 'number') {
+      if (value < 0) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
+      return value;
+    }
     if (typeof value === 'string') {
       const bytes = parseSizeOption(key, value);
       if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });

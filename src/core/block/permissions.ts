@@ -106,10 +106,10 @@ function checkConflicts(node: BlockNode): void {
   for (const a of node.parents) {
     for (const b of node.parents) {
       if (a === b) continue;
-      const clash = a.perm & ~b.shared & perm.all;
+      const clash = b.perm & ~a.shared & perm.all;
       if (clash === 0) continue;
       throw new BlockError(
-        `Permission conflict on node '${node.name}': permissions '${describePerms(clash)}' are both required by ${describeUse(a)} and unshared by ${describeUse(b)}.`,
+        `Permission conflict on node '${node.name}': permissions '${describePerms(clash)}' are both required by ${describeUse(b)} and unshared by ${describeUse(a)}.`,
         { code: 'EPERM' },
       );
     }

@@ -67,8 +67,8 @@ class NullState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   options.string('filename');
-  // names repeat the options as they were given
-  const given = Object.fromEntries(['size', 'read-zeroes', 'latency-ns'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
+  // names repeat the options that the guest can notice, as they were given
+  const given = Object.fromEntries(['size', 'read-zeroes'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
   const size = options.size('size');
   const readZeroes = options.bool('read-zeroes', false);
   const latency = options.number('latency-ns') ?? 0;

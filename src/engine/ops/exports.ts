@@ -17,6 +17,8 @@ export interface ServerArgs {
 export function nbdAddress(address: { readonly type: string; readonly path?: string; readonly host?: string; readonly port?: string }): NbdAddress {
   if (address.type === 'unix') return { type: 'unix', path: address.path ?? '' };
   if (address.type === 'inet') return { type: 'inet', host: address.host ?? '', port: address.port ?? '' };
+  // a descriptor is handed over by a machine's monitor only
+  if (address.type === 'fd') throw new BlockError('only QEMU supports file descriptor passing');
   throw new BlockError(`Unsupported socket address type '${address.type}'`);
 }
 

@@ -69,6 +69,9 @@ export const blockCommands: readonly AnyCommand[] = [
     guards: [],
     run: async (args, { system }) => {
       const isGrouped = args.properties?.['completion-mode'] === 'grouped';
+      if (isGrouped && args.actions.some((action) => action.type === 'abort')) {
+        throw new BlockError("Action 'abort' does not support transaction property completion-mode = grouped");
+      }
       const group = new JobGroup();
       const prepared: PreparedBackup[] = [];
       try {

@@ -12,10 +12,7 @@ export const machineCommands: readonly AnyCommand[] = [
     summary: 'End, with exports closed and jobs cancelled',
     args: noArguments,
     guards: [],
-    run: (_args, { monitor, system }) => {
-      if (monitor.kind === 'machine') system.engine.events.emit('SHUTDOWN', { guest: false, reason: 'host-qmp-quit' });
-      monitor.quit();
-    },
+    run: (_args, { monitor }) => monitor.quit(),
   }),
   defineCommand({
     name: 'query-status',

@@ -1,7 +1,7 @@
 /* Commands that only tell: nodes, devices, the graph, version, commands, the schema. */
 
-import type { Parent } from '../../core/block/child.ts';
-import { blockDeviceInfo, blockGraph, blockStats } from '../../core/block/device-info.ts';
+import type { Child, Parent } from '../../core/block/child.ts';
+import { blockDeviceInfo, blockGraph, blockStats, type GraphUser } from '../../core/block/device-info.ts';
 import { bool, optional, struct } from '../../core/util/schema.ts';
 import { introspect } from '../../core/util/schema-introspect.ts';
 import type { System } from '../../engine/system.ts';
@@ -26,6 +26,19 @@ async function blockInfo(disk: DiskDevice, flat: boolean): Promise<Record<string
 /** Devices whose drive was taken stay listed by their path, as QEMU lists them. */
 function disksOf(system: System): readonly DiskDevice[] {
   return system.machine?.disks ?? [];
+}
+
+/** Devices, exports and whoever else holds a node, then jobs. */
+function graphUsers(system: System): GraphUser[] {
+  const backends = new Set<Parent>([...disksOf(system).map((disk) => disk.backend), ...[...system.exports.list()].reverse().map((entry) => entry.backend)]);
+  for (const node of system.engine.graph.nodes) {
+    for (const { parent } of node.parents) if (parent.asNode === undefined && !(parent instanceof Job)) backends.add(parent);
+  }
+  const edgesOf = (parent: Parent): Child[] => [...system.engine.graph.nodes].flatMap((node) => node.parents.filter((edge) => edge.parent === parent));
+  return [
+    ...[...backends].map((parent) => ({ type: 'block-backend' as const, name: parent.backendName ?? '', parent, edges: edgesOf(parent) })),
+    ...system.jobs.list().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
+  ];
 }
 
 export const queryCommands: readonly AnyCommand[] = [
@@ -99,6 +112,6 @@ export const queryCommands: readonly AnyCommand[] = [
     summary: 'The block graph with the permissions of its edges',
     args: noArguments,
     guards: [],
-    run: (_args, { system }) => blockGraph(system.engine.graph, (parent: Parent) => (parent instanceof Job ? parent.id : undefined)),
+    run: (_args, { system }) => blockGraph(system.engine.graph, graphUsers(system)),
   }),
 ];

@@ -1,0 +1,42 @@
+/*
+ * `--daemonize`: starts the program again in the background and waits until that one serves. Its messages appear here
+ * until then. Knows no option, only the mark of the second run.
+ */
+import { spawn } from 'node:child_process';
+
+/** Set in the environment of the program in the background. */
+const mark = 'TSQMP_BACKGROUND';
+
+export function isBackground(env: Readonly<Record<string, string | undefined>>): boolean {
+  return env[mark] !== undefined;
+}
+
+/** Starts this program with the same words in the background. The exit code: 0 when it serves. */
+export function startBackground(argv: readonly string[]): Promise<number> {
+  return new Promise((resolve) => {
+    const script = process.argv[1] ?? '';
+    const child = spawn(process.execPath, [...process.execArgv, script, '--daemon', ...argv], {
+      detached: true,
+      env: { ...process.env, [mark]: '1' },
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    child.stderr?.on('data', (text: Buffer) => process.stderr.write(text));
+    child.once('error', (error) => {
+      process.stderr.write(`${error.message}\n`);
+      resolve(1);
+    });
+    child.once('message', () => {
+      child.disconnect();
+      child.stderr?.destroy();
+      child.unref();
+      resolve(0);
+    });
+    // 'close' comes after the last of its messages
+    child.once('close', (code) => resolve(code === 0 ? 1 : (code ?? 1)));
+  });
+}
+
+/** In the background: tells the waiting program that we serve. */
+export function reportReady(): void {
+  process.send?.('ready', () => process.disconnect());
+}

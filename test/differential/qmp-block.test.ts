@@ -1,0 +1,6 @@
+import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
+import { compareScripts } from './qmp-suite.ts';
+
+compareScripts('nodes over QMP', nodeScripts);
+compareScripts('exports over QMP', exportScripts);
+compareScripts('jobs over QMP', jobScripts);
