@@ -1,0 +1,182 @@
+/* The shell under a real terminal: what a user types, and what is on the screen afterwards. */
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { QmpClient } from '../../src/monitor/qmp-client.ts';
+import { builtProgram, run } from '../support/run.ts';
+import { type TempFolder, tempFolder } from '../support/tmp.ts';
+import { describeWithTerminal, Terminal } from '../support/tmux.ts';
+
+const tsqmp = `${process.execPath} ${builtProgram('tsqmp')}`;
+
+async function withDisks(): Promise<TempFolder> {
+  const folder = tempFolder('terminal');
+  for (const name of ['VM.qcow2', 'BACKUP.qcow2']) {
+    const made = await run(process.execPath, [builtProgram('tsimg'), 'create', '-q', '-f', 'qcow2', name, '4M'], { cwd: folder.path });
+    expect(made.code).toBe(0);
+  }
+  return folder;
+}
+
+function open(folder: TempFolder, args = '--disk ide0-hd0=VM.qcow2', more: { env?: Record<string, string>; columns?: number } = {}): Promise<Terminal> {
+  return Terminal.open(`${tsqmp} ${args}`, { cwd: folder.path, ...more, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '', ...more.env } });
+}
+
+describeWithTerminal('tsqmp on a terminal', () => {
+  it('carries out the workflow of 2013 as it is typed', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    await terminal.until(/Welcome to the QMP low-level shell!\nConnected to QEMU 11\.1\.2\n\n\(QEMU\)/);
+    for (const [line, answer] of [
+      [
+        'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 id=target0 if=none driver=qcow2',
+        "note: blockdev-add: 'id' is spelled 'node-name' today",
+      ],
+      ['blockdev-backup device=ide0-hd0 sync=none target=target0', 'event JOB_STATUS_CHANGE status=running id=ide0-hd0'],
+      ['nbd-server-start addr.type=unix addr.data.path=fleece.sock', '{"return": {}}'],
+      ['nbd-server-add device=target0', '{"return": {}}'],
+      ['guest write ide0-hd0 0 64k 0xaa', 'wrote 65536 bytes at offset 0'],
+      ['map target0', 'has saved 1 of 64 clusters of 64 KiB'],
+      ['nbd-server-remove name=target0', 'event BLOCK_EXPORT_DELETED id=target0'],
+      ['block-job-complete device=ide0-hd0', 'event BLOCK_JOB_CANCELLED'],
+      ['drive_del target0', ''],
+    ] as const) {
+      await terminal.enter(line);
+      // the next prompt tells that the line is done
+      const screen = await terminal.until(new RegExp(`${escaped(line)}[^]*${escaped(answer)}[^]*\\n\\(QEMU\\)$`));
+      expect(screen).not.toContain('"error"');
+    }
+    await terminal.press('C-d');
+    await terminal.until('EXIT=0');
+    const history = readFileSync(folder.file('.tsqmp_history'), 'utf8').split('\n');
+    expect(history.slice(0, 2)).toEqual([
+      'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 id=target0 if=none driver=qcow2',
+      'blockdev-backup device=ide0-hd0 sync=none target=target0',
+    ]);
+    for (const name of ['VM.qcow2', 'BACKUP.qcow2']) {
+      expect((await run(process.execPath, [builtProgram('tsimg'), 'check', name], { cwd: folder.path })).code).toBe(0);
+    }
+  });
+
+  it('completes commands, arguments, words and names', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    await terminal.until('(QEMU)');
+    await terminal.type('blockdev-b');
+    await terminal.press('Tab');
+    await terminal.until('(QEMU) blockdev-backup');
+    await terminal.type('dev');
+    await terminal.press('Tab');
+    await terminal.until('blockdev-backup device=');
+    await terminal.type('ide');
+    await terminal.press('Tab');
+    await terminal.until('device=ide0-hd0');
+    await terminal.type('sync=n');
+    await terminal.press('Tab');
+    await terminal.until('sync=none');
+    await terminal.press('C-c');
+    await terminal.type('blockdev-add driver=qcow2 file.driver=file file.filename=BACK');
+    await terminal.press('Tab');
+    await terminal.until('file.filename=BACKUP.qcow2');
+  });
+
+  it('shows an event above the line that is being typed, also when that takes several rows', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder, '--disk ide0-hd0=VM.qcow2 --qmp unix:vm.qmp', { columns: 40 });
+    await terminal.until('(QEMU)');
+    const typed = 'blockdev-add driver=qcow2 node-name=target0 file.driver=file file.filename=BACKUP.qcow2';
+    await terminal.type(typed);
+    await terminal.until(typed);
+    await using client = await QmpClient.connect({ path: folder.file('vm.qmp') });
+    await client.execute({ execute: 'stop' });
+    await client.execute({ execute: 'cont' });
+    const screen = await terminal.until('event RESUME');
+    expect(screen.slice(screen.indexOf('event'))).toBe(`event STOP\nevent RESUME\n(QEMU) ${typed}`);
+    await terminal.press('Enter');
+    const answered = await terminal.until('{"return": {}}');
+    expect(answered.match(/^\(QEMU\) blockdev-add/gm)).toHaveLength(1);
+  });
+
+  it('drops a line and a transaction on Ctrl-C, and ends what a line waits for', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    await terminal.until('(QEMU)');
+    await terminal.type('quit');
+    await terminal.press('C-c');
+    await terminal.until('quit^C');
+    await terminal.enter('transaction(');
+    await terminal.until(/TRANS>$/);
+    await terminal.press('C-c');
+    await terminal.until(/TRANS> \^C\n\(QEMU\)$/);
+    await terminal.enter('wait BLOCK_JOB_READY');
+    await terminal.press('C-c');
+    await terminal.until(/interrupted\n\(QEMU\)$/);
+    await terminal.enter('query-status');
+    await terminal.until('"running": true');
+    await terminal.enter('quit');
+    await terminal.until('EXIT=0');
+  });
+
+  it('gives the terminal to a program that a line starts, and takes it back', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    await terminal.until('(QEMU)');
+    await terminal.enter('! echo ready; read answer; echo got $answer');
+    await terminal.until(/^ready$/m);
+    await terminal.enter('this');
+    await terminal.until(/got this\n\(QEMU\)$/);
+    await terminal.enter('! echo up; exec cat');
+    await terminal.until(/^up$/m);
+    await terminal.press('C-c');
+    await terminal.until(/was ended by SIGINT\n\(QEMU\)$/);
+    await terminal.enter('! false');
+    await terminal.until("'false' ended with exit code 1");
+    await terminal.press('Up', 'Up');
+    await terminal.until(/\(QEMU\) ! echo up; exec cat$/);
+  });
+
+  it('tells what to do first, after QEMU’s own words, and paints only when it may', async () => {
+    using folder = await withDisks();
+    const args = '--disk ide0-hd0=VM.qcow2';
+    await using coloured = await open(folder, args, { env: { TERM: 'xterm-256color' } });
+    await coloured.enter('nbd-server-stop');
+    await coloured.until('hint: start it first: nbd-server-start');
+    expect(await coloured.screenWithColours()).toMatch(/\u001b\[31m\{"error": \{"class": "GenericError", "desc": "NBD server not running"\}\}/);
+    await coloured.press('C-d');
+    await coloured.until('EXIT=0');
+    await using plain = await open(folder, args, { env: { NO_COLOR: '1' } });
+    await plain.enter('nbd-server-stop');
+    await plain.until('hint: start it first: nbd-server-start');
+    expect(await plain.screenWithColours()).not.toContain('\u001b[31m');
+  });
+
+  it('warns when the view thaws', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    for (const line of [
+      'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 node-name=target0 driver=qcow2',
+      'blockdev-backup device=ide0-hd0 sync=none target=target0',
+      'nbd-server-start addr.type=unix addr.data.path=fleece.sock',
+      'nbd-server-add device=target0',
+      'block-job-cancel device=ide0-hd0',
+    ]) {
+      await terminal.enter(line);
+    }
+    await terminal.until("warning: the view of 'target0' is not frozen any more");
+  });
+
+  it('is a human monitor with -H', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder, '-H --disk ide0-hd0=VM.qcow2');
+    await terminal.until(/Welcome to the HMP shell!\nConnected to QEMU 11\.1\.2\n\n\(QEMU\)/);
+    await terminal.enter('info block');
+    await terminal.until(/ide0-hd0 \(#block\d+\): VM\.qcow2 \(qcow2\)/);
+    await terminal.enter('drive_del nosuch');
+    await terminal.until("Error: Device 'nosuch' not found");
+    await terminal.enter('quit');
+    await terminal.until('EXIT=0');
+  });
+});
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
