@@ -6,6 +6,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import { type ImageInfo, imageInfo, infoJson } from '../core/block/info.ts';
+import { infoText } from '../core/block/info-text.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -25,7 +26,6 @@ import {
   outputOption,
   parseCache,
 } from './image-command.ts';
-import { infoText } from './print-info.ts';
 
 export const command: ImageCommand = imageCommand({
   usage: ['[-f FMT | --image-opts] [--backing-chain] [-U]', '[-t CACHE] [--limits] [--output human|json]', '[--object OBJDEF] FILE'],

@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
+import { snapshotTable } from '../core/block/info-text.ts';
 import { BlockError } from '../core/util/errors.ts';
 import {
   fileOperand,
@@ -17,7 +18,6 @@ import {
   openImage,
   quietOption,
 } from './image-command.ts';
-import { snapshotTable } from './print-info.ts';
 
 const actions = ['list', 'apply', 'create', 'delete'];
 

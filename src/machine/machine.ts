@@ -60,6 +60,21 @@ export class Machine {
     }
   }
 
+  /** Adds a drive without a device, on `node` or empty. The node is released when that fails. */
+  addDrive(id: string, node: BlockNode | undefined): void {
+    const drive = new DiskDevice(this.#host.graph, id, node, false);
+    this.#disks.set(id, drive);
+  }
+
+  forget(disk: DiskDevice): void {
+    this.#disks.delete(disk.id);
+  }
+
+  /** Whether a drive or a device has this name. */
+  has(id: string): boolean {
+    return this.#disks.has(id);
+  }
+
   /** The disk whose drive has this name, while it has one. */
   findDrive(name: string): DiskDevice | undefined {
     const disk = this.#disks.get(name);
@@ -68,13 +83,13 @@ export class Machine {
 
   /** The device with this id or qom path. */
   findDevice(path: string): DiskDevice | undefined {
-    return this.#disks.get(path) ?? this.disks.find((disk) => disk.qomPath === path || disk.qomPath === `${path}/virtio-backend`);
+    return this.disks.find((disk) => disk.isAttached && (disk.id === path || disk.qomPath === path));
   }
 
   /** A disk of the guest's, for its own requests. */
   guestDisk(id: string): DiskDevice {
     const disk = this.#disks.get(id);
-    if (disk === undefined) throw new BlockError(`The machine has no disk '${id}'`);
+    if (disk?.isAttached !== true) throw new BlockError(`The machine has no disk '${id}'`);
     return disk;
   }
 

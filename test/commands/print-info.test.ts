@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { infoText, snapshotTable } from '../../src/commands/print-info.ts';
 import { type ImageInfo, infoJson } from '../../src/core/block/info.ts';
+import { infoText, snapshotTable } from '../../src/core/block/info-text.ts';
 import { writeJson } from '../../src/core/util/json.ts';
 
 const file: ImageInfo = {

@@ -24,6 +24,8 @@ export interface Script {
   readonly negotiate?: boolean;
   /** Further command-line words; `@/` as above. */
   readonly options?: readonly string[];
+  /** Disks of a machine. */
+  readonly disks?: readonly { readonly name: string; readonly file: string; readonly format: string; readonly readOnly?: boolean }[];
   readonly steps: readonly Step[];
 }
 
@@ -39,6 +41,8 @@ interface Waiter {
 class Talker {
   readonly #child: ChildProcess;
   readonly lines: string[] = [];
+  /** What is no QMP: text of qemu-io, which comes when the program's buffers are full or at its end. */
+  readonly output: string[] = [];
   #rest = '';
   #errors = '';
   #isEnded = false;
@@ -91,9 +95,12 @@ class Talker {
   }
 
   #take(text: string): void {
-    const parts = (this.#rest + text).split('\r\n');
+    const parts = (this.#rest + text).split('\n');
     this.#rest = parts.pop() ?? '';
-    this.lines.push(...parts);
+    for (const part of parts) {
+      if (part.startsWith('{') && part.endsWith('\r')) this.lines.push(part.slice(0, -1));
+      else this.output.push(part);
+    }
     this.#check();
   }
 
@@ -131,6 +138,7 @@ export async function play(program: string, args: readonly string[], script: Scr
     await talker.end();
   }
   if (talker.lines.length > 0) transcript.step('(end)', talker.lines.splice(0));
+  if (talker.output.length > 0) transcript.step('(output)', talker.output.splice(0));
   return transcript.toString();
 }
 
@@ -184,6 +192,10 @@ class Transcript {
       .replace(/"package": "[^"]*"/g, '"package": P')
       .replace(/"actual-size": \d+/g, '"actual-size": N')
       .replace(/_time_ns(": |=)\d+/g, '_time_ns$1N')
+      .replace(/11\.1\.2[^"\\]*/g, 'VERSION')
+      .replace(/disk size: [^\\]*/g, 'disk size: N')
+      .replace(/ops; .*/g, 'ops; T')
+      .replace(/(Read|Write|Flush):( +\d+)?( +\d+) +\d+ /g, '$1:$2$3 N ')
       .replace(/#block\d+/g, (name) => {
         const known = this.#names.get(name) ?? `#block${String.fromCharCode(65 + this.#names.size)}`;
         this.#names.set(name, known);

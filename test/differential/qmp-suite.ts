@@ -23,6 +23,24 @@ export const storageDaemon: Programs = {
   ourArgs: (script) => ['--daemon', '--strict', ...(script.options ?? []), ...monitor],
 };
 
+/** A machine with the disks of the script; the guest's devices have the names of their drives. */
+export const machine: Programs = {
+  peer: 'qemu-system-x86_64',
+  peerArgs: ({ disks = [], options = [] }) => [
+    ...['-nodefaults', '-display', 'none', '-S', '-machine', 'q35,accel=tcg', '-m', '16', '-device', 'virtio-scsi-pci,id=scsi0', ...options],
+    ...disks.flatMap(({ name, file, format, readOnly }) => [
+      ...['-drive', `if=none,id=${name},file=${file},format=${format}${readOnly === true ? ',readonly=on' : ''}`],
+      ...['-device', `scsi-hd,drive=${name},id=${name}`],
+    ]),
+    ...['-qmp', 'stdio'],
+  ],
+  ourArgs: ({ disks = [], options = [] }) => [
+    ...['--daemon', '--strict', ...options],
+    ...disks.flatMap(({ name, file, format, readOnly }) => ['--disk', `${name}=${file},format=${format}${readOnly === true ? ',readonly=on' : ''}`]),
+    ...monitor,
+  ],
+};
+
 export function compareScripts(title: string, scripts: readonly Script[], programs: Programs = storageDaemon): void {
   describeWithPeers([programs.peer, 'qemu-img', 'qemu-io'], title, () => {
     let root: string;

@@ -28,20 +28,8 @@ export interface BackendOptions {
   readonly edgeName?: string;
 }
 
-/** Counters of one kind of request (query-blockstats). */
-export interface BackendStats {
-  readBytes: number;
-  readOperations: number;
-  writeBytes: number;
-  writeOperations: number;
-  flushOperations: number;
-  unmapBytes: number;
-  unmapOperations: number;
-}
-
 export class BlockBackend implements Parent, AsyncDisposable {
   readonly name: string | undefined;
-  readonly stats: BackendStats = { readBytes: 0, readOperations: 0, writeBytes: 0, writeOperations: 0, flushOperations: 0, unmapBytes: 0, unmapOperations: 0 };
   readonly #graph: Graph;
   readonly #options: BackendOptions;
   #perm: PermBits;
@@ -134,8 +122,6 @@ export class BlockBackend implements Parent, AsyncDisposable {
   /** Fills `into`. Fails with EIO when the range leaves the node. */
   read(offset: number, into: Uint8Array): Maybe<void> {
     const root = this.#check(offset, into.length);
-    this.stats.readBytes += into.length;
-    this.stats.readOperations++;
     if (this.#quiesced > 0) return this.#queued(() => root.read(offset, into, 0));
     const result = root.read(offset, into, 0);
     return isPending(result) ? this.#count(result) : undefined;
@@ -143,8 +129,6 @@ export class BlockBackend implements Parent, AsyncDisposable {
 
   write(offset: number, from: Uint8Array, flags: ReqFlags = reqFlag.none): Maybe<void> {
     const root = this.#check(offset, from.length);
-    this.stats.writeBytes += from.length;
-    this.stats.writeOperations++;
     if (this.#quiesced > 0) return this.#queued(() => root.write(offset, from, flags));
     const result = root.write(offset, from, flags);
     return isPending(result) ? this.#count(result) : undefined;
@@ -152,22 +136,17 @@ export class BlockBackend implements Parent, AsyncDisposable {
 
   zero(offset: number, length: number, flags: ReqFlags = reqFlag.none): Maybe<void> {
     const root = this.#check(offset, length);
-    this.stats.writeBytes += length;
-    this.stats.writeOperations++;
     return this.#issue(() => root.zero(offset, length, flags));
   }
 
   discard(offset: number, length: number): Maybe<void> {
     const root = this.#check(offset, length);
-    this.stats.unmapBytes += length;
-    this.stats.unmapOperations++;
     return this.#issue(() => root.discard(offset, length));
   }
 
   flush(): Maybe<void> {
     const root = this.#root;
     if (root === undefined) throw noMedium();
-    this.stats.flushOperations++;
     return this.#issue(() => root.flush());
   }
 

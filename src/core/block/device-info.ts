@@ -3,7 +3,6 @@
  * Rule source: observed answers of QEMU 11.1.
  */
 import { type PermBits, permQapiNames } from '../util/perm-bits.ts';
-import type { BackendStats, BlockBackend } from './backend.ts';
 import { skipFilters } from './block-status.ts';
 import type { Child, Parent } from './child.ts';
 import { nodeFilename } from './filename.ts';
@@ -23,7 +22,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     ro: node.readOnly,
     drv: node.driver.name,
     ...(node.backing === undefined ? {} : { backing_file: nodeFilename(skipFilters(node.backing.node)) }),
-    backing_file_depth: flat ? 0 : depthOf(node),
+    backing_file_depth: flat ? 0 : chainImages(node).length - 1,
     ...(bitmaps === undefined ? {} : { 'dirty-bitmaps': bitmaps.map((bitmap) => ({ ...bitmap, recording: false, busy: false, persistent: false })) }),
     children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
     active: true,
@@ -52,29 +51,54 @@ function imageBelow(node: BlockNode): BlockNode | undefined {
   return node.backing?.node ?? (node.driver.kind === 'filter' ? node.filtered?.node : undefined);
 }
 
-function depthOf(node: BlockNode): number {
-  let depth = 0;
-  for (let at = imageBelow(node); at !== undefined; at = imageBelow(at)) depth++;
-  return depth;
+/** The images of the chain that starts at `node`. */
+export function chainImages(node: BlockNode): BlockNode[] {
+  const images = [node];
+  for (let at = imageBelow(node); at !== undefined; at = imageBelow(at)) images.push(at);
+  return images;
 }
 
-/** BlockStats of a device or of a node, with those of its file and backing nodes. */
-export function blockStats(node: BlockNode, options: { readonly backend?: BlockBackend; readonly qdev?: string; readonly isPerNode: boolean }): Data {
-  const { backend, qdev } = options;
-  const file = node.primary;
-  const backing = options.isPerNode ? undefined : node.backing;
+/** Requests of a guest on a device. */
+export interface DeviceStats {
+  readBytes: number;
+  readOperations: number;
+  writeBytes: number;
+  writeOperations: number;
+  flushOperations: number;
+  unmapBytes: number;
+  unmapOperations: number;
+}
+
+/** BlockStats of a device that may have no medium. */
+export function deviceStats(device: {
+  readonly name: string;
+  readonly qdev: string | undefined;
+  readonly node: BlockNode | undefined;
+  readonly stats: DeviceStats;
+}): Data {
+  const { name, qdev, node } = device;
   return {
-    ...(backend?.name === undefined ? {} : { device: backend.name }),
+    device: name,
     ...(qdev === undefined ? {} : { qdev }),
-    'node-name': node.name,
-    stats: deviceStats(backend?.stats, node.highestWrite, backend !== undefined),
-    ...(node.driver.name === 'file' ? { 'driver-specific': { driver: 'file', 'discard-nb-ok': 0, 'discard-nb-failed': 0, 'discard-bytes-ok': 0 } } : {}),
-    ...(file === undefined ? {} : { parent: blockStats(file.node, { isPerNode: options.isPerNode }) }),
-    ...(backing === undefined ? {} : { backing: blockStats(backing.node, { isPerNode: false }) }),
+    ...(node === undefined ? {} : nodeStats(node, false)),
+    stats: statsData(device.stats, node?.highestWrite ?? 0),
   };
 }
 
-function deviceStats(stats: BackendStats | undefined, highest: number, isDevice: boolean): Data {
+/** BlockStats of a node, with those of its file and, unless `isPerNode`, of its backing node. */
+export function nodeStats(node: BlockNode, isPerNode: boolean): Data {
+  const file = node.primary;
+  const backing = isPerNode ? undefined : node.backing;
+  return {
+    'node-name': node.name,
+    stats: statsData(undefined, node.highestWrite),
+    ...(node.driver.name === 'file' ? { 'driver-specific': { driver: 'file', 'discard-nb-ok': 0, 'discard-nb-failed': 0, 'discard-bytes-ok': 0 } } : {}),
+    ...(file === undefined ? {} : { parent: nodeStats(file.node, isPerNode) }),
+    ...(backing === undefined ? {} : { backing: nodeStats(backing.node, false) }),
+  };
+}
+
+function statsData(stats: DeviceStats | undefined, highest: number): Data {
   return {
     rd_bytes: stats?.readBytes ?? 0,
     wr_bytes: stats?.writeBytes ?? 0,
@@ -105,8 +129,8 @@ function deviceStats(stats: BackendStats | undefined, highest: number, isDevice:
     invalid_zone_append_operations: 0,
     invalid_flush_operations: 0,
     invalid_unmap_operations: 0,
-    account_invalid: isDevice,
-    account_failed: isDevice,
+    account_invalid: stats !== undefined,
+    account_failed: stats !== undefined,
     timed_stats: [],
   };
 }

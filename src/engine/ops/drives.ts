@@ -16,26 +16,31 @@ export async function deleteDriveOrNode(system: System, id: string): Promise<voi
     return;
   }
   disk.node?.blockers.check('drive-del');
-  await system.engine.graph.turn(() => disk.deleteDrive());
+  await system.engine.graph.turn(async () => {
+    await disk.deleteDrive();
+    if (!disk.isAttached) system.machine?.forget(disk);
+  });
 }
 
 /** qom-set of a disk's property `drive`: puts the device onto another node while its requests wait. */
 export async function setDrive(system: System, path: string, property: string, value: unknown): Promise<void> {
   const disk = system.machine?.findDevice(path);
   if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
-  if (property !== 'drive') throw new BlockError(`Property 'virtio-blk-device.${property}' not found`);
+  if (property !== 'drive') throw new BlockError(`Property 'scsi-hd.${property}' not found`);
   if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string");
   await system.engine.graph.turn(async () => {
     const node = system.engine.graph.findDeviceOrNode(value);
-    if (node === undefined) throw new BlockError(`Property 'virtio-blk-device.drive' can't find value '${value}'`);
+    if (node === undefined) throw new BlockError(`Cannot find device='' nor node-name='${value}'`);
     await disk.setNode(node);
   });
 }
 
-/** eject: our disks have no tray. */
-export function ejectMedium(system: System, args: { readonly device?: string | undefined; readonly id?: string | undefined }): void {
+/** eject: devices have no tray; a drive that no device has gives its medium. */
+export async function ejectMedium(system: System, args: { readonly device?: string | undefined; readonly id?: string | undefined }): Promise<void> {
   if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'");
   const disk = args.id === undefined ? system.machine?.findDrive(args.device ?? '') : system.machine?.findDevice(args.id);
   if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { qmpClass: 'DeviceNotFound' });
-  throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
+  if (disk.isAttached) throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
+  disk.node?.blockers.check('eject');
+  await system.engine.graph.turn(() => disk.eject());
 }

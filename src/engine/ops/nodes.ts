@@ -21,9 +21,9 @@ export async function deleteNode(system: System, name: string): Promise<void> {
   const { graph } = system.engine;
   await graph.turn(async () => {
     const node = lookupNodeName(system, name);
-    if (node.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${node.displayName} is in use`);
+    if (node.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${node.name} is in use`);
     node.blockers.check('drive-del');
-    if (!node.monitorOwned) throw new BlockError(`Node ${node.displayName} is not owned by the monitor`);
+    if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
     if (node.parents.length > 0) throw new BlockError(`Block device ${node.displayName} is in use`);
     node.monitorOwned = false;
     await graph.releaseUnused(node);

@@ -1,7 +1,7 @@
 /* Commands that only tell: nodes, devices, the graph, version, commands, the schema. */
 
 import type { Child, Parent } from '../../core/block/child.ts';
-import { blockDeviceInfo, blockGraph, blockStats, type GraphUser } from '../../core/block/device-info.ts';
+import { blockDeviceInfo, blockGraph, deviceStats, type GraphUser, nodeStats } from '../../core/block/device-info.ts';
 import { bool, optional, struct } from '../../core/util/schema.ts';
 import { introspect } from '../../core/util/schema-introspect.ts';
 import type { System } from '../../engine/system.ts';
@@ -15,11 +15,12 @@ async function blockInfo(disk: DiskDevice, flat: boolean): Promise<Record<string
   const { node } = disk;
   return {
     device: disk.hasDrive ? disk.id : '',
-    qdev: disk.qomPath,
+    ...(disk.isAttached ? { qdev: disk.id } : {}),
     type: 'unknown',
-    removable: false,
+    removable: !disk.isAttached,
     locked: false,
-    ...(node === undefined ? {} : { inserted: await blockDeviceInfo(node, flat), 'io-status': 'ok' }),
+    ...(node === undefined ? {} : { inserted: await blockDeviceInfo(node, flat) }),
+    ...(node === undefined || !disk.isAttached ? {} : { 'io-status': 'ok' }),
   };
 }
 
@@ -101,9 +102,9 @@ export const queryCommands: readonly AnyCommand[] = [
     args: struct({ 'query-nodes': optional(bool) }),
     guards: [],
     run: (args, { system }) => {
-      if (args['query-nodes']) return [...system.engine.graph.nodes].filter((node) => node.isOpen).map((node) => blockStats(node, { isPerNode: true }));
-      return disksOf(system).flatMap((disk) =>
-        disk.node === undefined ? [] : [blockStats(disk.node, { backend: disk.backend, qdev: disk.qomPath, isPerNode: false })],
+      if (args['query-nodes']) return [...system.engine.graph.nodes].filter((node) => node.isOpen).map((node) => nodeStats(node, true));
+      return disksOf(system).map((disk) =>
+        deviceStats({ name: disk.hasDrive ? disk.id : '', qdev: disk.isAttached ? disk.id : undefined, node: disk.node, stats: disk.stats }),
       );
     },
   }),

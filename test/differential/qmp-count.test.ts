@@ -1,0 +1,22 @@
+import { expect, it } from 'vitest';
+import { hmpScripts } from './hmp-cases.ts';
+import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
+import { wireScripts } from './qmp-cases-wire.ts';
+import type { Script } from './qmp-harness.ts';
+
+const exchanges = (scripts: readonly Script[]): string[] => scripts.flatMap((script) => script.steps.filter((step) => !/^(?:#|wait )/.test(step)));
+
+it('the comparison with the storage daemon holds enough exchanges', () => {
+  expect(exchanges([...wireScripts, ...nodeScripts, ...exportScripts, ...jobScripts]).length).toBeGreaterThanOrEqual(400);
+});
+
+it('the comparison with a machine holds enough exchanges', () => {
+  const hmp = exchanges(hmpScripts).filter((step) => step.startsWith('hmp '));
+  expect(hmp.length).toBeGreaterThanOrEqual(150);
+});
+
+it('every script has a name of its own', () => {
+  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, hmpScripts]) {
+    expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);
+  }
+});
