@@ -14,6 +14,9 @@ async function start(): Promise<void> {
   }
 }
 
-// a reader that went away (`| head`) ends the program quietly
-process.stdout.on('error', () => process.exit(1));
+// a reader that went away (`| head`) ends the program quietly; a full output is not noticed, as with the peer
+process.stdout.on('error', (error) => {
+  if ('code' in error && error.code === 'EPIPE') process.exit(1);
+});
+process.stderr.on('error', () => {});
 void start();

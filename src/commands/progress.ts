@@ -3,6 +3,15 @@
  * SIGUSR1 where `-p` is off. Knows no work. Rule source: observed output of qemu-img 11.1.
  */
 import { ProgressLine, type Reporter } from '../cli/report.ts';
+import { formatFixed } from '../core/util/printf.ts';
+
+/** The work that SIGUSR1 asks about. Listening never ends: without a listener the signal would end the process. */
+let current: Progress | undefined;
+let isListening = false;
+
+function onSignal(): void {
+  current?.tell();
+}
 
 export class Progress {
   readonly #line: ProgressLine;
@@ -18,12 +27,16 @@ export class Progress {
     this.#line = new ProgressLine(report.stdout, isOn);
     this.#isOn = isOn;
     this.#step = step;
-    if (process.platform !== 'win32') process.on('SIGUSR1', this.#onSignal);
+    current = this;
+    if (isListening || process.platform === 'win32') return;
+    isListening = true;
+    process.on('SIGUSR1', onSignal);
   }
 
-  readonly #onSignal = (): void => {
-    if (!this.#isOn) this.#report.stderr.write(`    (${this.#percent.toFixed(2)}/100%)\n`);
-  };
+  /** One line on stderr, unless the line of progress is shown anyway. */
+  tell(): void {
+    if (!this.#isOn) this.#report.stderr.write(`    (${formatFixed(this.#percent, 2)}/100%)\n`);
+  }
 
   /** Where the work stands, 0 – 100. */
   at(percent: number): void {
@@ -36,7 +49,7 @@ export class Progress {
 
   /** Ends the line. */
   end(): void {
-    process.off('SIGUSR1', this.#onSignal);
+    if (current === this) current = undefined;
     this.#line.finish();
   }
 }

@@ -41,9 +41,6 @@ export const globalOptions: OptionTable = table;
 
 /** Runs the program; the exit code. Never throws. */
 export async function main(argv: readonly string[], progName: string): Promise<number> {
-  // a full or closed output is not noticed, as with the peer
-  process.stdout.on('error', () => {});
-  process.stderr.on('error', () => {});
   const wantsHints = argv[0] === '--hints';
   const words = wantsHints ? argv.slice(1) : argv;
   let report = new Reporter({ program: progName, ...(wantsHints ? { hints: true } : {}) });

@@ -49,9 +49,10 @@ export class QmpClient implements AsyncDisposable {
     });
   }
 
-  /** Connects and negotiates. Rejects with `Couldn't connect to S: …`. */
-  static async connect(target: QmpTarget, options: { readonly negotiate?: boolean } = {}): Promise<QmpClient> {
-    const socket = net.connect('path' in target ? { path: target.path } : { host: target.host, port: target.port });
+  /** Connects and negotiates. Rejects with `Couldn't connect to S: …`, also when `signal` aborts meanwhile. */
+  static async connect(target: QmpTarget, options: { readonly negotiate?: boolean; readonly signal?: AbortSignal } = {}): Promise<QmpClient> {
+    const signal = options.signal === undefined ? {} : { signal: options.signal };
+    const socket = net.connect('path' in target ? { path: target.path, ...signal } : { host: target.host, port: target.port, ...signal });
     const name = 'path' in target ? target.path : `${target.host}:${target.port}`;
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);

@@ -18,6 +18,7 @@ import {
   maxBitmapTableEntries,
   minBitmapGranularityBits,
 } from './layout.ts';
+import { structure } from './overlap.ts';
 import { allocateClusters, freeClusters } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 
@@ -32,7 +33,6 @@ interface StoredBitmap {
   /** Where its data lies: host offsets, 0 = all clear, 1 = all set. Loaded for consistent bitmaps of writable images. */
   data: number[];
   bits: Uint8Array | undefined;
-  isChanged: boolean;
 }
 
 /** Bytes of bits for `size` guest bytes. */
@@ -98,7 +98,6 @@ export class Bitmaps {
         const at = Math.floor(bit / 8);
         bits[at] = (bits[at] ?? 0) | (1 << (bit % 8));
       }
-      bitmap.isChanged = true;
     }
   }
 
@@ -121,7 +120,6 @@ export class Bitmaps {
       const rest = ceilDiv(size, 2 ** bitmap.granularityBits) % 8;
       if (rest !== 0) bits[bits.length - 1] = (bits.at(-1) ?? 0) & ((1 << rest) - 1);
       bitmap.bits = bits;
-      bitmap.isChanged = true;
     }
   }
 
@@ -132,20 +130,27 @@ export class Bitmaps {
     await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held)));
   }
 
+  /** Everything anew: data, tables, a directory; the old clusters go once the header names the new ones. */
   *#storeSteps(held: StoredBitmap[]): Steps<void> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const old: { offset: number; length: number }[] = [];
     for (const bitmap of held) {
-      if (bitmap.isChanged) {
-        for (const offset of bitmap.data) if (offset > 1) old.push({ offset, length: clusterSize });
-        old.push({ offset: bitmap.tableOffset, length: bitmap.tableEntries * 8 });
-        yield* this.#writeNew(bitmap);
-      }
+      for (const offset of bitmap.data) if (offset > 1) old.push({ offset, length: clusterSize });
+      old.push({ offset: bitmap.tableOffset, length: bitmap.tableEntries * 8 });
+      yield* this.#writeNew(bitmap);
       this.#setFlags(bitmap, bitmap.flags & ~bitmapFlag.inUse);
     }
+    const { bitmaps } = image.header;
+    if (bitmaps === undefined) return;
+    const directoryOffset = yield* allocateClusters(image, this.#directory.length);
+    image.checkOverlap(directoryOffset, this.#directory.length, 0);
+    yield* wait(image.writeFile(directoryOffset, this.#directory));
     yield* image.refcountCache.flush();
-    yield* this.#rewriteDirectory();
+    image.header.bitmaps = { ...bitmaps, directoryOffset };
+    yield* image.writeHeader();
+    image.metadata.remove(bitmaps.directoryOffset, bitmaps.directorySize, structure.bitmapDirectory);
+    yield* freeClusters(image, bitmaps.directoryOffset, bitmaps.directorySize, 'other');
     for (const { offset, length } of old) yield* freeClusters(image, offset, length, 'other');
     yield* image.refcountCache.flush();
   }
@@ -176,7 +181,6 @@ export class Bitmaps {
     yield* wait(image.writeFile(bitmap.tableOffset, table));
     setU64(this.#directory, bitmap.at, bitmap.tableOffset);
     setU32(this.#directory, bitmap.at + 8, bitmap.tableEntries);
-    bitmap.isChanged = false;
   }
 
   #setFlags(bitmap: StoredBitmap, flags: number): void {
@@ -230,7 +234,6 @@ function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number)
       tableEntries: getU32(directory, at + 8),
       data: [],
       bits: undefined,
-      isChanged: false,
     };
     if (extraLength !== 0) throw new BlockError(`Bitmap '${bitmap.name}' extra data is not supported`, { code: 'ENOTSUP' });
     checkEntry(image, bitmap, directory[at + 16] ?? 0, nameLength);

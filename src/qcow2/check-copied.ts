@@ -11,8 +11,7 @@ import { refcountOf } from './refcount-blocks.ts';
 import { run as carryOut } from './steps.ts';
 
 export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
-  // all repairs asked for: only once everything else is in order
-  const mayFix = fix.errors && (!fix.leaks || (result.checkErrors === 0 && result.corruptions === 0 && result.leaks === 0));
+  const mayFix = fix.errors && result.checkErrors === 0;
   const count = (fixed: boolean): void => {
     if (fixed) result.corruptionsFixed++;
     else result.corruptions++;
@@ -21,7 +20,7 @@ export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result:
   for (let index = 0; index < image.l1Entries; index++) {
     const offset = image.l2TableOf(index);
     if (offset === 0) continue;
-    const refcount = await countOf(image, offset, result);
+    const refcount = await countOf(image, offset);
     if (refcount === undefined) continue;
     if ((refcount === 1) !== image.isL2Copied(index)) {
       const hi = image.l1View.getUint32(index * 8);
@@ -37,11 +36,11 @@ export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result:
   }
 }
 
-async function countOf(image: Qcow2Image, offset: number, result: CheckResult): Promise<number | undefined> {
+/** Undefined when it cannot be read: told before, by the comparison of counts. */
+async function countOf(image: Qcow2Image, offset: number): Promise<number | undefined> {
   try {
     return await carryOut(refcountOf(image, Math.floor(offset / image.geometry.clusterSize)));
   } catch {
-    result.checkErrors++;
     return undefined;
   }
 }
@@ -64,7 +63,7 @@ async function checkTable(
     const offset = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
     const isCopied = (hi & COPIED_HI) !== 0;
     if (offset === 0 && !(image.hasDataFile && isCopied)) continue;
-    const refcount = image.hasDataFile ? 1 : await countOf(image, offset, result);
+    const refcount = image.hasDataFile ? 1 : await countOf(image, offset);
     if (refcount === undefined || (refcount === 1) === isCopied) continue;
     result.messages.push(`${how.verb} OFLAG_COPIED data cluster: l2_entry=${entryHex(hi, lo)} refcount=${refcount}`);
     if (how.mayFix) {

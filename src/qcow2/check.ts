@@ -4,7 +4,7 @@
  * Rule source: observed order of phases and messages.
  */
 import type { CheckResult } from '../core/block/driver.ts';
-import { getU32, getU64 } from '../core/util/bytes.ts';
+import { getU32 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { ceilDiv } from '../core/util/math.ts';
 import { checkCopiedFlags } from './check-copied.ts';
@@ -62,6 +62,21 @@ async function markClean(image: Qcow2Image): Promise<void> {
 
 export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<CheckResult> {
   const result = emptyResult();
+  const { warn } = image;
+  // what is found corrupt on the way belongs among the other lines
+  image.warn = (line) => result.messages.push(line);
+  try {
+    await checkInto(image, fix, result);
+    return result;
+  } catch (error) {
+    if (error instanceof BlockError) for (const message of result.messages) warn(message);
+    throw error;
+  } finally {
+    image.warn = warn;
+  }
+}
+
+async function checkInto(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
   result.totalClusters = ceilDiv(image.size, image.geometry.clusterSize);
   await checkSnapshotTable(image, result);
   const snapshotBytes = (await readSnapshots(image)).bytes;
@@ -74,7 +89,7 @@ export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<Che
   if (mustRebuild && fix.errors) {
     highest = await rebuild(image, counts, result, fix, snapshotBytes);
   } else if (fix.leaks || fix.errors) {
-    if (mustRebuild) throw stopped(image, result, 'ERROR need to rebuild refcount structures');
+    if (mustRebuild) throw stopped(image, 'ERROR need to rebuild refcount structures');
     if (result.leaks > 0 || result.corruptions > 0) {
       // the same comparison once more, this time with a hand on the counts
       result.leaks = before.leaks;
@@ -88,12 +103,11 @@ export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<Che
     await carryOut(image.refcountCache.flush());
   }
   result.imageEndOffset = (highest + 1) * image.geometry.clusterSize;
-  return result;
 }
 
-/** A check that has to stop: what it found so far is told here, since no result will. */
-function stopped(image: Qcow2Image, result: CheckResult, line: string): BlockError {
-  for (const message of [...result.messages, line]) image.warn(message);
+/** A check that has to stop; the lines so far are told by the caller, since no result will. */
+function stopped(image: Qcow2Image, line: string): BlockError {
+  image.warn(line);
   return new BlockError('Input/output error', { code: 'EIO' });
 }
 
@@ -126,14 +140,16 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, r
       continue;
     }
     if (offset === 0) continue;
-    if (getU64(table, index * 8) % clusterSize !== 0) {
+    if (getU32(table, index * 8 + 4) % clusterSize !== 0) {
       say(`ERROR refcount block ${index} is not cluster aligned; refcount table entry corrupted`);
       continue;
     }
     const cluster = offset / clusterSize;
     if (cluster >= counts.clusters) {
       if (!fix.errors) {
-        say(`ERROR refcount block ${index} is outside image`);
+        // no reason to rebuild: nothing inside the file is counted by it
+        result.corruptions++;
+        result.messages.push(`ERROR refcount block ${index} is outside image`);
         continue;
       }
       result.messages.push(`Repairing refcount block ${index} is outside image`);
@@ -207,7 +223,7 @@ async function rebuild(image: Qcow2Image, counts: ReferenceCounts, result: Check
   const recounted = await countReferences(image, { leaks: false, errors: false }, again, snapshotBytes);
   await checkRefcountBlocks(image, recounted, again, { leaks: false, errors: false });
   const comparison = await compare(image, recounted, again, { leaks: fix.leaks, errors: false });
-  if (comparison.mustRebuild) throw stopped(image, result, 'ERROR rebuilt refcount structure is still broken');
+  if (comparison.mustRebuild) throw stopped(image, 'ERROR rebuilt refcount structure is still broken');
   result.corruptions = again.corruptions;
   result.leaks = again.leaks;
   result.corruptionsFixed += Math.max(0, found.corruptions - again.corruptions);

@@ -189,7 +189,10 @@ async function open(host: NodeHost): Promise<DriverState> {
   if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
   const bitmaps = await loadBitmaps(image);
-  if (!node.readOnly) await prepareForWriting(image);
+  if (!node.readOnly) {
+    await prepareForWriting(image);
+    await bitmaps.begin();
+  }
   return new Qcow2State(image, bitmaps);
 }
 

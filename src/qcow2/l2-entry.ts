@@ -130,7 +130,7 @@ export function compressedExtent(geometry: Geometry, hi: number, lo: number): { 
   const hiMask = 2 ** hiBits - 1;
   const offset = (hi & 0x3fffffff & hiMask) * two32 + lo;
   const sectors = ((hi & 0x3fffffff) >>> hiBits) + 1;
-  return { offset, length: sectors * 512 - (offset % 512) };
+  return { offset, length: sectors * 512 - (lo & 511) };
 }
 
 /** Halves of the entry for `length` compressed bytes at `offset`. */

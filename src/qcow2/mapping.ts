@@ -127,7 +127,7 @@ function checkEntry(image: Qcow2Image, table: CachedTable, index: number, entry:
     throw badEntry(image, 'Invalid cluster entry found ', table, index);
   } else {
     if (geometry.version < 3 && (entry.lo & ZERO_LO) !== 0) throw badEntry(image, 'Zero cluster entry found in pre-v3 image', table, index);
-    if (!isAligned) throw badEntry(image, `Preallocated zero cluster offset ${hex(entry.offset)} unaligned`, table, index);
+    if (!isAligned) throw badEntry(image, `Cluster allocation offset ${hex(entry.offset)} unaligned`, table, index);
   }
   if (image.hasDataFile && kind !== clusterKind.zero && kind !== clusterKind.compressed) {
     const expected = guest - (guest % geometry.clusterSize);

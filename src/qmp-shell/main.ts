@@ -132,7 +132,7 @@ class Shell {
   async #connect(server: string): Promise<Transport> {
     try {
       // a monitor that serves somebody else lets us wait
-      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate });
+      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate, signal: this.#ending.signal });
       return await withSpinner(`waiting for ${server}`, connecting, { isTerminal: this.#isTerminal });
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;

@@ -43,7 +43,7 @@ export function localTransport(session: MonitorSession): Transport {
   };
 }
 
-export async function connectTransport(target: QmpTarget, options: { readonly negotiate?: boolean } = {}): Promise<Transport> {
+export async function connectTransport(target: QmpTarget, options: { readonly negotiate?: boolean; readonly signal?: AbortSignal } = {}): Promise<Transport> {
   const client = await QmpClient.connect(target, options);
   const execute = (message: JsonObject): Promise<JsonObject> => client.execute(message);
   return {
