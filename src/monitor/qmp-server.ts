@@ -5,7 +5,7 @@
  */
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
-import { removeStaleSocket } from '../core/storage/socket-path.ts';
+import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
 import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
@@ -185,8 +185,13 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
 }
 
 function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError {
-  const where = address.type === 'unix' ? ` to ${address.path}` : '';
-  return resolveError(address, error) ?? new BlockError(`Failed to bind socket${where}: ${errnoText(error)}`, { code: error.code, cause: error });
+  const unresolved = resolveError(address, error);
+  if (unresolved !== undefined) return unresolved;
+  const given = error.code ?? 'EIO';
+  const code = address.type === 'unix' ? bindFailure(address.path, given) : given;
+  const what =
+    address.type === 'unix' ? `Failed to bind socket to ${address.path}` : code === 'EADDRINUSE' ? 'Failed to find an available port' : 'Failed to bind socket';
+  return new BlockError(`${what}: ${errnoText(code)}`, { code, cause: error });
 }
 
 function resolveError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError | undefined {

@@ -68,9 +68,3 @@ export function sliceIndexOf(geometry: Geometry, guest: number): number {
 export function l1EntriesFor(geometry: Geometry, size: number): number {
   return ceilDiv(size, geometry.bytesPerL2);
 }
-
-/** Largest virtual size: what an L1 table of 32 MiB maps, and offsets of 2^63 - 1. */
-export function maxVirtualSize(clusterBits: number, entrySize: number): number {
-  const clusterSize = 2 ** clusterBits;
-  return (clusterSize / entrySize) * clusterSize * ((32 * 1024 * 1024) / 8);
-}

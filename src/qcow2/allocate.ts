@@ -9,18 +9,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { alignDown, ceilDiv } from '../core/util/math.ts';
 import { type Geometry, l1IndexOf, sliceIndexOf, sliceOffsetOf } from './address.ts';
 import type { Qcow2Image } from './image.ts';
-import {
-  clusterKind,
-  compressedExtent,
-  type L2Entry,
-  newEntry,
-  readEntry,
-  standardKind,
-  subclusterKind,
-  subclusterMask,
-  writeEntry,
-  writeSubclusters,
-} from './l2-entry.ts';
+import { clusterKind, compressedExtent, type L2Entry, newEntry, readEntry, subclusterKind, subclusterMask, writeEntry, writeSubclusters } from './l2-entry.ts';
 import { incompatible, ZERO_LO } from './layout.ts';
 import { badTable, hex } from './mapping.ts';
 import { structure } from './overlap.ts';
@@ -296,10 +285,4 @@ export function* markDirtyBit(image: Qcow2Image): Steps<void> {
   if (!image.options.lazyRefcounts || (image.header.incompatible & incompatible.dirty) !== 0n) return;
   image.header.incompatible |= incompatible.dirty;
   yield* image.writeIncompatible();
-}
-
-/** True when the standard entry reads as zeros or has nothing, for callers that look at whole clusters. */
-export function isEmptyEntry(image: Qcow2Image, entry: L2Entry): boolean {
-  const kind = standardKind(entry, image.hasDataFile);
-  return kind === clusterKind.unallocated || kind === clusterKind.zero;
 }

@@ -6,7 +6,7 @@
  */
 import { getText, getU32, getU64, getU64Big, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { alignUp, ceilDiv } from '../core/util/math.ts';
+import { alignUp } from '../core/util/math.ts';
 import { type BitmapsExtension, decodeBitmapsExtension, encodeBitmapsExtension, type Warning } from './bitmaps-extension.ts';
 import {
   compressionType,
@@ -354,9 +354,4 @@ export function newHeader(parts: { version: number; clusterBits: number; refcoun
     unknownExtensions: [],
     warnings: [],
   };
-}
-
-/** Clusters of an L1 table with `entries` entries. */
-export function l1Clusters(header: Header, entries: number): number {
-  return ceilDiv(entries * 8, 2 ** header.clusterBits);
 }

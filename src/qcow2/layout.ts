@@ -90,7 +90,6 @@ export const minExtendedClusterBits = 14;
 
 /** Snapshot table entries. */
 export const snapshotHeaderSize = 40;
-export const snapshotExtraSize = 24;
 export const maxSnapshotExtra = 1024;
 export const maxSnapshotTableBytes: number = 1024 * maxSnapshots;
 

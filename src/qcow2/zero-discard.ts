@@ -7,7 +7,7 @@ import { chainStatus } from '../core/block/block-status.ts';
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
-import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { Maybe } from '../core/util/maybe.ts';
 import { sliceIndexOf } from './address.ts';
 import { freeEntry, writableSlice } from './allocate.ts';
 import type { Qcow2Image } from './image.ts';
@@ -223,17 +223,6 @@ function punch(image: Qcow2Image, entry: L2Entry): void {
   }
 }
 
-/** Gives the external data file's range back, when discards are passed on. */
-export function discardDataFile(image: Qcow2Image, guest: number, length: number): Maybe<void> {
-  if (!image.hasDataFile || !image.options.passDiscardRequest) return;
-  try {
-    const done = image.data.discard(guest, length);
-    return isPending(done) ? done.catch(ignoreHint) : undefined;
-  } catch (error) {
-    ignoreHint(error);
-  }
-}
-
-function ignoreHint(error: unknown): void {
+function _ignoreHint(error: unknown): void {
   if (!(error instanceof BlockError)) throw error;
 }

@@ -75,7 +75,7 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     const isStrict = options.strict || progName === 'qemu-storage-daemon';
     if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`);
     const daemon = new Daemon(reporter, { isStrict, isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
-    return await daemon.run(order, operands);
+    return await daemon.run(withSpelling(argv, order), operands);
   } catch (error) {
     // the peer names the mistake and no more
     if (error instanceof BlockError) {
@@ -85,6 +85,25 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     }
     return reporter.error(error);
   }
+}
+
+interface GivenOption {
+  readonly key: string;
+  readonly value: string | undefined;
+  /** As it stood on the command line: messages repeat it. */
+  readonly spelling: string;
+}
+
+function withSpelling(argv: readonly string[], order: readonly { readonly key: string; readonly value: string | undefined }[]): GivenOption[] {
+  let at = 0;
+  return order.map(({ key, value }) => {
+    if (value === undefined) return { key, value, spelling: '' };
+    while (at < argv.length && !argv[at]?.endsWith(`=${value}`) && argv[at + 1] !== value) at++;
+    const word = argv[at] ?? '';
+    const isAttached = word.startsWith('-') && word.endsWith(`=${value}`) && argv[at + 1] !== value;
+    at += isAttached ? 1 : 2;
+    return { key, value, spelling: isAttached ? word : `${word} ${value}` };
+  });
 }
 
 interface DaemonSettings {
@@ -123,12 +142,12 @@ class Daemon {
     });
   }
 
-  async run(order: readonly { readonly key: string; readonly value: string | undefined }[], operands: readonly string[]): Promise<number> {
+  async run(order: readonly GivenOption[], operands: readonly string[]): Promise<number> {
     const end = (): void => void this.#monitor.quit('host-signal');
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
     let hasPidFile = false;
     try {
-      for (const { key, value } of order) await this.#carryOut(key, value ?? '');
+      for (const option of order) await this.#carryOut(option);
       if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
       if (this.#pidFile !== undefined) {
         writePid(this.#pidFile);
@@ -150,7 +169,7 @@ class Daemon {
     }
   }
 
-  async #carryOut(key: string, value: string): Promise<void> {
+  async #carryOut({ key, value = '', spelling }: GivenOption): Promise<void> {
     try {
       switch (key) {
         case 'blockdev':
@@ -182,8 +201,7 @@ class Daemon {
       }
     } catch (error) {
       if (!(error instanceof BlockError) || error.message.startsWith('--')) throw error;
-      const name = key === 'nbdServer' ? 'nbd-server' : key;
-      throw error.prepend(`--${name} ${value}: `);
+      throw error.prepend(`${spelling}: `);
     }
   }
 
