@@ -5,7 +5,6 @@
  */
 import { chainStatus } from '../core/block/block-status.ts';
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
-import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { sliceIndexOf } from './address.ts';
@@ -221,8 +220,4 @@ function punch(image: Qcow2Image, entry: L2Entry): void {
   if (image.options.passDiscardRequest && entry.offset !== 0 && !image.hasDataFile) {
     image.pendingDiscards.push({ offset: entry.offset, length: image.geometry.clusterSize });
   }
-}
-
-function _ignoreHint(error: unknown): void {
-  if (!(error instanceof BlockError)) throw error;
 }

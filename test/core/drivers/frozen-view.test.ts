@@ -139,7 +139,7 @@ describe('the frozen view of copy-before-write', () => {
   it.each([
     [{ 'min-cluster-size': 100000 }, 'Cannot create block-copy-state: min-cluster-size needs to be a power of 2'],
     [{ 'bitmap.name': 'b', 'bitmap.node': 'source' }, "Dirty bitmap 'b' not found"],
-    [{ 'on-cbw-error': 'ignore' }, "Parameter 'on-cbw-error' does not accept value 'ignore'"],
+    [{ 'on-cbw-error': 'ignore' }, "invalid parameter value: ignore"],
   ])('refuses %o', async (options, message) => {
     const made = memoryEngine();
     engine = made.engine;
