@@ -19,7 +19,7 @@ import {
   minBitmapGranularityBits,
 } from './layout.ts';
 import { structure } from './overlap.ts';
-import { allocateClusters, freeClusters } from './refcounts.ts';
+import { allocateClusters, type FreeReason, freeClusters, passDiscards } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 
 interface StoredBitmap {
@@ -134,10 +134,10 @@ export class Bitmaps {
   *#storeSteps(held: StoredBitmap[]): Steps<void> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
-    const old: { offset: number; length: number }[] = [];
+    const old: { offset: number; length: number; reason: FreeReason }[] = [];
     for (const bitmap of held) {
-      for (const offset of bitmap.data) if (offset > 1) old.push({ offset, length: clusterSize });
-      old.push({ offset: bitmap.tableOffset, length: bitmap.tableEntries * 8 });
+      for (const offset of bitmap.data) if (offset > 1) old.push({ offset, length: clusterSize, reason: 'always' });
+      old.push({ offset: bitmap.tableOffset, length: bitmap.tableEntries * 8, reason: 'other' });
       yield* this.#writeNew(bitmap);
       this.#setFlags(bitmap, bitmap.flags & ~bitmapFlag.inUse);
     }
@@ -151,8 +151,9 @@ export class Bitmaps {
     yield* image.writeHeader();
     image.metadata.remove(bitmaps.directoryOffset, bitmaps.directorySize, structure.bitmapDirectory);
     yield* freeClusters(image, bitmaps.directoryOffset, bitmaps.directorySize, 'other');
-    for (const { offset, length } of old) yield* freeClusters(image, offset, length, 'other');
+    for (const { offset, length, reason } of old) yield* freeClusters(image, offset, length, reason);
     yield* image.refcountCache.flush();
+    yield* passDiscards(image);
   }
 
   *#writeNew(bitmap: StoredBitmap): Steps<void> {
