@@ -142,6 +142,9 @@ export class Graph {
     child.node = to;
     to.parents.unshift(child);
     const above = child.parent.asNode;
+    const place = above?.children.indexOf(child) ?? -1;
+    // an edge that moves is the newest of its parent's, as in QEMU's lists
+    if (above !== undefined) above.children.push(...above.children.splice(place, 1));
     const isCow = (child.roles & childRole.cow) !== 0 && above !== undefined;
     if (isCow) this.#unblockBacking(child);
     if (isCow) this.#blockBacking(child, above, transaction);
@@ -150,6 +153,10 @@ export class Graph {
         remove(to.parents, child);
         child.node = from;
         from.parents.splice(index, 0, child);
+        if (above !== undefined) {
+          remove(above.children, child);
+          above.children.splice(place, 0, child);
+        }
         if (isCow) {
           this.#unblockBacking(child);
           this.#blockBacking(child, above, undefined);
