@@ -130,9 +130,10 @@ class Shell {
   }
 
   async #connect(server: string): Promise<Transport> {
+    const target = parseTarget(server);
     try {
       // a monitor that serves somebody else lets us wait
-      const connecting = connectTransport(parseTarget(server), { negotiate: !this.#options.noNegotiate, signal: this.#ending.signal });
+      const connecting = connectTransport(target, { negotiate: !this.#options.noNegotiate, signal: this.#ending.signal });
       return await withSpinner(`waiting for ${server}`, connecting, { isTerminal: this.#isTerminal });
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;
