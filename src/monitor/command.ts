@@ -31,6 +31,8 @@ export interface CommandDefinition<A = unknown> {
   readonly machineOnly?: boolean;
   /** Deprecated in QEMU 11.1. */
   readonly deprecated?: boolean;
+  /** QEMU may change it at any time. */
+  readonly unstable?: boolean;
   /** No command of QEMU's: absent under --strict. */
   readonly isOwn?: boolean;
   /** Rewrites an old form of the arguments into today's; not called under --strict. */

@@ -4,7 +4,7 @@
  * Rule source: QEMU's documentation of client schema introspection, observed output of 11.1.
  */
 
-import { type AlternateKind, type Branch, type Fields, fieldsOf, isOptional, resolved, type Schema, type SchemaNode, struct } from './schema.ts';
+import { type Branch, type Fields, fieldsOf, isOptional, resolved, type Schema, type SchemaNode, struct } from './schema.ts';
 import { isBranchSchema } from './schema-walk.ts';
 
 export interface CommandInfo {
@@ -56,7 +56,6 @@ const builtins: Readonly<Partial<Record<SchemaNode['kind'], readonly [name: stri
   any: ['any', 'value'],
   int: ['int', 'int'],
 };
-const alternateOrder: readonly AlternateKind[] = ['string', 'object', 'array', 'bool', 'number', 'null'];
 
 export function introspect(commands: readonly CommandInfo[], events: readonly EventInfo[]): SchemaInfo[] {
   const types = new TypeList();
@@ -154,7 +153,7 @@ class TypeList {
       case 'list':
         return { name, 'meta-type': 'array', 'element-type': this.use(node.element) };
       case 'struct':
-        return { name, 'meta-type': 'object', members: this.#members(fieldsOf(schema)), ...featuresOf(schema) };
+        return { name, 'meta-type': 'object', members: this.#members(fieldsOf(schema)), ...featuresOf(node) };
       case 'union': {
         const members = this.#members(node.base);
         const branches = node.branches();
@@ -162,14 +161,10 @@ class TypeList {
           case: value,
           type: this.#branch(Object.hasOwn(branches, value) ? branches[value] : undefined),
         }));
-        return { name, 'meta-type': 'object', members, tag: node.tag, variants, ...featuresOf(schema) };
+        return { name, 'meta-type': 'object', members, tag: node.tag, variants };
       }
       case 'alternate': {
-        const members: { type: string }[] = [];
-        for (const kind of alternateOrder) {
-          const branch = node.branches[kind];
-          if (branch !== undefined) members.push({ type: this.use(branch) });
-        }
+        const members = Object.values(node.branches).map((branch) => ({ type: this.use(branch) }));
         return { name, 'meta-type': 'alternate', members };
       }
       default:

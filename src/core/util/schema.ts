@@ -43,6 +43,8 @@ export interface StructNode {
   readonly name: string;
   readonly fields: Fields;
   readonly base: Schema<unknown> | undefined;
+  /** Features of the type; those of a member that has it are the member's. */
+  readonly features: readonly string[];
 }
 export interface UnionNode {
   readonly kind: 'union';
@@ -139,7 +141,7 @@ export function optional<T>(schema: Schema<T>): OptionalSchema<T> {
 }
 
 /** The same type, with features for the member that has it. */
-function withFeatures<S extends Schema<unknown>>(schema: S, features: readonly string[]): S {
+export function withFeatures<S extends Schema<unknown>>(schema: S, features: readonly string[]): S {
   return { ...schema, features };
 }
 export function deprecated<S extends Schema<unknown>>(schema: S): S {
@@ -168,8 +170,9 @@ export function struct(nameOrFields: string | Fields, fields: Fields = {}, optio
     name: named ? nameOrFields : '',
     fields: named ? fields : nameOrFields,
     base: options.base,
+    features: options.features ?? [],
   };
-  return options.features === undefined ? { node } : { node, features: options.features };
+  return { node };
 }
 
 /**

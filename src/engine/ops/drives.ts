@@ -35,6 +35,15 @@ export async function setDrive(system: System, path: string, property: string, v
   });
 }
 
+/** qom-get of a device: what its drive is called, and its type. */
+export function deviceProperty(system: System, path: string, property: string): string {
+  const disk = system.machine?.findDevice(path);
+  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
+  if (property === 'drive') return disk.hasDrive ? disk.id : (disk.node?.name ?? '');
+  if (property === 'type') return 'scsi-hd';
+  throw new BlockError(`Property 'scsi-hd.${property}' not found`);
+}
+
 /** eject: devices have no tray; a drive that no device has gives its medium. */
 export async function ejectMedium(system: System, args: { readonly device?: string | undefined; readonly id?: string | undefined }): Promise<void> {
   if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'");

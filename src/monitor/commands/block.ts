@@ -8,7 +8,8 @@ import { lookupNode } from '../../engine/ops/lookup.ts';
 import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
 import { JobGroup } from '../../jobs/group.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
-import { blockdevBackup, blockdevOptions, secretOptions, transactionAction } from '../types/block.ts';
+import { blockdevBackup, secretOptions, transactionAction } from '../types/block.ts';
+import { blockdevOptions } from '../types/blockdev.ts';
 import { upgradeBlockdevAdd } from '../upgrade.ts';
 
 export const blockCommands: readonly AnyCommand[] = [

@@ -1,7 +1,8 @@
 /* The two families of job commands over one set of verbs. */
-import { bool, int64, optional, saturating, str, struct } from '../../core/util/schema.ts';
+import { bool, int64, listOf, optional, saturating, str, struct } from '../../core/util/schema.ts';
 import { cancelJob, completeJob } from '../../engine/ops/jobs.ts';
 import { type AnyCommand, type CommandContext, defineCommand, noArguments } from '../command.ts';
+import { blockJobInfo, jobInfo } from '../types/results.ts';
 
 async function complete(context: CommandContext, job: Parameters<typeof completeJob>[1]): Promise<void> {
   if (await completeJob(context.system, job)) {
@@ -17,6 +18,7 @@ export const jobCommands: readonly AnyCommand[] = [
     name: 'query-jobs',
     summary: 'List jobs',
     args: noArguments,
+    returns: listOf(jobInfo),
     guards: [],
     run: (_args, { system }) => system.jobs.list().map((job) => job.info()),
   }),
@@ -24,6 +26,7 @@ export const jobCommands: readonly AnyCommand[] = [
     name: 'query-block-jobs',
     summary: 'List block jobs',
     args: noArguments,
+    returns: listOf(blockJobInfo),
     guards: [],
     run: (_args, { system }) =>
       system.jobs

@@ -1,10 +1,11 @@
 /* Commands of the machine itself; a storage daemon has only `quit`. */
 
 import { BlockError } from '../../core/util/errors.ts';
-import { any, bool, int64, optional, str, struct } from '../../core/util/schema.ts';
-import { ejectMedium, setDrive } from '../../engine/ops/drives.ts';
+import { any, bool, deprecated, int64, optional, str, struct } from '../../core/util/schema.ts';
+import { deviceProperty, ejectMedium, setDrive } from '../../engine/ops/drives.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
 import { runHmp } from '../hmp.ts';
+import { statusInfo } from '../types/results.ts';
 
 export const machineCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -18,6 +19,7 @@ export const machineCommands: readonly AnyCommand[] = [
     name: 'query-status',
     summary: 'Run state of the machine',
     args: noArguments,
+    returns: statusInfo,
     guards: [],
     machineOnly: true,
     run: (_args, { system }) => ({ running: system.machine?.runState === 'running', status: system.machine?.runState ?? 'running' }),
@@ -42,6 +44,7 @@ export const machineCommands: readonly AnyCommand[] = [
     name: 'human-monitor-command',
     summary: 'Run a line of the human monitor',
     args: struct({ 'command-line': str, 'cpu-index': optional(int64) }),
+    returns: str,
     guards: [],
     machineOnly: true,
     run: (args, context) => {
@@ -52,7 +55,7 @@ export const machineCommands: readonly AnyCommand[] = [
   defineCommand({
     name: 'eject',
     summary: 'Eject a medium',
-    args: struct({ device: optional(str), id: optional(str), force: optional(bool) }),
+    args: struct({ device: deprecated(optional(str)), id: optional(str), force: optional(bool) }),
     guards: [{ arg: 'device', op: 'eject' }],
     machineOnly: true,
     run: (args, { system }) => ejectMedium(system, args),
@@ -63,5 +66,13 @@ export const machineCommands: readonly AnyCommand[] = [
     args: struct({ path: str, property: str, value: any }),
     guards: [],
     run: (args, { system }) => setDrive(system, args.path, args.property, args.value),
+  }),
+  defineCommand({
+    name: 'qom-get',
+    summary: 'Tell a property of a device',
+    args: struct({ path: str, property: str }),
+    returns: any,
+    guards: [],
+    run: (args, { system }) => deviceProperty(system, args.path, args.property),
   }),
 ];

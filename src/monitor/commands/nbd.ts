@@ -1,10 +1,11 @@
 /* The NBD server and exports, in today's commands and in the deprecated ones. */
 import { BlockError } from '../../core/util/errors.ts';
-import { optional, str, struct } from '../../core/util/schema.ts';
+import { listOf, optional, str, struct } from '../../core/util/schema.ts';
 import { addExport, nbdAddress, startNbdServer } from '../../engine/ops/exports.ts';
 import { lookupEither } from '../../engine/ops/lookup.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
 import { blockExportOptions, nbdServerAdd, nbdServerOptionsLegacy, removeMode } from '../types/block.ts';
+import { blockExportInfo } from '../types/results.ts';
 
 export const nbdCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -62,6 +63,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     name: 'query-block-exports',
     summary: 'List exports',
     args: noArguments,
+    returns: listOf(blockExportInfo),
     guards: [],
     run: (_args, { system }) =>
       system.exports.list().map((entry) => ({ id: entry.id, type: entry.type, 'node-name': entry.node.name, 'shutting-down': entry.isShuttingDown })),

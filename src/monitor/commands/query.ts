@@ -2,14 +2,23 @@
 
 import type { Child, Parent } from '../../core/block/child.ts';
 import { blockDeviceInfo, blockGraph, deviceStats, type GraphUser, nodeStats } from '../../core/block/device-info.ts';
-import { bool, optional, struct } from '../../core/util/schema.ts';
+import { bool, listOf, optional, struct } from '../../core/util/schema.ts';
 import { introspect } from '../../core/util/schema-introspect.ts';
 import type { System } from '../../engine/system.ts';
 import { Job } from '../../jobs/job.ts';
 import type { DiskDevice } from '../../machine/disk-device.ts';
 import { type AnyCommand, capabilitiesArguments, defineCommand, noArguments } from '../command.ts';
-import { versionInfo } from '../monitor.ts';
+import { versionInfo as currentVersion } from '../monitor.ts';
 import { monitorEvents } from '../types/events.ts';
+import {
+  blockDeviceInfo as blockDeviceInfoType,
+  blockInfo as blockInfoType,
+  blockStats,
+  commandInfo,
+  schemaInfo,
+  versionInfo,
+  xDbgBlockGraph,
+} from '../types/results.ts';
 
 async function blockInfo(disk: DiskDevice, flat: boolean): Promise<Record<string, unknown>> {
   const { node } = disk;
@@ -50,11 +59,19 @@ export const queryCommands: readonly AnyCommand[] = [
     guards: [],
     run: () => {},
   }),
-  defineCommand({ name: 'query-version', summary: 'The version whose answers these are', args: noArguments, guards: [], run: () => versionInfo() }),
+  defineCommand({
+    name: 'query-version',
+    summary: 'The version whose answers these are',
+    args: noArguments,
+    returns: versionInfo,
+    guards: [],
+    run: () => currentVersion(),
+  }),
   defineCommand({
     name: 'query-commands',
     summary: 'List commands',
     args: noArguments,
+    returns: listOf(commandInfo),
     guards: [],
     run: (_args, { monitor }) => [...monitor.commands].map(({ name }) => ({ name })),
   }),
@@ -62,6 +79,7 @@ export const queryCommands: readonly AnyCommand[] = [
     name: 'query-qmp-schema',
     summary: 'Commands, events and types, for clients',
     args: noArguments,
+    returns: listOf(schemaInfo),
     guards: [],
     run: (_args, { monitor }) =>
       introspect(
@@ -69,15 +87,16 @@ export const queryCommands: readonly AnyCommand[] = [
           name: command.name,
           args: command.args,
           returns: command.returns,
-          features: command.deprecated ? ['deprecated'] : undefined,
+          features: [...(command.deprecated ? ['deprecated'] : []), ...(command.unstable ? ['unstable'] : [])],
         })),
-        monitorEvents,
+        monitorEvents.filter((event) => monitor.kind === 'machine' || !event.isMachine),
       ),
   }),
   defineCommand({
     name: 'query-named-block-nodes',
     summary: 'List nodes, newest first',
     args: struct({ flat: optional(bool) }),
+    returns: listOf(blockDeviceInfoType),
     guards: [],
     run: async (args, { system }) => {
       const list: unknown[] = [];
@@ -89,6 +108,7 @@ export const queryCommands: readonly AnyCommand[] = [
     name: 'query-block',
     summary: 'List block devices',
     args: struct({ flat: optional(bool) }),
+    returns: listOf(blockInfoType),
     guards: [],
     run: async (args, { system }) => {
       const list: unknown[] = [];
@@ -100,6 +120,7 @@ export const queryCommands: readonly AnyCommand[] = [
     name: 'query-blockstats',
     summary: 'Counters of devices or nodes',
     args: struct({ 'query-nodes': optional(bool) }),
+    returns: listOf(blockStats),
     guards: [],
     run: (args, { system }) => {
       if (args['query-nodes']) return [...system.engine.graph.nodes].filter((node) => node.isOpen).map((node) => nodeStats(node, true));
@@ -112,6 +133,8 @@ export const queryCommands: readonly AnyCommand[] = [
     name: 'x-debug-query-block-graph',
     summary: 'The block graph with the permissions of its edges',
     args: noArguments,
+    returns: xDbgBlockGraph,
+    unstable: true,
     guards: [],
     run: (_args, { system }) => blockGraph(system.engine.graph, graphUsers(system)),
   }),

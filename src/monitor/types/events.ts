@@ -1,11 +1,46 @@
 /* Events and their data, for query-qmp-schema and for completion of `wait`. */
 import { bool, enumOf, int64, optional, type Schema, str, struct } from '../../core/util/schema.ts';
 
-const jobStatus = enumOf('JobStatus', ['undefined', 'created', 'running', 'paused', 'ready', 'standby', 'waiting', 'pending', 'aborting', 'concluded', 'null']);
-const jobType = enumOf('JobType', ['commit', 'stream', 'mirror', 'backup', 'create', 'amend', 'snapshot-load', 'snapshot-save', 'snapshot-delete']);
+export const jobStatus: Schema<string> = enumOf('JobStatus', [
+  'undefined',
+  'created',
+  'running',
+  'paused',
+  'ready',
+  'standby',
+  'waiting',
+  'pending',
+  'aborting',
+  'concluded',
+  'null',
+]);
+export const jobType: Schema<string> = enumOf('JobType', [
+  'commit',
+  'stream',
+  'mirror',
+  'backup',
+  'create',
+  'amend',
+  'snapshot-load',
+  'snapshot-save',
+  'snapshot-delete',
+]);
+const shutdownCause = enumOf('ShutdownCause', [
+  'none',
+  'host-error',
+  'host-qmp-quit',
+  'host-qmp-system-reset',
+  'host-signal',
+  'host-ui',
+  'guest-shutdown',
+  'guest-reset',
+  'guest-panic',
+  'subsystem-reset',
+  'snapshot-load',
+]);
 const ended = { type: jobType, device: str, len: int64, offset: int64, speed: int64 };
 
-export const monitorEvents: readonly { readonly name: string; readonly data?: Schema<unknown> }[] = [
+export const monitorEvents: readonly { readonly name: string; readonly data?: Schema<unknown>; readonly isMachine?: boolean }[] = [
   { name: 'JOB_STATUS_CHANGE', data: struct({ id: str, status: jobStatus }) },
   { name: 'BLOCK_JOB_COMPLETED', data: struct({ ...ended, error: optional(str) }) },
   { name: 'BLOCK_JOB_CANCELLED', data: struct(ended) },
@@ -19,7 +54,7 @@ export const monitorEvents: readonly { readonly name: string; readonly data?: Sc
     name: 'BLOCK_IMAGE_CORRUPTED',
     data: struct({ device: str, 'node-name': optional(str), msg: str, offset: optional(int64), size: optional(int64), fatal: bool }),
   },
-  { name: 'SHUTDOWN', data: struct({ guest: bool, reason: str }) },
-  { name: 'STOP' },
-  { name: 'RESUME' },
+  { name: 'SHUTDOWN', isMachine: true, data: struct({ guest: bool, reason: shutdownCause }) },
+  { name: 'STOP', isMachine: true },
+  { name: 'RESUME', isMachine: true },
 ];

@@ -76,7 +76,7 @@ describe('query-qmp-schema', () => {
         { case: 'bochs', type: '1' },
       ],
     });
-    expect(byName.get('5')).toEqual({ name: '5', 'meta-type': 'alternate', members: [{ type: 'str' }, { type: '0' }] });
+    expect(byName.get('5')).toEqual({ name: '5', 'meta-type': 'alternate', members: [{ type: '0' }, { type: 'str' }] });
     expect(infos.filter((info) => info.name === '0')).toHaveLength(1);
   });
 });

@@ -1,0 +1,288 @@
+/*
+ * Options of drivers that QEMU has and this engine has not: their names and members are known, so that a call is checked as
+ * QEMU checks it before it is told `Unknown driver`. Data only. Rule source: query-qmp-schema of QEMU 11.1.
+ */
+import { bool, enumOf, int64, lazy, listOf, optional, type Schema, str, struct, union, withFeatures } from '../../core/util/schema.ts';
+import { blockdevOptionsFile, inetSocketAddress, socketAddress } from './common.ts';
+
+/** Options by driver. The types of children are the caller's: they contain these. */
+export function otherDrivers(
+  ref: Schema<unknown>,
+  refOrNull: Schema<unknown>,
+  genericFormat: Schema<object>,
+  genericCow: Schema<object>,
+): Readonly<Record<string, Schema<object>>> {
+  const blkdebugEvent = enumOf('BlkdebugEvent', [
+    'l1_update',
+    'l1_grow_alloc_table',
+    'l1_grow_write_table',
+    'l1_grow_activate_table',
+    'l2_load',
+    'l2_update',
+    'l2_update_compressed',
+    'l2_alloc_cow_read',
+    'l2_alloc_write',
+    'read_aio',
+    'read_backing_aio',
+    'read_compressed',
+    'write_aio',
+    'write_compressed',
+    'vmstate_load',
+    'vmstate_save',
+    'cow_read',
+    'cow_write',
+    'reftable_load',
+    'reftable_grow',
+    'reftable_update',
+    'refblock_load',
+    'refblock_update',
+    'refblock_update_part',
+    'refblock_alloc',
+    'refblock_alloc_hookup',
+    'refblock_alloc_write',
+    'refblock_alloc_write_blocks',
+    'refblock_alloc_write_table',
+    'refblock_alloc_switch_table',
+    'cluster_alloc',
+    'cluster_alloc_bytes',
+    'cluster_free',
+    'flush_to_os',
+    'flush_to_disk',
+    'pwritev_rmw_head',
+    'pwritev_rmw_after_head',
+    'pwritev_rmw_tail',
+    'pwritev_rmw_after_tail',
+    'pwritev',
+    'pwritev_zero',
+    'pwritev_done',
+    'empty_image_prepare',
+    'l1_shrink_write_table',
+    'l1_shrink_free_l2_clusters',
+    'cor_write',
+    'cluster_alloc_space',
+    'none',
+  ]);
+  const blkdebugIOType = enumOf('BlkdebugIOType', ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status']);
+  const blkdebugInjectErrorOptions = struct('BlkdebugInjectErrorOptions', {
+    event: blkdebugEvent,
+    state: optional(int64),
+    iotype: optional(blkdebugIOType),
+    errno: optional(int64),
+    'delay-ns': optional(int64),
+    sector: optional(int64),
+    once: optional(bool),
+    immediately: optional(bool),
+  });
+  const blkdebugSetStateOptions = struct('BlkdebugSetStateOptions', { event: blkdebugEvent, state: optional(int64), new_state: int64 });
+  const blockPermission = enumOf('BlockPermission', ['consistent-read', 'write', 'write-unchanged', 'resize']);
+  const blockdevOptionsBlkdebug = struct('BlockdevOptionsBlkdebug', {
+    image: ref,
+    config: optional(str),
+    align: optional(int64),
+    'max-transfer': optional(int64),
+    'opt-write-zero': optional(int64),
+    'max-write-zero': optional(int64),
+    'opt-discard': optional(int64),
+    'max-discard': optional(int64),
+    'inject-error': optional(listOf(blkdebugInjectErrorOptions)),
+    'set-state': optional(listOf(blkdebugSetStateOptions)),
+    'take-child-perms': optional(listOf(blockPermission)),
+    'unshare-child-perms': optional(listOf(blockPermission)),
+  });
+  const blockdevOptionsBlklogwrites = struct('BlockdevOptionsBlklogwrites', {
+    file: ref,
+    log: ref,
+    'log-sector-size': optional(int64),
+    'log-append': optional(bool),
+    'log-super-update-interval': optional(int64),
+  });
+  const blockdevOptionsBlkverify = struct('BlockdevOptionsBlkverify', { test: ref, raw: ref });
+  const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
+  const blockdevOptionsCor = struct('BlockdevOptionsCor', { file: ref, bottom: optional(str) });
+  const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
+    url: str,
+    readahead: optional(int64),
+    timeout: optional(int64),
+    username: optional(str),
+    'password-secret': optional(str),
+    'proxy-username': optional(str),
+    'proxy-password-secret': optional(str),
+  });
+  const blockdevOptionsCurlFtps = struct('BlockdevOptionsCurlFtps', {
+    url: str,
+    readahead: optional(int64),
+    timeout: optional(int64),
+    username: optional(str),
+    'password-secret': optional(str),
+    'proxy-username': optional(str),
+    'proxy-password-secret': optional(str),
+    sslverify: optional(bool),
+  });
+  const blockdevOptionsCurlHttp = struct('BlockdevOptionsCurlHttp', {
+    url: str,
+    readahead: optional(int64),
+    timeout: optional(int64),
+    username: optional(str),
+    'password-secret': optional(str),
+    'proxy-username': optional(str),
+    'proxy-password-secret': optional(str),
+    cookie: optional(str),
+    'cookie-secret': optional(str),
+    'force-range': optional(bool),
+  });
+  const blockdevOptionsCurlHttps = struct('BlockdevOptionsCurlHttps', {
+    url: str,
+    readahead: optional(int64),
+    timeout: optional(int64),
+    username: optional(str),
+    'password-secret': optional(str),
+    'proxy-username': optional(str),
+    'proxy-password-secret': optional(str),
+    cookie: optional(str),
+    'cookie-secret': optional(str),
+    'force-range': optional(bool),
+    sslverify: optional(bool),
+  });
+  const blockdevOptionsIoUring = struct('BlockdevOptionsIoUring', { filename: str });
+  const iscsiTransport = enumOf('IscsiTransport', ['tcp', 'iser']);
+  const iscsiHeaderDigest = enumOf('IscsiHeaderDigest', ['crc32c', 'none', 'crc32c-none', 'none-crc32c']);
+  const blockdevOptionsIscsi = struct('BlockdevOptionsIscsi', {
+    transport: iscsiTransport,
+    portal: str,
+    target: str,
+    lun: optional(int64),
+    user: optional(str),
+    'password-secret': optional(str),
+    'initiator-name': optional(str),
+    'header-digest': optional(iscsiHeaderDigest),
+    timeout: optional(int64),
+  });
+  const blockdevOptionsLUKS = struct('BlockdevOptionsLUKS', { file: ref, 'key-secret': optional(str), header: optional(ref) });
+  const blockdevOptionsNbd = struct('BlockdevOptionsNbd', {
+    server: socketAddress,
+    export: optional(str),
+    'tls-creds': optional(str),
+    'tls-hostname': optional(str),
+    'x-dirty-bitmap': withFeatures(optional(str), ['unstable']),
+    'reconnect-delay': optional(int64),
+    'open-timeout': optional(int64),
+  });
+  const nfsTransport = enumOf('NFSTransport', ['inet']);
+  const nfsServer = struct('NFSServer', { type: nfsTransport, host: str });
+  const blockdevOptionsNfs = struct('BlockdevOptionsNfs', {
+    server: nfsServer,
+    path: str,
+    user: optional(int64),
+    group: optional(int64),
+    'tcp-syn-count': optional(int64),
+    'readahead-size': optional(int64),
+    'page-cache-size': optional(int64),
+    debug: optional(int64),
+  });
+  const blockdevOptionsNVMe = struct('BlockdevOptionsNVMe', { device: str, namespace: int64 });
+  const blockdevOptionsNvmeIoUring = struct('BlockdevOptionsNvmeIoUring', { path: str });
+  const blockdevOptionsPreallocate = struct('BlockdevOptionsPreallocate', { file: ref, 'prealloc-align': optional(int64), 'prealloc-size': optional(int64) });
+  const qCryptoBlockOptionsQCow = struct('QCryptoBlockOptionsQCow', { 'key-secret': optional(str) });
+  const blockdevQcowEncryptionFormat = enumOf('BlockdevQcowEncryptionFormat', ['aes']);
+  const blockdevQcowEncryption = union('BlockdevQcowEncryption', {
+    base: { format: blockdevQcowEncryptionFormat },
+    tag: 'format',
+    branches: { aes: qCryptoBlockOptionsQCow },
+  });
+  const blockdevOptionsQcow = struct('BlockdevOptionsQcow', { file: ref, backing: optional(refOrNull), encrypt: optional(blockdevQcowEncryption) });
+  const quorumReadPattern = enumOf('QuorumReadPattern', ['quorum', 'fifo']);
+  const blockdevOptionsQuorum = struct('BlockdevOptionsQuorum', {
+    blkverify: optional(bool),
+    children: listOf(ref),
+    'vote-threshold': int64,
+    'rewrite-corrupted': optional(bool),
+    'read-pattern': optional(quorumReadPattern),
+  });
+  const rbdEncryptionOptionsLUKS = struct('RbdEncryptionOptionsLUKS', { 'key-secret': str });
+  const rbdEncryptionOptionsLUKS2 = struct('RbdEncryptionOptionsLUKS2', { 'key-secret': str });
+  const rbdEncryptionOptionsLUKSAny = struct('RbdEncryptionOptionsLUKSAny', { 'key-secret': str });
+  const rbdImageEncryptionFormat = enumOf('RbdImageEncryptionFormat', ['luks', 'luks2', 'luks-any']);
+  const rbdEncryptionOptions: Schema<object> = union('RbdEncryptionOptions', {
+    base: { format: rbdImageEncryptionFormat, parent: optional(lazy(() => rbdEncryptionOptions)) },
+    tag: 'format',
+    branches: { luks: rbdEncryptionOptionsLUKS, luks2: rbdEncryptionOptionsLUKS2, 'luks-any': rbdEncryptionOptionsLUKSAny },
+  });
+  const rbdAuthMode = enumOf('RbdAuthMode', ['cephx', 'none']);
+  const inetSocketAddressBase = struct('InetSocketAddressBase', { host: str, port: str });
+  const blockdevOptionsRbd = struct('BlockdevOptionsRbd', {
+    pool: str,
+    namespace: optional(str),
+    image: str,
+    conf: optional(str),
+    snapshot: optional(str),
+    encrypt: optional(rbdEncryptionOptions),
+    user: optional(str),
+    'auth-client-required': optional(listOf(rbdAuthMode)),
+    'key-secret': optional(str),
+    server: optional(listOf(inetSocketAddressBase)),
+  });
+  const replicationMode = enumOf('ReplicationMode', ['primary', 'secondary']);
+  const blockdevOptionsReplication = struct('BlockdevOptionsReplication', { file: ref, mode: replicationMode, 'top-id': optional(str) });
+  const sshHostKeyCheckHashType = enumOf('SshHostKeyCheckHashType', ['md5', 'sha1', 'sha256']);
+  const sshHostKeyHash = struct('SshHostKeyHash', { type: sshHostKeyCheckHashType, hash: str });
+  const sshHostKeyCheckMode = enumOf('SshHostKeyCheckMode', ['none', 'hash', 'known_hosts']);
+  const sshHostKeyCheck = union('SshHostKeyCheck', { base: { mode: sshHostKeyCheckMode }, tag: 'mode', branches: { hash: sshHostKeyHash } });
+  const blockdevOptionsSsh = struct('BlockdevOptionsSsh', {
+    server: inetSocketAddress,
+    path: str,
+    user: optional(str),
+    'host-key-check': optional(sshHostKeyCheck),
+  });
+  const blockdevOptionsThrottle = struct('BlockdevOptionsThrottle', { 'throttle-group': str, file: ref });
+  const blockdevOptionsVirtioBlkVfioPci = struct('BlockdevOptionsVirtioBlkVfioPci', { path: str });
+  const blockdevOptionsVirtioBlkVhostUser = struct('BlockdevOptionsVirtioBlkVhostUser', { path: str });
+  const blockdevOptionsVirtioBlkVhostVdpa = struct('BlockdevOptionsVirtioBlkVhostVdpa', { path: str }, { features: ['fdset'] });
+  const blockdevOptionsVVFAT = struct('BlockdevOptionsVVFAT', {
+    dir: str,
+    'fat-type': optional(int64),
+    floppy: optional(bool),
+    label: optional(str),
+    rw: optional(bool),
+  });
+  return {
+    blkdebug: blockdevOptionsBlkdebug,
+    blklogwrites: blockdevOptionsBlklogwrites,
+    blkverify: blockdevOptionsBlkverify,
+    blkreplay: blockdevOptionsBlkreplay,
+    bochs: genericFormat,
+    cloop: genericFormat,
+    compress: genericFormat,
+    'copy-on-read': blockdevOptionsCor,
+    dmg: genericFormat,
+    ftp: blockdevOptionsCurlFtp,
+    ftps: blockdevOptionsCurlFtps,
+    host_cdrom: blockdevOptionsFile,
+    host_device: blockdevOptionsFile,
+    http: blockdevOptionsCurlHttp,
+    https: blockdevOptionsCurlHttps,
+    io_uring: blockdevOptionsIoUring,
+    iscsi: blockdevOptionsIscsi,
+    luks: blockdevOptionsLUKS,
+    nbd: blockdevOptionsNbd,
+    nfs: blockdevOptionsNfs,
+    nvme: blockdevOptionsNVMe,
+    'nvme-io_uring': blockdevOptionsNvmeIoUring,
+    parallels: genericFormat,
+    preallocate: blockdevOptionsPreallocate,
+    qcow: blockdevOptionsQcow,
+    qed: genericCow,
+    quorum: blockdevOptionsQuorum,
+    rbd: blockdevOptionsRbd,
+    replication: blockdevOptionsReplication,
+    ssh: blockdevOptionsSsh,
+    throttle: blockdevOptionsThrottle,
+    vdi: genericFormat,
+    vhdx: genericFormat,
+    'virtio-blk-vfio-pci': blockdevOptionsVirtioBlkVfioPci,
+    'virtio-blk-vhost-user': blockdevOptionsVirtioBlkVhostUser,
+    'virtio-blk-vhost-vdpa': blockdevOptionsVirtioBlkVhostVdpa,
+    vmdk: genericCow,
+    vpc: genericFormat,
+    vvfat: blockdevOptionsVVFAT,
+  };
+}
