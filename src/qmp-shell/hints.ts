@@ -33,6 +33,10 @@ const advice: readonly Advice[] = [
   { when: /^Parameter 'file' is missing$/, hint: 'the format needs a node below it: file.driver=file file.filename=FILE' },
   { when: /^Parameter '(.*)' is missing$/, hint: (name) => `give ${name}=…; 'help COMMAND' lists the arguments` },
   { when: /^Parameter '(.*)' is unexpected$/, hint: "'help COMMAND' lists the arguments" },
+  {
+    when: /^Invalid parameter type for '(.*)', expected: string$/,
+    hint: (name) => `a number or true is a text when it stands in quotes: ${name}="…"`,
+  },
   { when: /^Invalid parameter type for '(.*)', expected: (.*)$/, hint: (name, type) => `${name} takes a value of type ${type}: 'help COMMAND' tells more` },
   { when: /^Expected a key=value pair, got '(.*)'$/m, hint: 'arguments are key=value; commands of the human monitor take plain words' },
   // -- NBD server and exports

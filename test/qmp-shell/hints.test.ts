@@ -40,6 +40,8 @@ it.each([
   ['The command drive_del has not been found', 'human monitor'],
   ['The command block_job_cancel has not been found', 'block-job-cancel'],
   ["Device 'hd0' not found", 'query-block'],
+  ["Invalid parameter type for 'addr.data.port', expected: string", 'addr.data.port="…"'],
+  ["Invalid parameter type for 'size', expected: integer", 'of type integer'],
 ])('%s', (message, part) => expect(hintFor(message)).toContain(part));
 
 it('is silent about what it does not know', () => {

@@ -1,0 +1,153 @@
+/* graph, blockers, map, guest and help: what they show of a machine. */
+import { describe, expect, it } from 'vitest';
+import { MachineShell } from './machine-shell.ts';
+
+const size = 64 * 65536;
+
+/** A backup of the disk onto the raw node `tgt`. */
+async function withBackup(): Promise<MachineShell> {
+  const shell = await MachineShell.start(size);
+  await shell.say('blockdev-add driver=raw node-name=tgt file.driver=file file.filename=target.raw');
+  await shell.say('blockdev-backup job-id=j device=hd target=tgt sync=none filter-node-name=cbw');
+  return shell;
+}
+
+describe('graph', () => {
+  it('is a tree from each user down to the files', async () => {
+    await using shell = await MachineShell.start(size);
+    expect((await shell.say('graph')).replace(/#block\d+/g, '#block')).toBe("device 'hd'\n└─ root: src [raw]\n   └─ file: #block [file] disk.raw\n");
+  });
+
+  it('shows jobs and filters, and each node once in full', async () => {
+    await using shell = await withBackup();
+    expect((await shell.say('graph')).replace(/#block\d+/g, '#block')).toBe(
+      [
+        "device 'hd'",
+        '└─ root: cbw [copy-before-write]',
+        '   ├─ file: src [raw]',
+        '   │  └─ file: #block [file] disk.raw',
+        '   └─ target: tgt [raw]',
+        '      └─ file: #block [file] target.raw',
+        "job 'j': backup, running, 0 of 4194304 bytes",
+        '├─ main node: cbw [copy-before-write] (see above)',
+        '└─ target: tgt [raw] (see above)',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  it('shows nodes that nobody uses', async () => {
+    await using shell = await MachineShell.start(size);
+    await shell.say('blockdev-add driver=null-co node-name=zero size=512');
+    expect(await shell.say('graph')).toMatch(/^zero \[null-co\]/m);
+  });
+
+  it('tells what each edge needs and shares with -v', async () => {
+    await using shell = await withBackup();
+    const lines = (await shell.say('graph -v')).split('\n');
+    const below = (edge: string): string | undefined => lines[lines.findIndex((line) => line.includes(edge)) + 1]?.trim();
+    expect(below('root: cbw')).toBe('│    needs consistent-read, write; shares consistent-read, write-unchanged, resize');
+    expect(below('main node: cbw')).toBe('│       needs nothing; shares everything');
+  });
+
+  it('refuses other words', async () => {
+    await using shell = await MachineShell.start(size);
+    expect((await shell.run('graph -x')).failure?.message).toBe('Usage: graph [-v]');
+  });
+});
+
+describe('blockers', () => {
+  it('has nothing to tell of an idle machine', async () => {
+    await using shell = await MachineShell.start(size);
+    expect(await shell.say('blockers')).toBe('No operation is blocked on any node.\n');
+    expect(await shell.say('blockers hd')).toBe("No operation is blocked on 'hd'.\n");
+    expect((await shell.run('blockers nosuch')).failure?.message).toBe("Cannot find device='nosuch' nor node-name='nosuch'");
+  });
+
+  it('tells what is blocked, why and by whom', async () => {
+    await using shell = await withBackup();
+    expect(await shell.say('blockers tgt')).toBe("tgt\n  block device is in use by block job: backup (by job 'j')\n    blocked: every operation\n");
+    expect(await shell.say('blockers')).toContain("hd (node cbw)\n  block device is in use by block job: backup (by job 'j')\n");
+  });
+});
+
+describe('map', () => {
+  it('shows what copy-before-write has saved', async () => {
+    await using shell = await withBackup();
+    await shell.say('guest write hd 64k 128k 0x11');
+    const picture = await shell.say('map tgt');
+    expect(picture).toContain('copy-before-write (cbw) has saved 2 of 64 clusters of 64 KiB');
+    expect(picture).toContain(`       0 |·**${'·'.repeat(61)}|`);
+  });
+
+  it('shows the same for the device, the filter and the node below', async () => {
+    await using shell = await withBackup();
+    await shell.say('guest write hd 0 1 0x11');
+    for (const name of ['hd', 'cbw', 'src']) expect(await shell.say(`map ${name}`)).toContain('has saved 1 of 64 clusters');
+  });
+
+  it('has at most eight rows', async () => {
+    await using shell = await MachineShell.start(4 * 1024 ** 3);
+    const rows = (await shell.say('map hd')).split('\n').filter((line) => line.includes('|'));
+    expect(rows).toHaveLength(8);
+    expect(rows[1]).toMatch(/^ 512 MiB \|/);
+  });
+
+  it('knows only nodes and devices', async () => {
+    await using shell = await MachineShell.start(size);
+    expect((await shell.run('map nosuch')).failure?.message).toBe("Cannot find device='nosuch' nor node-name='nosuch'");
+    expect((await shell.run('map')).failure?.message).toBe('Usage: map NODE');
+  });
+});
+
+describe('guest', () => {
+  it('writes, reads, zeroes and discards', async () => {
+    await using shell = await MachineShell.start(size);
+    expect(await shell.say('guest write hd 512 1k 0x7f')).toBe('wrote 1024 bytes at offset 512\n');
+    expect(await shell.say('guest read hd 0 2k')).toBe('read 2048 bytes at offset 0: 0x00: 1024, 0x7f: 1024\n');
+    await shell.say('guest zero hd 512 512');
+    expect(await shell.say('guest read hd 512 1k')).toBe('read 1024 bytes at offset 512: 0x00: 512, 0x7f: 512\n');
+    expect(await shell.say('guest flush hd')).toBe('flushed\n');
+  });
+
+  it('runs a workload until it is stopped', async () => {
+    await using shell = await MachineShell.start(size);
+    await shell.say('guest run hd --workload random-write --seed 5 --block-size 4k');
+    expect(await shell.say('guest status')).toMatch(/^running on hd: random-write, seed 5/m);
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await shell.say('guest stop')).toMatch(/^hd: [1-9]\d* requests, [1-9]\d* bytes written, 0 errors\n$/);
+  });
+
+  it.each([
+    ['guest', 'Usage: guest'],
+    ['guest write hd 0', 'Usage: guest'],
+    ['guest write nosuch 0 512', "The machine has no disk 'nosuch'"],
+    ['guest write hd 4M 512', 'Input/output error'],
+    ['guest write hd 0 512 256', '256 is not a valid pattern byte'],
+    ['guest write hd x 512', "Invalid offset specified: 'x'"],
+    ['guest run hd --workload nosuch', "Unknown workload 'nosuch'"],
+    ['guest run hd --seed', 'Invalid seed'],
+  ])('%s', async (line, message) => {
+    await using shell = await MachineShell.start(size);
+    expect((await shell.run(line)).failure?.message).toContain(message);
+  });
+});
+
+describe('help', () => {
+  it('lists every command of all three kinds', async () => {
+    await using shell = await MachineShell.start(size);
+    const text = await shell.say('help');
+    for (const name of [...(await shell.transport.commandNames()), 'drive_del', 'qemu-io', 'graph [-v]', 'wait EVENT']) expect(text).toContain(name);
+  });
+
+  it('tells the arguments of a command, of a human monitor command, and of its own', async () => {
+    await using shell = await MachineShell.start(size);
+    expect(await shell.say('help block_resize')).toBe(
+      'block_resize – Change the size of a node\n    device= (optional)  string\n    node-name= (optional)  string\n    size=  integer\n',
+    );
+    expect(await shell.say('help drive_add')).toContain('drive_add');
+    expect(await shell.say('help map')).toContain('map NODE');
+    expect((await shell.run('help nosuch')).failure?.message).toBe("There is no command 'nosuch'");
+  });
+});
