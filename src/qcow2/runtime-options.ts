@@ -13,9 +13,11 @@ import { overlapTemplates, structureOptions } from './overlap.ts';
 const maxDefaultL2Cache = 32 * 1024 * 1024;
 const minRefcountTables = 4;
 const defaultSlice = 4096;
-/** Small tables are cheap to keep: enough of them that images with small clusters do not read them over and over. */
-const minCacheTables = 16;
-const minCacheBytes = 1024 * 1024;
+/** The least that caches hold. */
+const minL2Tables = 2;
+/** Small tables are cheap to keep: unless told otherwise, enough of them that images with small clusters do not read them over and over. */
+const defaultTables = 16;
+const defaultBytes = 1024 * 1024;
 
 export interface RuntimeOptions {
   readonly options: ImageOptions;
@@ -72,16 +74,16 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
       refcounts = total - l2;
     }
   }
-  l2 ??= Math.min(needed, maxDefaultL2Cache);
-  refcounts ??= minRefcounts;
-  const sliceSize = givenSlice ?? (l2 >= needed ? clusterSize : Math.min(defaultSlice, clusterSize));
+  const isWhole = (l2 ?? maxDefaultL2Cache) >= needed;
+  const sliceSize = givenSlice ?? (isWhole ? clusterSize : Math.min(defaultSlice, clusterSize));
   if (sliceSize < 512 || sliceSize > clusterSize || !isPowerOfTwo(sliceSize)) {
     throw new BlockError(`L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`);
   }
+  const l2Default = Math.max(defaultTables * sliceSize, defaultBytes, Math.min(needed, maxDefaultL2Cache));
   return {
     sliceSize,
-    l2Tables: Math.max(minCacheTables, Math.floor(Math.max(l2, minCacheBytes) / sliceSize)),
-    refcountTables: Math.max(minCacheTables, Math.floor(Math.max(refcounts, minCacheBytes) / clusterSize)),
+    l2Tables: Math.max(minL2Tables, Math.floor((l2 ?? l2Default) / sliceSize)),
+    refcountTables: Math.max(minRefcountTables, Math.floor((refcounts ?? Math.max(defaultTables * clusterSize, defaultBytes)) / clusterSize)),
   };
 }
 
