@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { BlockBackend } from '../../../src/core/block/backend.ts';
+import { reqFlag } from '../../../src/core/block/driver.ts';
+import { CopyBeforeWriteState } from '../../../src/core/drivers/copy-before-write.ts';
 import { delayed, FaultyStorage } from '../../../src/core/storage/faulty.ts';
 import { MemoryStorage } from '../../../src/core/storage/memory.ts';
 import type { Storage } from '../../../src/core/storage/storage.ts';
@@ -108,6 +110,43 @@ describe('the frozen view of copy-before-write', () => {
     await guest.remove();
   });
 
+  it('makes every write wait for a read of old data, also the second to one cluster', async () => {
+    let hold: Promise<void> | undefined;
+    let release = (): void => {};
+    const wrap = (storage: Storage, path: string): Storage =>
+      path === 'source' ? new FaultyStorage(storage, { before: (op, offset) => (op === 'read' && offset === 70000 ? hold : undefined) }) : storage;
+    const { guest, view, frozen } = await fleecing(seeded(4), wrap);
+    hold = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const into = new Uint8Array(100);
+    const reading = Promise.resolve(view.read(70000, into));
+    const done: string[] = [];
+    const writes = ['first', 'second'].map((name) =>
+      Promise.resolve(guest.write(70000, new Uint8Array(100).fill(99))).then(() => {
+        done.push(name);
+      }),
+    );
+    await later(10);
+    expect(done).toEqual([]);
+    release();
+    await Promise.all([reading, ...writes]);
+    expect(Buffer.compare(into, frozen.subarray(70000, 70100))).toBe(0);
+    await view.remove();
+    await guest.remove();
+  });
+
+  it.each([
+    ['overlay', reqFlag.serialising],
+    ['snapshot-access', reqFlag.none],
+  ] as const)('writes to the target of a view by %s so that its readers see all or nothing', async (kind, flags) => {
+    const { guest, view } = await fleecing(seeded(4), (storage) => storage, {}, kind);
+    const { state } = engine.graph.find('cbw') ?? {};
+    expect(state instanceof CopyBeforeWriteState ? state.copy.writeFlags : undefined).toBe(flags);
+    await view.remove();
+    await guest.remove();
+  });
+
   it('does not let the guest wait longer than cbw-timeout', async () => {
     let isSlow = false;
     let release = (): void => {};
@@ -139,7 +178,7 @@ describe('the frozen view of copy-before-write', () => {
   it.each([
     [{ 'min-cluster-size': 100000 }, 'Cannot create block-copy-state: min-cluster-size needs to be a power of 2'],
     [{ 'bitmap.name': 'b', 'bitmap.node': 'source' }, "Dirty bitmap 'b' not found"],
-    [{ 'on-cbw-error': 'ignore' }, "invalid parameter value: ignore"],
+    [{ 'on-cbw-error': 'ignore' }, 'invalid parameter value: ignore'],
   ])('refuses %o', async (options, message) => {
     const made = memoryEngine();
     engine = made.engine;
