@@ -62,7 +62,10 @@ export class Repl {
     const { transport } = runner.interpreter;
     const done = new Promise<number>((resolve, reject) => {
       this.#finish = resolve;
-      this.#fail = reject;
+      this.#fail = (error) => {
+        reject(error);
+        this.#readline.close();
+      };
     });
     this.#readline.on('line', (line) => {
       this.#lines.push(line);

@@ -75,6 +75,20 @@ describe('examples on the machine in this process', () => {
     const done = await tsqmp(folder, '--disk', 'ide0-hd0=RUNNING-VM.qcow2', 'run', example('unsafe-order'));
     expect(done.stderr).toContain("warning: the view of 'target0' is not frozen any more");
     expect(done.code).toBe(0);
+    const steps = [
+      'blockdev-add driver=qcow2 node-name=target0 file.driver=file file.filename=BACKUP.qcow2 backing=ide0-hd0',
+      'blockdev-backup device=ide0-hd0 target=target0 sync=none',
+      'nbd-server-start addr.type=unix addr.data.path=fleece.sock',
+      'nbd-server-add device=target0',
+      'block-job-cancel device=ide0-hd0',
+    ].join('\n');
+    const strict = await run(process.execPath, [builtProgram('tsqmp'), '--strict', '-v', '--disk', 'ide0-hd0=RUNNING-VM.qcow2'], {
+      cwd: folder.path,
+      input: steps,
+    });
+    expect([strict.code, strict.stderr]).toEqual([0, '']);
+    expect(strict.stdout).toContain('BLOCK_JOB_CANCELLED');
+    expect(strict.stdout).not.toContain('TSIMG_');
   });
 
   it('does the same from a pipe', async () => {
