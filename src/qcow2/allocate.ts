@@ -235,7 +235,8 @@ export function* linkPlan(image: Qcow2Image, plan: WritePlan, hasCopied: boolean
   yield* markDirtyBit(image);
   const table = yield* sliceForUpdate(image, plan.firstCluster, function* () {
     if (plan.isNew && !image.hasDataFile && image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
-    if (hasCopied) image.l2Cache.dependOnData();
+    // without the refcounts' flush between them nothing else orders an entry behind its data
+    if (hasCopied || !plan.isNew || image.hasDataFile || !image.needsAccurateRefcounts) image.l2Cache.dependOnData();
   });
   const old: L2Entry[] = [];
   const index = sliceIndexOf(geometry, plan.firstCluster);
