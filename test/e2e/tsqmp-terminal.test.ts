@@ -21,25 +21,47 @@ function open(folder: TempFolder, args = '--disk ide0-hd0=VM.qcow2', more: { env
   return Terminal.open(`${tsqmp} ${args}`, { cwd: folder.path, ...more, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '', ...more.env } });
 }
 
+/** Lines as they are typed, and what each has to bring onto the screen. */
+type Typed = readonly (readonly [line: string, answer: string])[];
+
+const of2013: Typed = [
+  [
+    'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 id=target0 if=none driver=qcow2',
+    "note: blockdev-add: 'id' is spelled 'node-name' today",
+  ],
+  ['blockdev-backup device=ide0-hd0 sync=none target=target0', 'event JOB_STATUS_CHANGE status=running id=ide0-hd0'],
+  ['nbd-server-start addr.type=unix addr.data.path=fleece.sock', '{"return": {}}'],
+  ['nbd-server-add device=target0', '{"return": {}}'],
+  ['guest write ide0-hd0 0 64k 0xaa', 'wrote 65536 bytes at offset 0'],
+  ['map target0', 'has saved 1 of 64 clusters of 64 KiB'],
+  ['nbd-server-remove name=target0', 'event BLOCK_EXPORT_DELETED id=target0'],
+  ['block-job-complete device=ide0-hd0', 'event BLOCK_JOB_CANCELLED'],
+  ['drive_del target0', ''],
+];
+
+const today: Typed = [
+  ['blockdev-add driver=qcow2 node-name=target0 file.driver=file file.filename=BACKUP.qcow2 backing=ide0-hd0', '{"return": {}}'],
+  ['blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none', 'event JOB_STATUS_CHANGE status=running id=fleece'],
+  ['nbd-server-start addr.type=unix addr.data.path=fleece.sock', '{"return": {}}'],
+  ['block-export-add type=nbd id=snap node-name=target0 name=target0', '{"return": {}}'],
+  ['qemu-io ide0-hd0 "write -P 0xaa 0 64k"', 'wrote 65536/65536 bytes at offset 0'],
+  ['query-block-jobs', '"offset": 65536'],
+  ['block-export-del id=snap', 'event BLOCK_EXPORT_DELETED id=snap'],
+  ['block-job-cancel device=fleece', 'event BLOCK_JOB_CANCELLED'],
+  ['blockdev-del node-name=target0', '{"return": {}}'],
+  ['nbd-server-stop', '{"return": {}}'],
+];
+
 describeWithTerminal('tsqmp on a terminal', () => {
-  it('carries out the workflow of 2013 as it is typed', async () => {
+  it.each<[title: string, flags: string, lines: Typed]>([
+    ['of 2013', '', of2013],
+    ['of today', '', today],
+    ['of today under --strict', '--strict ', today],
+  ])('carries out the workflow %s as it is typed', async (_title, flags, lines) => {
     using folder = await withDisks();
-    await using terminal = await open(folder);
+    await using terminal = await open(folder, `${flags}--disk ide0-hd0=VM.qcow2`);
     await terminal.until(/Welcome to the QMP low-level shell!\nConnected to QEMU 11\.1\.2\n\n\(QEMU\)/);
-    for (const [line, answer] of [
-      [
-        'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 id=target0 if=none driver=qcow2',
-        "note: blockdev-add: 'id' is spelled 'node-name' today",
-      ],
-      ['blockdev-backup device=ide0-hd0 sync=none target=target0', 'event JOB_STATUS_CHANGE status=running id=ide0-hd0'],
-      ['nbd-server-start addr.type=unix addr.data.path=fleece.sock', '{"return": {}}'],
-      ['nbd-server-add device=target0', '{"return": {}}'],
-      ['guest write ide0-hd0 0 64k 0xaa', 'wrote 65536 bytes at offset 0'],
-      ['map target0', 'has saved 1 of 64 clusters of 64 KiB'],
-      ['nbd-server-remove name=target0', 'event BLOCK_EXPORT_DELETED id=target0'],
-      ['block-job-complete device=ide0-hd0', 'event BLOCK_JOB_CANCELLED'],
-      ['drive_del target0', ''],
-    ] as const) {
+    for (const [line, answer] of lines) {
       await terminal.enter(line);
       // the next prompt tells that the line is done
       const screen = await terminal.until(new RegExp(`${escaped(line)}[^]*${escaped(answer)}[^]*\\n\\(QEMU\\)$`));
@@ -47,11 +69,8 @@ describeWithTerminal('tsqmp on a terminal', () => {
     }
     await terminal.press('C-d');
     await terminal.until('EXIT=0');
-    const history = readFileSync(folder.file('.tsqmp_history'), 'utf8').split('\n');
-    expect(history.slice(0, 2)).toEqual([
-      'blockdev-add backing=ide0-hd0 file.driver=file file.filename=BACKUP.qcow2 id=target0 if=none driver=qcow2',
-      'blockdev-backup device=ide0-hd0 sync=none target=target0',
-    ]);
+    const history = readFileSync(folder.file('.tsqmp_history'), 'utf8').trimEnd().split('\n');
+    expect(history).toEqual(lines.map(([line]) => line));
     for (const name of ['VM.qcow2', 'BACKUP.qcow2']) {
       expect((await run(process.execPath, [builtProgram('tsimg'), 'check', name], { cwd: folder.path })).code).toBe(0);
     }
