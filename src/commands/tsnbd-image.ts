@@ -9,6 +9,7 @@ import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
+import { alignUp } from '../core/util/math.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { NbdSettings } from './tsnbd-options.ts';
 
@@ -60,8 +61,9 @@ export function isWritethrough(mode: string): boolean {
   return mode === 'writethrough' || mode === 'directsync';
 }
 
-/** Where the export starts, checked against the size of the image. */
-export function exportStart(offset: bigint, size: number): number {
+/** Where the export starts, checked against the size of the image in whole sectors. */
+export function exportStart(offset: bigint, bytes: number): number {
+  const size = alignUp(bytes, 512);
   if (offset >= 1n << 63n) throw new BlockError(`Value '${BigInt.asIntN(64, offset)}' is out of range for parameter 'offset'`);
   if (offset > BigInt(size)) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${size})`);
   return Number(offset);

@@ -3,8 +3,10 @@
  * Holds a block backend of its own (permissions and drain are the backend's business) and knows its sessions, so that
  * it can be taken away. Knows no socket and no byte layout. Rule source: NBD protocol document, "Transmission flags".
  */
-import type { BlockStatus, Limits, ReqFlags } from '../core/block/driver.ts';
+import type { BlockStatus, Limits, ReqFlags, TruncateOptions } from '../core/block/driver.ts';
+import { isZero } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { alignUp } from '../core/util/math.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 import { KnownData } from './known-data.ts';
 import { baseAllocation, type MetaContext } from './meta-context.ts';
@@ -32,6 +34,8 @@ export interface ExportBackend {
   discard(offset: number, length: number): Maybe<void>;
   flush(): Maybe<void>;
   status(offset: number, length: number): Maybe<BlockStatus>;
+  /** Changes the size of the node. */
+  truncate?(size: number, options: TruncateOptions): Promise<void>;
 }
 
 export interface NbdExportOptions {
@@ -70,6 +74,8 @@ export class NbdExport {
   readonly flags: number;
   readonly contexts: readonly MetaContext[] = [baseAllocation];
   readonly known: KnownData;
+  /** How much of the export the node has; less than `size` when it ends within a sector. */
+  #solid: number;
   readonly #sessions = new Set<ExportSession>();
   #isClosing = false;
 
@@ -83,7 +89,10 @@ export class NbdExport {
     if (this.descriptionBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`description '${options.description}' too long`);
     this.backend = options.backend;
     this.start = options.offset ?? 0;
-    this.size = options.length ?? Math.max(options.backend.size() - this.start, 0);
+    // a ragged end counts as one more sector, which reads as zeros
+    const available = Math.max(alignUp(options.backend.size(), 512) - this.start, 0);
+    this.size = options.length ?? available;
+    this.#solid = Math.min(this.size, Math.max(options.backend.size() - this.start, 0));
     this.writable = (options.writable ?? false) && !options.backend.readOnly;
     this.writethrough = options.writethrough ?? false;
     this.flags =
@@ -126,19 +135,36 @@ export class NbdExport {
 
   // -- requests: offsets of the export, inside its size --------------------------------------------------------------
   read(offset: number, into: Uint8Array): Maybe<void> {
-    return this.backend.read(this.start + offset, into);
+    if (offset + into.length <= this.#solid) return this.backend.read(this.start + offset, into);
+    const length = this.#solidPart(offset, into.length);
+    into.fill(0, length);
+    return length === 0 ? undefined : this.backend.read(this.start + offset, into.subarray(0, length));
   }
 
   write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
-    return this.backend.write(this.start + offset, from, flags);
+    if (offset + from.length <= this.#solid) return this.backend.write(this.start + offset, from, flags);
+    const length = this.#solidPart(offset, from.length);
+    if (!isZero(from.subarray(length))) return this.#growThenWrite(offset, from, flags);
+    return length === 0 ? undefined : this.backend.write(this.start + offset, from.subarray(0, length), flags);
+  }
+
+  /** The bytes after a ragged end come into being with the first write that is not zeros. */
+  async #growThenWrite(offset: number, from: Uint8Array, flags: ReqFlags): Promise<void> {
+    const { backend } = this;
+    if (backend.truncate === undefined) throw new BlockError('No space left on device', { code: 'ENOSPC' });
+    await backend.truncate(this.start + this.size, { exact: true, prealloc: 'off' });
+    this.#solid = this.size;
+    await backend.write(this.start + offset, from, flags);
   }
 
   zero(offset: number, length: number, flags: ReqFlags): Maybe<void> {
-    return this.#forget(offset, length, this.backend.zero(this.start + offset, length, flags));
+    const solid = this.#solidPart(offset, length);
+    return solid === 0 ? undefined : this.#forget(offset, solid, this.backend.zero(this.start + offset, solid, flags));
   }
 
   discard(offset: number, length: number): Maybe<void> {
-    return this.#forget(offset, length, this.backend.discard(this.start + offset, length));
+    const solid = this.#solidPart(offset, length);
+    return solid === 0 ? undefined : this.#forget(offset, solid, this.backend.discard(this.start + offset, solid));
   }
 
   flush(): Maybe<void> {
@@ -146,7 +172,13 @@ export class NbdExport {
   }
 
   status(offset: number, length: number): Maybe<BlockStatus> {
-    return this.backend.status(this.start + offset, length);
+    if (offset >= this.#solid) return { length, data: false, zero: true, allocated: true };
+    return this.backend.status(this.start + offset, this.#solidPart(offset, length));
+  }
+
+  /** How much of the range the node has. */
+  #solidPart(offset: number, length: number): number {
+    return Math.max(0, Math.min(length, this.#solid - offset));
   }
 
   /** Data may be a hole now: asked for again by the next read. */

@@ -333,4 +333,34 @@ describe('endings', () => {
     client.request(cmd.read, 65536, 1);
     expect((await client.chunk()).error).toBe(22);
   });
+
+  it('counts a ragged end as a whole sector of zeros, and makes it when it is written', async () => {
+    backend = new FakeBackend(1000);
+    backend.bytes.fill(7);
+    await serve();
+    const client = await connect();
+    expect(await client.go('x', { structured: true, contexts: ['base:allocation'] })).toBe(1024);
+    const expected = Buffer.alloc(1024);
+    expected.fill(7, 0, 1000);
+    expect(Buffer.compare(await client.structuredRead(0, 1024), expected)).toBe(0);
+    client.request(cmd.read, 990, 34, { flags: 4 });
+    expect(Buffer.compare((await client.chunk()).data.subarray(8), expected.subarray(990))).toBe(0);
+    client.request(cmd.status, 0, 1024);
+    expect((await client.chunk()).data.toString('hex', 4)).toBe(`${'000003e800000000'}${'0000001800000003'}`);
+    for (const [type, offset, length] of [
+      [cmd.trim, 0, 1024],
+      [cmd.zeroes, 1000, 24],
+      [cmd.zeroes, 512, 512],
+    ] as const) {
+      client.request(type, offset, length);
+      expect((await client.chunk()).error).toBe(0);
+    }
+    client.request(cmd.write, 998, 26, { payload: Buffer.concat([Buffer.from('ab'), Buffer.alloc(24)]) });
+    expect((await client.chunk()).error).toBe(0);
+    expect(backend.calls.filter(([name]) => name === 'write')).toEqual([['write', 998, 2, 0]]);
+    client.request(cmd.write, 1000, 5, { payload: Buffer.from('after') });
+    expect((await client.chunk()).error).toBe(0);
+    expect(backend.size()).toBe(1024);
+    expect((await client.structuredRead(998, 26)).toString('latin1')).toBe(`abafter${'\0'.repeat(19)}`);
+  });
 });

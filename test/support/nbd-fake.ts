@@ -8,7 +8,7 @@ import type { ExportBackend } from '../../src/nbd/export.ts';
 export class FakeBackend implements ExportBackend {
   readOnly = false;
   limits: Limits = noLimits;
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   /** Every call: name, offset, length, flags. */
   readonly calls: (readonly [name: string, offset: number, length: number, flags: number])[] = [];
   /** `now`: answers at once. `later`: in a later turn. `held`: when `letGo` is called. `mixed`: now and later in turns. */
@@ -26,6 +26,12 @@ export class FakeBackend implements ExportBackend {
 
   size(): number {
     return this.bytes.length;
+  }
+
+  async truncate(size: number): Promise<void> {
+    const grown = new Uint8Array(size);
+    grown.set(this.bytes.subarray(0, size));
+    this.bytes = grown;
   }
 
   letGo(): void {
