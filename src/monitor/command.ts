@@ -31,6 +31,8 @@ export interface CommandDefinition<A = unknown> {
   readonly machineOnly?: boolean;
   /** Deprecated in QEMU 11.1. */
   readonly deprecated?: boolean;
+  /** What a deprecated command is replaced by: told in a note. */
+  readonly today?: string;
   /** QEMU may change it at any time. */
   readonly unstable?: boolean;
   /** No command of QEMU's: absent under --strict. */

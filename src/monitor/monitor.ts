@@ -176,7 +176,9 @@ export class MonitorSession {
     if (command === undefined) throw notFound(name);
     const { system } = this.monitor;
     const form = command.upgrade === undefined || system.strict ? args : command.upgrade(args, this.#context);
-    return command.run(parse(command.args, form) as never, this.#context);
+    const value: unknown = await command.run(parse(command.args, form) as never, this.#context);
+    if (command.today !== undefined && !system.strict) this.#context.note(`${name}: deprecated, '${command.today}' is the command today`);
+    return value;
   }
 
   #negotiate(args: JsonObject): Record<string, never> {

@@ -35,6 +35,7 @@ const unguarded = [
   // nodes: permissions decide
   'block-export-add',
   'nbd-server-add',
+  'qom-get',
   'qom-set',
   // a new node; what it lies on is guarded by permissions
   'blockdev-add',

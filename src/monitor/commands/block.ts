@@ -36,7 +36,10 @@ export const blockCommands: readonly AnyCommand[] = [
     args: struct({ id: str }),
     guards: [{ arg: 'id', op: 'drive-del' }],
     isOwn: true,
-    run: (args, { system }) => deleteDriveOrNode(system, args.id),
+    run: async (args, { system, note }) => {
+      await deleteDriveOrNode(system, args.id);
+      note("drive_del: a command of the human monitor; over QMP a node is deleted by 'blockdev-del node-name=…' today");
+    },
   }),
   defineCommand({
     name: 'block_resize',

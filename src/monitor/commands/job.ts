@@ -83,6 +83,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: byDevice,
     guards: [],
     deprecated: true,
+    today: 'job-pause',
     run: (args, { system }) => system.jobs.findBlockJob(args.device).userPause(),
   }),
   defineCommand({
@@ -91,6 +92,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: byDevice,
     guards: [],
     deprecated: true,
+    today: 'job-resume',
     run: (args, { system }) => system.jobs.findBlockJob(args.device).userResume(),
   }),
   defineCommand({
@@ -107,6 +109,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: byId,
     guards: [],
     deprecated: true,
+    today: 'job-finalize',
     run: (args, { system }) => system.jobs.findBlockJob(args.id).finalize(),
   }),
   defineCommand({
@@ -115,6 +118,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: byId,
     guards: [],
     deprecated: true,
+    today: 'job-dismiss',
     run: (args, { system }) => system.jobs.findBlockJob(args.id).dismiss(),
   }),
   defineCommand({

@@ -28,6 +28,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     args: nbdServerAdd,
     guards: [],
     deprecated: true,
+    today: 'block-export-add',
     run: async (args, { system }) => {
       const node = lookupEither(system, args.device);
       if (args.bitmap !== undefined) throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
@@ -41,6 +42,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     args: struct({ name: str, mode: optional(removeMode) }),
     guards: [],
     deprecated: true,
+    today: 'block-export-del',
     run: (args, { system }) => system.exports.remove(args.name, args.mode ?? 'safe'),
   }),
   defineCommand({

@@ -353,9 +353,3 @@ const runState = enumOf('RunState', [
   'colo',
 ]);
 export const statusInfo: Schema<unknown> = struct('StatusInfo', { running: bool, status: runState });
-export const objectPropertyInfo: Schema<unknown> = struct('ObjectPropertyInfo', {
-  name: str,
-  type: str,
-  description: optional(str),
-  'default-value': optional(any),
-});

@@ -1,0 +1,168 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { JsonObject } from '../../src/core/util/json.ts';
+import { parseJson } from '../../src/core/util/json.ts';
+import { System } from '../../src/engine/system.ts';
+import { Machine } from '../../src/machine/machine.ts';
+import { allCommands } from '../../src/monitor/catalogue.ts';
+import { Monitor, type MonitorSession } from '../../src/monitor/monitor.ts';
+
+const systems: System[] = [];
+afterEach(async () => {
+  for (const system of systems.splice(0)) await system.close();
+});
+
+function makeMonitor(isStrict: boolean, onQuit: () => void = () => {}): Monitor {
+  const system = new System({ strict: isStrict });
+  systems.push(system);
+  system.machine = new Machine(system.engine);
+  return new Monitor(system, { kind: 'machine', commands: allCommands, onQuit });
+}
+
+interface Talk {
+  readonly session: MonitorSession;
+  readonly notes: string[];
+  say(text: string): Promise<JsonObject>;
+  /** `name {arguments}` */
+  run(line: string): Promise<unknown>;
+}
+
+function talk(monitor: Monitor): Talk {
+  const notes: string[] = [];
+  const session = monitor.openSession({ isNegotiated: true, onNote: (text) => notes.push(text) });
+  const say = (text: string): Promise<JsonObject> => session.execute(parseJson(text));
+  return {
+    session,
+    notes,
+    say,
+    run: async (line) => {
+      const [, name = '', args = '{}'] = /^(\S+) ?(.+)?$/.exec(line) ?? [];
+      const reply = await say(`{"execute":"${name}","arguments":${args}}`);
+      return 'error' in reply ? (reply['error'] as JsonObject)['desc'] : reply['return'];
+    },
+  };
+}
+
+const nullNode = (name: string): string => `blockdev-add {"driver":"null-co","node-name":"${name}","size":1048576}`;
+
+describe('old spellings', () => {
+  it.each([
+    ['blockdev-add {"driver":"null-co","id":"n"}', /'id' is spelled 'node-name' today/, "Parameter 'id' is unexpected"],
+    ['blockdev-add {"driver":"null-co","node-name":"n","if":"none"}', /'if=none' is gone/, "Parameter 'if' is unexpected"],
+    ['blockdev-add {"options":{"driver":"null-co","node-name":"n"}}', /'options=\{…\}' is flat today/, "Parameter 'driver' is missing"],
+    ['blockdev-add {"driver":"raw","node-name":"n","file.driver":"null-co"}', /dotted keys are nested objects/, "Parameter 'file' is missing"],
+  ])('%s is accepted with a note, and is an error under --strict', async (line, note, error) => {
+    const now = talk(makeMonitor(false));
+    expect(await now.run(line)).toEqual({});
+    expect(now.notes).toEqual([expect.stringMatching(note)]);
+    expect(now.session.monitor.system.engine.graph.find('n')).toBeDefined();
+    const strict = talk(makeMonitor(true));
+    expect(await strict.run(line)).toBe(error);
+    expect(strict.notes).toEqual([]);
+  });
+
+  it('today’s spelling has no note', async () => {
+    const { run, notes } = talk(makeMonitor(false));
+    expect(await run(nullNode('n'))).toEqual({});
+    expect(notes).toEqual([]);
+  });
+
+  it('another interface than none is no old form that can be followed', async () => {
+    const { run } = talk(makeMonitor(false));
+    expect(await run('blockdev-add {"driver":"null-co","node-name":"n","if":"ide"}')).toBe("Parameter 'if' is unexpected");
+  });
+
+  it('drive_del is a command here, and none under --strict', async () => {
+    const now = talk(makeMonitor(false));
+    await now.run(nullNode('n'));
+    expect(await now.run('drive_del {"id":"n"}')).toEqual({});
+    expect(now.notes).toEqual([expect.stringContaining('blockdev-del')]);
+    const strict = talk(makeMonitor(true));
+    expect(await strict.run('drive_del {"id":"n"}')).toBe('The command drive_del has not been found');
+  });
+
+  it('deprecated commands name their successor', async () => {
+    const { run, notes } = talk(makeMonitor(false));
+    await run(nullNode('a'));
+    await run(nullNode('b'));
+    await run('blockdev-backup {"device":"a","target":"b","sync":"none","job-id":"j"}');
+    expect(await run('block-job-pause {"device":"j"}')).toEqual({});
+    expect(notes).toEqual(["block-job-pause: deprecated, 'job-pause' is the command today"]);
+  });
+
+  it('completing a backup with sync=none ends it, and is an error under --strict', async () => {
+    for (const isStrict of [false, true]) {
+      const { run, notes } = talk(makeMonitor(isStrict));
+      await run(nullNode('a'));
+      await run(nullNode('b'));
+      await run('blockdev-backup {"device":"a","target":"b","sync":"none","job-id":"j"}');
+      const answer = await run('block-job-complete {"device":"j"}');
+      expect(answer).toEqual(isStrict ? "Job 'j' in state 'running' cannot accept command verb 'complete'" : {});
+      expect(notes).toEqual(isStrict ? [] : [expect.stringContaining('block-job-cancel')]);
+      expect(await run('query-jobs')).toHaveLength(isStrict ? 1 : 0);
+    }
+  });
+});
+
+describe('events', () => {
+  it('are not delivered before the negotiation', async () => {
+    const monitor = makeMonitor(false);
+    const session = monitor.openSession();
+    const heard: unknown[] = [];
+    session.listen((event) => heard.push(event['event']));
+    monitor.system.engine.events.emit('STOP');
+    await session.execute(parseJson('{"execute":"qmp_capabilities"}'));
+    monitor.system.engine.events.emit('RESUME');
+    expect(heard).toEqual(['RESUME']);
+    session.close();
+    monitor.system.engine.events.emit('STOP');
+    expect(heard).toEqual(['RESUME']);
+  });
+
+  it('of our own go only to sessions that ask for them', () => {
+    const monitor = makeMonitor(false);
+    const heard: string[] = [];
+    monitor.openSession({ isNegotiated: true }).listen(() => heard.push('client'));
+    monitor.openSession({ isNegotiated: true, hearsOwnEvents: true }).listen(() => heard.push('shell'));
+    monitor.system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
+    expect(heard).toEqual(['shell']);
+  });
+
+  it('of our own go to nobody under --strict', () => {
+    const monitor = makeMonitor(true);
+    const heard: unknown[] = [];
+    monitor.openSession({ isNegotiated: true, hearsOwnEvents: true }).listen((event) => heard.push(event));
+    monitor.system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
+    expect(heard).toEqual([]);
+  });
+
+  it('carry seconds and microseconds', () => {
+    const monitor = makeMonitor(false);
+    const heard: JsonObject[] = [];
+    monitor.openSession({ isNegotiated: true }).listen((event) => heard.push(event));
+    monitor.system.engine.events.emit('STOP');
+    const stamp = heard[0]?.['timestamp'] as JsonObject;
+    const [seconds, microseconds] = [Number(stamp['seconds']), Number(stamp['microseconds'])];
+    expect(seconds).toBeGreaterThan(1_600_000_000);
+    expect(Number.isInteger(microseconds) && microseconds >= 0 && microseconds < 1_000_000).toBe(true);
+    expect(heard[0]).not.toHaveProperty('data');
+  });
+});
+
+describe('the end', () => {
+  it('tells what it takes down before it answers, and answers nobody afterwards', async () => {
+    const order: unknown[] = [];
+    const monitor = makeMonitor(false, () => order.push('ended'));
+    const { run, session } = talk(monitor);
+    await run(nullNode('a'));
+    await run(nullNode('b'));
+    await run('blockdev-backup {"device":"a","target":"b","sync":"none","job-id":"j"}');
+    session.listen((event) => order.push(event['event']));
+    expect(await run('quit')).toEqual({});
+    order.push('answered');
+    expect(order[0]).toBe('SHUTDOWN');
+    expect(order).toContain('BLOCK_JOB_CANCELLED');
+    expect(order.slice(-2)).toEqual(['ended', 'answered']);
+    expect(monitor.hasQuit).toBe(true);
+    expect([...monitor.system.engine.graph.nodes]).toEqual([]);
+  });
+});
