@@ -7,6 +7,7 @@ import { BlockError } from '../../src/core/util/errors.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { type BackupArgs, prepareBackup, startBackup, startPrepared } from '../../src/engine/ops/backup.ts';
+import { cancelJob, completeJob } from '../../src/engine/ops/jobs.ts';
 import { JobGroup } from '../../src/jobs/group.ts';
 import { type MemorySystem, type MemorySystemOptions, memorySystem } from '../support/memory-system.ts';
 
@@ -278,6 +279,31 @@ describe('several backups', () => {
     expect(guest.node?.name).toBe('src');
     await guest.remove();
     await view.remove();
+  });
+});
+
+describe('the verbs of a backup', () => {
+  it('refuse a soft cancel while the user holds the job', async () => {
+    const where = await fleecing();
+    const job = await startBackup(where.system, backup);
+    await turns(3);
+    job.userPause();
+    await expect(cancelJob(where.system, job, false)).rejects.toThrow("The block job for device 'j' is currently paused");
+    await cancelJob(where.system, job, true);
+    expect(job.status).toBe('null');
+    await expect(cancelJob(where.system, job, true)).rejects.toThrow("Job 'j' in state 'null' cannot accept command verb 'cancel'");
+  });
+
+  it('complete it in the words of 2013, but not under --strict', async () => {
+    for (const strict of [false, true]) {
+      const where = await fleecing({ strict });
+      const job = await startBackup(where.system, backup);
+      await turns(3);
+      if (strict) await expect(completeJob(where.system, job)).rejects.toThrow("Job 'j' in state 'running' cannot accept command verb 'complete'");
+      else expect(await completeJob(where.system, job)).toBe(true);
+      expect(job.status).toBe(strict ? 'running' : 'null');
+      await where.system.close();
+    }
   });
 });
 

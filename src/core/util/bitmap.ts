@@ -9,14 +9,15 @@ const allOnes = 0xffffffff;
 
 export class Bitmap {
   readonly size: number;
-  /** A page, or the one value of all its bits. */
-  readonly #pages: (Uint32Array | boolean)[];
+  readonly #initial: boolean;
+  /** A page, or the one value of all its bits. Absent: as in the beginning. */
+  readonly #pages = new Map<number, Uint32Array | boolean>();
   #count: number;
 
   /** `size` bits (up to 2^53 - 1), all `initial`. */
   constructor(size: number, initial = false) {
     this.size = size;
-    this.#pages = new Array<boolean>(Math.ceil(size / bitsPerPage)).fill(initial);
+    this.#initial = initial;
     this.#count = initial ? size : 0;
   }
 
@@ -26,8 +27,9 @@ export class Bitmap {
   }
 
   has(index: number): boolean {
-    const page = this.#pages[Math.floor(index / bitsPerPage)];
-    if (page === undefined || typeof page === 'boolean') return page === true;
+    if (index >= this.size) return false;
+    const page = this.#page(Math.floor(index / bitsPerPage));
+    if (typeof page === 'boolean') return page;
     const bit = index % bitsPerPage;
     return ((page[bit >>> 5] ?? 0) & (1 << (bit & 31))) !== 0;
   }
@@ -52,13 +54,16 @@ export class Bitmap {
     return this.#next(start, end, false);
   }
 
+  #page(index: number): Uint32Array | boolean {
+    return this.#pages.get(index) ?? this.#initial;
+  }
+
   #next(start: number, end: number, value: boolean): number {
     const skip = value ? 0 : allOnes;
     for (let at = start; at < end; ) {
       const index = Math.floor(at / bitsPerPage);
-      const page = this.#pages[index];
+      const page = this.#page(index);
       const pageEnd = (index + 1) * bitsPerPage;
-      if (page === undefined) return end;
       if (typeof page === 'boolean') {
         if (page === value) return at;
         at = pageEnd;
@@ -77,12 +82,13 @@ export class Bitmap {
   }
 
   #fill(start: number, end: number, value: boolean): void {
-    for (let at = start; at < end; ) {
+    const last = Math.min(end, this.size);
+    for (let at = start; at < last; ) {
       const index = Math.floor(at / bitsPerPage);
       const pageStart = index * bitsPerPage;
       const pageEnd = Math.min(pageStart + bitsPerPage, this.size);
-      const stop = Math.min(end, pageEnd);
-      const page = this.#pages[index] ?? false;
+      const stop = Math.min(last, pageEnd);
+      const page = this.#page(index);
       if (page === value) {
         at = stop;
         continue;
@@ -90,14 +96,14 @@ export class Bitmap {
       if (at === pageStart && stop === pageEnd) {
         const before = typeof page === 'boolean' ? (page ? pageEnd - pageStart : 0) : countBits(page);
         this.#count += (value ? pageEnd - pageStart : 0) - before;
-        this.#pages[index] = value;
+        this.#pages.set(index, value);
       } else {
         let words: Uint32Array;
         if (typeof page === 'boolean') {
           words = new Uint32Array(wordsPerPage);
           // bits past the end stay clear, so that counts stay right
           if (page) fillWords(words, 0, pageEnd - pageStart, true);
-          this.#pages[index] = words;
+          this.#pages.set(index, words);
         } else words = page;
         const changed = fillWords(words, at - pageStart, stop - pageStart, value);
         this.#count += value ? changed : -changed;
