@@ -78,11 +78,27 @@ const info: readonly ImgCase[] = plain([
   'info \'json:{"driver":"null-co","size":1048576}\'',
   'info --output=json \'json:{"driver":"null-co","size":1048576}\'',
   'info null-co://',
+  'info --image-opts driver=null-co,size=1M,read-zeroes=on',
+  'info --image-opts driver=raw,file.driver=null-co,file.size=1M',
+  'info --image-opts driver=qcow2,file.driver=raw,file.file.filename=a.qcow2',
+  'info --image-opts driver=qcow2,file.filename=a.qcow2,file.locking=off',
+  'info --image-opts driver=qcow2,file.filename=a.qcow2,node-name=foo',
+  'info \'json:{"driver":"qcow2","file":{"driver":"file","filename":"o.qcow2"},"backing":null}\'',
+  'info \'json:{"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"a.qcow2"}}}\'',
+  'info \'json:{"driver":"qcow2","file":{"driver":"raw","file":{"driver":"file","filename":"a.qcow2"}}}\'',
 ]);
 
 const infoErrors: readonly ImgCase[] = [
   ...plain([
     'info missing.img',
+    'info :x',
+    'info --image-opts filename=a.qcow2',
+    'info --image-opts driver=qcow2,filename=a.qcow2',
+    'info --image-opts driver=qcow2,file.filename=a.qcow2,detect-zeroes=foo',
+    'info --image-opts driver=qcow2,file.filename=a.qcow2,file.locking=foo',
+    'info --image-opts driver=qcow2,file.filename=a.qcow2,node-name=1foo',
+    'info --image-opts driver=qcow2,file.filename=a.qcow2,discard=foo',
+    'info --image-opts driver=null-co,foo=1',
     'info --output=json missing.img',
     'info -f qcow2 missing.img',
     "info ''",
@@ -160,6 +176,8 @@ const check: readonly ImgCase[] = [
     'check --image-opts driver=qcow2,file.filename=a.qcow2',
     // errors
     'check r.raw',
+    'check aes.qcow2',
+    'check null-co://',
     'check --output=json r.raw',
     'check missing.img',
     'check dang.qcow2',
@@ -222,6 +240,7 @@ const map: readonly ImgCase[] = [
     'map --output=json \'json:{"driver":"null-co","size":1048576,"read-zeroes":true}\'',
     // errors
     'map missing.img',
+    'map aes.qcow2',
     'map dang.qcow2',
     'map -s foo r.raw',
     'map -s -1 r.raw',
@@ -263,6 +282,7 @@ const compare: readonly ImgCase[] = [
     'compare holes.raw small.raw',
     // errors
     'compare missing.img a.qcow2',
+    'compare aes.qcow2 a.qcow2',
     'compare a.qcow2 missing.img',
     'compare -f raw -F qcow2 a.qcow2 r.raw',
     'compare -T foo a.qcow2 r.raw',
@@ -285,6 +305,7 @@ const snapshot: readonly ImgCase[] = plain([
   'snapshot -l -f qcow2 s.qcow2',
   'snapshot --list --image-opts driver=qcow2,file.filename=s.qcow2',
   'snapshot -l missing.img',
+  'snapshot -l aes.qcow2',
   'snapshot -l',
   'snapshot -l a.qcow2 s.qcow2',
   'snapshot -l -c a a.qcow2',
