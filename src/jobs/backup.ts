@@ -28,6 +28,7 @@ const maxWorkers = 4;
 
 export class BackupBody implements JobBody {
   readonly type = 'backup';
+  readonly worksBeside = true;
   readonly #options: BackupOptions;
 
   constructor(options: BackupOptions) {

@@ -33,6 +33,8 @@ export interface JobBody {
   /** Undoes what the job put into the graph, whatever the outcome. Called inside a graph turn, after the job left its nodes. */
   clean(): Promise<void>;
   onSpeed?(): void;
+  /** Its copies run beside it: QEMU never calls such a job busy. */
+  readonly worksBeside?: boolean;
 }
 
 export interface JobOptions {
@@ -114,7 +116,7 @@ export class Job implements Parent, GroupMember {
   }
 
   get isBusy(): boolean {
-    return this.#isStarted && !this.#isBodyDone && !this.#isIdle && this.status !== 'paused' && this.status !== 'standby';
+    return this.#body.worksBeside !== true && this.#isStarted && !this.#isBodyDone && !this.#isIdle && this.status !== 'paused' && this.status !== 'standby';
   }
 
   get isCancelled(): boolean {
