@@ -6,7 +6,8 @@
 import { type BlockCopy, failedSide } from '../core/block/block-copy.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending } from '../core/util/maybe.ts';
-import type { Job, JobBody, OnError } from './job.ts';
+import type { Job } from './job.ts';
+import type { JobBody, OnError } from './job-body.ts';
 
 export interface BackupOptions {
   readonly sync: 'none' | 'full' | 'top';

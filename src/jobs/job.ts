@@ -5,54 +5,15 @@
  * Rule source: QEMU's documented job states and verbs; order of events as observed on 11.1.
  */
 import type { Child, Parent } from '../core/block/child.ts';
-import { childRole } from '../core/block/driver.ts';
-import type { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
-import { runTransaction } from '../core/block/transaction.ts';
-import type { Clock } from '../core/util/clock.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
-import type { EventSink } from '../core/util/events.ts';
-import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
-import { perm } from '../core/util/perm-bits.ts';
+import { isPending, type Maybe } from '../core/util/maybe.ts';
 import type { GroupMember, JobGroup } from './group.ts';
+import { errorAction, type JobBody, type JobHost, type JobOptions, type JobType, type OnError } from './job-body.ts';
+import { blockJobInfo, jobInfo } from './job-info.ts';
+import { JobNodes } from './job-nodes.ts';
 import { RateLimit } from './rate-limit.ts';
 import { hasWork, isOver, type JobStatus, type JobVerb, mayApply, mayBecome } from './states.ts';
-
-export type JobType = 'backup' | 'commit' | 'mirror' | 'stream';
-export type OnError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
-
-export interface JobBody {
-  readonly type: JobType;
-  /** The work. Settles when it is done, or soon after `job.isCancelled`. */
-  run(job: Job): Promise<void>;
-  /** The last step that may fail, when all jobs of the group are done. */
-  prepare?(): Promise<void>;
-  /** Makes the result take effect, or gives it up: exactly one of the two. */
-  commit?(): void;
-  abort?(): void;
-  /** Undoes what the job put into the graph, whatever the outcome. Called inside a graph turn, after the job left its nodes. */
-  clean(): Promise<void>;
-  onSpeed?(): void;
-  /** Its copies run beside it: QEMU never calls such a job busy. */
-  readonly worksBeside?: boolean;
-}
-
-export interface JobOptions {
-  readonly id: string;
-  readonly autoFinalize: boolean;
-  readonly autoDismiss: boolean;
-  /** Bytes a second, 0 = no limit. */
-  readonly speed: number;
-}
-
-export interface JobHost {
-  readonly graph: Graph;
-  readonly events: EventSink;
-  readonly clock: Clock;
-  readonly budget: YieldBudget;
-  /** The job is gone. */
-  forget(job: Job): void;
-}
 
 export class Job implements Parent, GroupMember {
   readonly id: string;
@@ -68,8 +29,7 @@ export class Job implements Parent, GroupMember {
   readonly #body: JobBody;
   readonly #host: JobHost;
   readonly #group: JobGroup;
-  readonly #edges: Child[] = [];
-  readonly #blockers: Disposable[] = [];
+  readonly #nodes: JobNodes;
   #status: JobStatus | undefined;
   #pauseCount = 0;
   #isUserPaused = false;
@@ -92,6 +52,7 @@ export class Job implements Parent, GroupMember {
     this.#host = host;
     this.#body = body;
     this.#group = group;
+    this.#nodes = new JobNodes(host.graph);
     this.id = options.id;
     this.type = body.type;
     this.autoFinalize = options.autoFinalize;
@@ -142,33 +103,12 @@ export class Job implements Parent, GroupMember {
 
   /** JobInfo of QAPI. */
   info(): Record<string, unknown> {
-    return {
-      id: this.id,
-      type: this.type,
-      status: this.status,
-      'current-progress': this.current,
-      'total-progress': this.total,
-      ...(this.error === undefined ? {} : { error: this.error.message }),
-    };
+    return jobInfo(this);
   }
 
   /** BlockJobInfo of QAPI. */
   blockInfo(): Record<string, unknown> {
-    return {
-      type: this.type,
-      device: this.id,
-      len: this.total,
-      offset: this.current,
-      busy: this.isBusy,
-      paused: this.isPaused,
-      speed: this.speed,
-      'io-status': this.ioStatus,
-      ready: this.isReady,
-      status: this.status,
-      'auto-finalize': this.autoFinalize,
-      'auto-dismiss': this.autoDismiss,
-      ...(this.error === undefined ? {} : { error: this.error.message }),
-    };
+    return blockJobInfo(this);
   }
 
   /** Throws unless `verb` is allowed now. */
@@ -179,27 +119,12 @@ export class Job implements Parent, GroupMember {
   // -- nodes ------------------------------------------------------------------------------------------------------------
   /** Takes a node into use: an edge that keeps it, and all operations blocked on it. */
   addNode(name: string, node: BlockNode): void {
-    this.#edges.push(
-      runTransaction((transaction) => this.#host.graph.attach(name, childRole.data, this, node, transaction, { perm: perm.none, shared: perm.all })),
-    );
-    this.#blockers.push(node.blockers.block('all', `block device is in use by block job: ${this.type}`, `job '${this.id}'`));
+    this.#nodes.add(this, name, node, `block device is in use by block job: ${this.type}`, `job '${this.id}'`);
   }
 
-  /** Oldest first. */
+  /** Its edges, oldest first. */
   get edges(): readonly Child[] {
-    return this.#edges;
-  }
-
-  get nodes(): readonly BlockNode[] {
-    return this.#edges.map((edge) => edge.node);
-  }
-
-  #releaseNodes(): void {
-    for (const guard of this.#blockers.splice(0)) guard[Symbol.dispose]();
-    const edges = this.#edges.splice(0);
-    runTransaction((transaction) => {
-      for (const edge of edges) this.#host.graph.detach(edge, transaction);
-    });
+    return this.#nodes.edges;
   }
 
   // -- life -------------------------------------------------------------------------------------------------------------
@@ -264,7 +189,7 @@ export class Job implements Parent, GroupMember {
       await this.#host.graph.turn(async () => {
         if (isFailed) this.#body.abort?.();
         else this.#body.commit?.();
-        this.#releaseNodes();
+        this.#nodes.release();
         await this.#body.clean();
       });
     } catch (error) {
@@ -279,7 +204,7 @@ export class Job implements Parent, GroupMember {
 
   /** Ends a job that was never started, as if it had not been made. */
   discard(): void {
-    this.#releaseNodes();
+    this.#nodes.release();
     this.#group.leave(this);
     this.#isConcluding = true;
     this.#isBodyDone = true;
@@ -403,8 +328,7 @@ export class Job implements Parent, GroupMember {
 
   /** What to do about a failed request, by the policy: settles for another try (now, or when the user resumed), throws to fail. */
   async onIoError(operation: 'read' | 'write', policy: OnError, error: BlockError): Promise<void> {
-    const isNoSpace = error.code === 'ENOSPC';
-    const action = policy === 'enospc' || policy === 'auto' ? (isNoSpace ? 'stop' : 'report') : policy;
+    const action = errorAction(policy, error);
     if (action === 'stop' && !this.#isUserPaused) {
       // as if the user had paused it: job-resume goes on
       this.#isUserPaused = true;
@@ -412,7 +336,7 @@ export class Job implements Parent, GroupMember {
     }
     this.#host.events.emit('BLOCK_JOB_ERROR', { device: this.id, operation, action });
     if (action === 'report') throw error;
-    if (action === 'stop') this.ioStatus = isNoSpace ? 'nospace' : 'failed';
+    if (action === 'stop') this.ioStatus = error.code === 'ENOSPC' ? 'nospace' : 'failed';
     await this.pausePoint();
   }
 

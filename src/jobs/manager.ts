@@ -5,7 +5,8 @@ import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
 import { JobGroup } from './group.ts';
-import { Job, type JobBody, type JobHost, type JobOptions } from './job.ts';
+import { Job } from './job.ts';
+import type { JobBody, JobHost, JobOptions } from './job-body.ts';
 
 export class JobManager {
   readonly #jobs = new Map<string, Job>();

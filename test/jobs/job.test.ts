@@ -4,7 +4,8 @@ import { BlockError } from '../../src/core/util/errors.ts';
 import { EventSink } from '../../src/core/util/events.ts';
 import { YieldBudget } from '../../src/core/util/maybe.ts';
 import { JobGroup } from '../../src/jobs/group.ts';
-import type { Job, JobBody } from '../../src/jobs/job.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import type { JobBody } from '../../src/jobs/job-body.ts';
 import { JobManager } from '../../src/jobs/manager.ts';
 import { type JobStatus, type JobVerb, mayApply, mayBecome } from '../../src/jobs/states.ts';
 

@@ -12,7 +12,8 @@ import { CopyBeforeWriteState } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
 import type { JobGroup } from '../../jobs/group.ts';
-import type { Job, OnError } from '../../jobs/job.ts';
+import type { Job } from '../../jobs/job.ts';
+import type { OnError } from '../../jobs/job-body.ts';
 import type { System } from '../system.ts';
 import { lookupEither } from './lookup.ts';
 
