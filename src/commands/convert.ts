@@ -31,6 +31,8 @@ import { Progress } from './progress.ts';
 
 /** Runs of zeros that are left out when `-S` does not say. */
 const defaultSparse = 4096;
+/** Transfers in flight when `-m` does not say. */
+const defaultParallel = 8;
 /** Data of a new image that are looked at before it counts as empty. */
 const maxProbe = 64 * 1024;
 
@@ -55,7 +57,7 @@ const table = defineOptions({
   compress: { short: 'c', help: 'compress the data (not in this version)' },
   forceShare: forceShareOption,
   rateLimit: { short: 'r', arg: 'RATE', help: 'at most this many bytes a second' },
-  parallel: { short: 'm', arg: 'COUNT', help: 'requests at once, 1 to 16 (default: 8); accepted for compatibility' },
+  parallel: { short: 'm', arg: 'COUNT', help: 'transfers at once, 1 to 16 (default: 8), where the media make us wait' },
   copyRangeOffloading: { short: 'C', help: 'let the system copy where it can; accepted for compatibility' },
   oobWrites: { short: 'W', help: 'allow writes out of order; accepted for compatibility' },
   progress: { short: 'p', help: 'show how far it is' },
@@ -216,6 +218,7 @@ class Conversion {
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
       limit: this.#limiter(),
+      parallel: this.#options.parallel === undefined ? defaultParallel : parseSize(this.#options.parallel, 'number of coroutines'),
       budget: this.#engine.budget,
       ...(this.#options.salvage
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }

@@ -1,6 +1,7 @@
 /*
  * The bulk copy of whole images: asks for extents, skips holes and zeros, reads and writes the rest in order of offset.
- * While nothing is pending below it is a plain synchronous loop on one buffer. Knows no format and no command.
+ * While nothing is pending below it is a plain synchronous loop on one buffer; where reads are pending several are in
+ * flight, and what they bring is still written in order. Knows no format and no command.
  */
 import type { BlockBackend } from '../core/block/backend.ts';
 import { reqFlag } from '../core/block/driver.ts';
@@ -28,6 +29,8 @@ export interface CopySettings {
   readonly onReadError?: ((offset: number, error: BlockError) => void) | undefined;
   /** `done` of `total` bytes of data. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Transfers in flight where the media make us wait; at least 1. */
+  readonly parallel?: number | undefined;
   /** Called with the bytes of each transfer; pending while the rate is used up. */
   readonly limit?: ((bytes: number) => Maybe<void>) | undefined;
   readonly budget: YieldBudget;
@@ -48,7 +51,8 @@ export async function copyImages(settings: CopySettings): Promise<void> {
 
 class Copier {
   readonly #settings: CopySettings;
-  readonly #buffer = Buffer.allocUnsafeSlow(chunkSize);
+  readonly #lanes: Lanes;
+  readonly #order = new Order();
   /** Unit of the search for zeros: a power of two. */
   readonly #unit: number;
   #done = 0;
@@ -56,6 +60,7 @@ class Copier {
 
   constructor(settings: CopySettings) {
     this.#settings = settings;
+    this.#lanes = new Lanes(settings.parallel ?? 1);
     this.#unit = settings.sparse === 0 ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
   }
 
@@ -67,6 +72,7 @@ class Copier {
       await this.#copySource(source, base);
       base += source.size;
     }
+    await this.#order.end();
   }
 
   /** Bytes that will be read, for progress. */
@@ -93,7 +99,7 @@ class Copier {
       const found = this.#extent(source, base, at);
       const extent = isPending(found) ? await found : found;
       const end = at + extent.length;
-      while (at < end) {
+      while (at < end && !this.#order.hasFailed) {
         const length = Math.min(end - at, extent.kind === 'data' || this.#settings.sparse === 0 ? chunkSize : maxZero);
         const copied = this.#piece(source, base, at, length, extent.kind);
         if (isPending(copied)) await copied;
@@ -101,6 +107,7 @@ class Copier {
         const turn = budget.tick(length);
         if (isPending(turn)) await turn;
       }
+      if (this.#order.hasFailed) return;
     }
   }
 
@@ -120,46 +127,39 @@ class Copier {
     return isPending(found) ? found.then(classify) : classify(found);
   }
 
+  /** Takes a piece on; pending while there is no buffer for it. */
   #piece(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
     const { sparse, isTargetZero } = this.#settings;
     if (kind === 'backing') return;
-    if (kind === 'zero' && sparse !== 0) return isTargetZero ? undefined : this.#zero(base + at, length);
-    return this.#data(source, base, at, length, kind);
+    if (kind === 'data' || sparse === 0) return this.#data(source, base, at, length, kind);
+    if (!isTargetZero) this.#order.add(() => inWrite(base + at, () => this.#zero(base + at, length)));
   }
 
   #zero(offset: number, length: number): Maybe<void> {
     return this.#settings.target.zero(offset, length, this.#settings.sparse === 0 ? 0 : reqFlag.mayUnmap);
   }
 
-  /** Reads and writes one buffer; stays synchronous while everything under it does. */
+  /** Reads a buffer at once and writes it when everything before it is written. */
   #data(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
-    const buffer = this.#buffer.subarray(0, length);
-    if (kind === 'zero') {
-      buffer.fill(0);
-      this.#count(length);
-      return this.#write(base + at, buffer, 0);
-    }
-    let read: Maybe<void>;
-    try {
-      read = source.read(at, buffer);
-    } catch (error) {
-      read = Promise.reject(error);
-    }
-    if (isPending(read)) return this.#dataSlow(read, source, base, at, buffer);
-    this.#count(length);
-    return this.#limited(length, () => this.#write(base + at, buffer, 0));
+    const lane = this.#lanes.take();
+    if (lane === undefined) return this.#lanes.whenFree().then(() => this.#data(source, base, at, length, kind));
+    const buffer = lane.subarray(0, length);
+    const offset = base + at;
+    if (kind === 'zero') buffer.fill(0);
+    const read = kind === 'zero' ? undefined : startRead(source, at, buffer);
+    const salvaged = isPending(read) ? read.catch((error: unknown) => this.#readFailed(error, source, base, at, buffer)) : undefined;
+    this.#order.add(
+      () => this.#limited(length, () => inWrite(offset, () => this.#write(offset, buffer, 0))),
+      salvaged,
+      () => this.#lanes.give(lane),
+      () => this.#count(length),
+    );
   }
 
-  async #dataSlow(read: Promise<void>, source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
-    try {
-      await read;
-    } catch (error) {
-      if (!(error instanceof BlockError)) throw error;
-      if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${base + at}: `);
-      await this.#salvage(source, base, at, buffer);
-    }
-    this.#count(buffer.length);
-    await this.#limited(buffer.length, () => this.#write(base + at, buffer, 0));
+  async #readFailed(error: unknown, source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
+    if (!(error instanceof BlockError)) throw error;
+    if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${base + at}: `);
+    await this.#salvage(source, base, at, buffer);
   }
 
   /** Reads sector by sector; what cannot be read becomes zeros. */
@@ -190,14 +190,10 @@ class Copier {
   #write(offset: number, buffer: Buffer, from: number): Maybe<void> {
     for (let at = from; at < buffer.length; ) {
       const { length, isZero } = this.#run(buffer, at, offset);
-      let result: Maybe<void>;
-      try {
-        result = isZero ? this.#zeroRun(offset + at, length) : this.#settings.target.write(offset + at, buffer.subarray(at, at + length));
-      } catch (error) {
-        throw writeFailed(offset + at, error);
-      }
+      const result = isZero ? this.#zeroRun(offset + at, length) : this.#settings.target.write(offset + at, buffer.subarray(at, at + length));
       at += length;
-      if (isPending(result)) return this.#writeSlow(result, offset, buffer, at);
+      const next = at;
+      if (isPending(result)) return result.then(() => this.#write(offset, buffer, next));
     }
   }
 
@@ -205,15 +201,6 @@ class Copier {
     // with a backing file below, zeros have to be written to hide it
     const isThere = this.#settings.isTargetZero && this.#settings.targetBackingSize === undefined;
     return isThere ? undefined : this.#zero(offset, length);
-  }
-
-  async #writeSlow(pending: Promise<void>, offset: number, buffer: Buffer, next: number): Promise<void> {
-    try {
-      await pending;
-    } catch (error) {
-      throw writeFailed(offset + next, error);
-    }
-    await this.#write(offset, buffer, next);
   }
 
   /** The run of zeros or of data at `at`; units are aligned to the target's offsets, short runs of zeros count as data. */
@@ -237,8 +224,120 @@ class Copier {
   }
 }
 
-function writeFailed(offset: number, error: unknown): unknown {
-  return error instanceof BlockError ? error.prepend(`error while writing at byte ${offset}: `) : error;
+/** A read whose errors are always rejections. */
+function startRead(source: ImageReader, at: number, buffer: Buffer): Maybe<void> {
+  try {
+    return source.read(at, buffer);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Runs a write of the piece at `offset`; its errors say where it was. */
+function inWrite(offset: number, start: () => Maybe<void>): Maybe<void> {
+  const tell = (error: unknown): never => {
+    throw error instanceof BlockError ? error.prepend(`error while writing at byte ${offset}: `) : error;
+  };
+  try {
+    const result = start();
+    return isPending(result) ? result.catch(tell) : result;
+  } catch (error) {
+    return tell(error);
+  }
+}
+
+/** The buffers: as many as there may be transfers in flight, made when needed. */
+class Lanes {
+  readonly #max: number;
+  readonly #free: Buffer[] = [];
+  readonly #waiting: (() => void)[] = [];
+  #made = 0;
+
+  constructor(max: number) {
+    this.#max = Math.max(1, max);
+  }
+
+  take(): Buffer | undefined {
+    const free = this.#free.pop();
+    if (free !== undefined || this.#made === this.#max) return free;
+    this.#made++;
+    return Buffer.allocUnsafeSlow(chunkSize);
+  }
+
+  give(lane: Buffer): void {
+    this.#free.push(lane);
+    this.#waiting.shift()?.();
+  }
+
+  whenFree(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+/** Steps carried out one after the other, at once as long as none of them is pending. */
+class Order {
+  #last: Promise<void> | undefined;
+  #failure: { readonly error: unknown } | undefined;
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** `step` runs after all steps before it and after `ready`; then `done`, whatever came of it. `begin` runs right before the step. */
+  add(step: () => Maybe<void>, ready?: Promise<void>, done?: () => void, begin?: () => void): void {
+    if (this.#last === undefined && ready === undefined) {
+      let result: Maybe<void>;
+      try {
+        begin?.();
+        result = step();
+      } catch (error) {
+        result = Promise.reject(error);
+      }
+      if (!isPending(result)) {
+        done?.();
+        return;
+      }
+      this.#follow(result, done);
+      return;
+    }
+    this.#follow(this.#later(this.#last, step, ready, begin), done);
+  }
+
+  async #later(before: Promise<void> | undefined, step: () => Maybe<void>, ready: Promise<void> | undefined, begin?: () => void): Promise<void> {
+    const readiness = await settled(ready);
+    // an earlier step's error is the one to tell
+    await before;
+    if (readiness !== undefined) throw readiness.error;
+    begin?.();
+    await step();
+  }
+
+  #follow(result: Promise<void>, done: (() => void) | undefined): void {
+    const last = result.finally(() => {
+      if (this.#last === last && this.#failure === undefined) this.#last = undefined;
+      done?.();
+    });
+    this.#last = last;
+    last.catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
+  }
+
+  /** Settles when all steps are done; rejects with the first error. */
+  async end(): Promise<void> {
+    await this.#last;
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+}
+
+/** Waits for a promise without failing: the error, if there was one. */
+async function settled(promise: Promise<void> | undefined): Promise<{ readonly error: unknown } | undefined> {
+  try {
+    await promise;
+    return undefined;
+  } catch (error) {
+    return { error };
+  }
 }
 
 /** The node from which a source takes what it does not hold itself. */

@@ -29,7 +29,7 @@ async function copy(engine: MemoryEngine, sources: readonly string[], settings: 
   const readers: ImageReader[] = [];
   for (const filename of sources) readers.push(new ImageReader(await engine.engine.openBackend({ filename, format: 'raw' })));
   const target = await engine.engine.openBackend({ filename: 'target', format: 'raw', readOnly: false, discard: true });
-  await copyImages({ sources: readers, target, sparse: 4096, isTargetZero: false, budget: engine.engine.budget, ...settings });
+  await copyImages({ sources: readers, target, sparse: 4096, isTargetZero: false, parallel: 4, budget: engine.engine.budget, ...settings });
   const result = Buffer.alloc(target.size());
   await target.read(0, result);
   await engine.engine.close();
@@ -127,6 +127,63 @@ describe.each(wraps)('copying on %s', (_, wrap) => {
     expect(failed.slice(0, 2)).toEqual([131072, 131584]);
     expect(result[0]).toBe(1);
     expect(firstNonZero(result.subarray(4096))).toBe(-1);
+  });
+});
+
+describe('several transfers in flight', () => {
+  const size = 9 * 1024 * 1024;
+  const mib2 = 2 * 1024 * 1024;
+
+  /** Media whose source answers late and in any order; keeps count of what is in flight and of the order of writes. */
+  function slow(fail?: (op: string, offset: number) => BlockError | undefined) {
+    const seen = { inFlight: 0, most: 0, writes: [] as number[] };
+    const engine = memoryEngine((storage, path) => {
+      if (path === 'target') {
+        return new FaultyStorage(storage, {
+          before: (op, offset) => {
+            if (op === 'write') seen.writes.push(offset);
+          },
+          fail: (op, offset) => fail?.(`target ${op}`, offset),
+        });
+      }
+      return new FaultyStorage(storage, {
+        before: async (op, offset) => {
+          if (op !== 'read') return;
+          seen.most = Math.max(seen.most, ++seen.inFlight);
+          // the earlier the place, the longer it takes
+          for (let turns = 8 - offset / mib2; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+          seen.inFlight--;
+        },
+        fail: (op, offset) => fail?.(`source ${op}`, offset),
+      });
+    });
+    const content = medium(engine, 'source', size, [
+      { at: 0, length: 4 * mib2, byte: 1 },
+      { at: 4 * mib2, length: size - 4 * mib2, byte: 2 },
+    ]);
+    for (let at = 0; at < size; at += 4096) content.writeUInt32LE(at, at);
+    engine.media.get('source')?.write(0, content);
+    medium(engine, 'target', size, []);
+    return { engine, content, seen };
+  }
+
+  it.each([1, 3, 16])('at most %i, written in order', async (parallel) => {
+    const { engine, content, seen } = slow();
+    const result = await copy(engine, ['source'], { parallel, isTargetZero: true });
+    expect(firstDifference(result, content)).toBe(-1);
+    expect(seen.most).toBe(Math.min(parallel, 5));
+    expect(seen.writes).toEqual([...seen.writes].sort((a, b) => a - b));
+  });
+
+  it('the first error in order is told, and nothing behind it is written', async () => {
+    const { engine, seen } = slow((op, offset) =>
+      (op === 'target write' && offset >= mib2) || (op === 'source read' && offset >= 2 * mib2)
+        ? new BlockError('Input/output error', { code: 'EIO' })
+        : undefined,
+    );
+    await expect(copy(engine, ['source'], { parallel: 4, isTargetZero: true })).rejects.toThrow(/^error while writing at byte 2097152: Input\/output error$/);
+    expect(Math.max(...seen.writes)).toBe(mib2);
+    await engine.engine.close();
   });
 });
 
