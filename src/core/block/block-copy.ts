@@ -70,12 +70,6 @@ export class BlockCopy {
     return this.#left.count * this.clusterSize + alignUp(this.#busy.bytes, this.clusterSize);
   }
 
-  /** True when nothing in the range is left to copy or in flight. */
-  isDone(offset: number, length: number): boolean {
-    const last = ceilDiv(offset + length, this.clusterSize);
-    return this.#left.nextSet(Math.floor(offset / this.clusterSize), last) === last && this.#busy.find(offset, length) === undefined;
-  }
-
   /** The first offset at or after `offset` that is left to copy, or undefined. */
   nextLeft(offset: number): number | undefined {
     const found = this.#left.nextSet(Math.floor(offset / this.clusterSize), this.#left.size);
