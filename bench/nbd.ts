@@ -6,7 +6,7 @@ import { fio, folder, ours, pair, row, serve, theirs, time } from './support.ts'
 const { path, remove } = folder();
 const image = (name: string): string => join(path, name);
 const block = Buffer.alloc(64 * 1024 * 1024);
-for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) >>> 0) | 1, at);
+for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) | 1) >>> 0, at);
 for (let index = 0; index < 16; index++) writeFileSync(image('disk.raw'), block, { flag: 'a' });
 time(theirs('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'disk.raw', 'disk.qcow2'), path);
 const mineSocket = image('mine.sock');

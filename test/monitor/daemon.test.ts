@@ -78,6 +78,8 @@ describe('tsqmp --daemon', () => {
       ...stdio,
     );
     await daemon.until('QMP');
+    // the greeting comes while options are carried out; the pid file is the last of them
+    while (!existsSync(folder.file('pid')) || readFileSync(folder.file('pid'), 'utf8') === '') await new Promise((resolve) => setImmediate(resolve));
     expect(readFileSync(folder.file('pid'), 'utf8')).toBe(`${daemon.child.pid}\n`);
     expect(existsSync(folder.file('n.sock'))).toBe(true);
     daemon.child.kill(signal);
