@@ -106,7 +106,18 @@ export class ExportManager {
         multiConn: server.servesSeveral,
       });
       server.addExport(nbd);
-      const entry: Entry = { id, type: 'nbd', node, writable: options.writable, isShuttingDown: false, backend, nbd };
+      const entry: Entry = {
+        id,
+        type: 'nbd',
+        // a filter may come between
+        get node() {
+          return backend.node ?? node;
+        },
+        writable: options.writable,
+        isShuttingDown: false,
+        backend,
+        nbd,
+      };
       this.#exports.set(id, entry);
       return entry;
     } catch (error) {

@@ -53,10 +53,13 @@ export class JobManager {
     return job;
   }
 
-  /** Ends every job, dismissed or not; the first error is thrown when all have ended. */
+  /** Ends every job and forgets it; the first error is thrown when all have ended. */
   async cancelAll(): Promise<void> {
     const failures: unknown[] = [];
-    for (const job of this.list()) await job.cancel().catch((error: unknown) => failures.push(error));
+    for (const job of this.list()) {
+      await job.cancel().catch((error: unknown) => failures.push(error));
+      if (job.status === 'concluded') job.dismiss();
+    }
     if (failures.length > 0) throw failures[0];
   }
 }

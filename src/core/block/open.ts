@@ -255,6 +255,10 @@ export class Opener {
         !('filename' in option && recorded === undefined) &&
         ('driver' in option || 'file' in option || 'filename' in option)
       ) {
+        // the recorded name is taken along with what is given: a file that exists already cannot have one
+        if (recorded !== undefined && typeof asTree(option)['file'] === 'string') {
+          throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
+        }
         tree = asTree(option);
         isGiven = true;
       } else if (recorded !== undefined) {

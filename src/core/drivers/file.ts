@@ -112,7 +112,8 @@ async function open(host: NodeHost): Promise<DriverState> {
   options.number('aio-max-batch');
   options.bool('drop-cache', true);
   options.bool('x-check-cache-dropped', false);
-  options.string('pr-manager');
+  const manager = options.string('pr-manager');
+  if (manager !== undefined) throw new BlockError(`No persistent reservation manager with id '${manager}'`);
   const { cache } = node.settings;
   // the way is ours to choose; what the peer demands of it holds all the same
   if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');

@@ -89,6 +89,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   if (file === undefined) throw new BlockError('A block device must be specified for "file"');
   if (isWindow) {
     const realSize = file.size();
+    if (size !== undefined && size % 512 !== 0) throw new BlockError('Specified size is not multiple of 512');
     if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
     if (size !== undefined && realSize - offset < size) {
       throw new BlockError(
@@ -96,7 +97,7 @@ async function open(host: NodeHost): Promise<DriverState> {
       );
     }
   }
-  return new RawState(file, offset, size, isWindow ? withoutUndefined(given) : undefined);
+  return new RawState(file, offset, size, Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined);
 }
 
 const createOptions: readonly CreateOption[] = [

@@ -181,7 +181,7 @@ class Walker {
       if (node.bits !== 64 || typeof value === 'bigint') integer = BigInt(value);
       else if (value >= 0 || node.signed) return node.result === 'bigint' ? BigInt(value) : value;
       else integer = BigInt(value);
-    } else if (!node.signed && (value instanceof JsonDouble || typeof value === 'number')) {
+    } else if (!node.signed) {
       throw this.#expects(at, 'uint64');
     } else {
       throw this.#wrongType(at, 'integer');

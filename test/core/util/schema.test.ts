@@ -94,7 +94,7 @@ describe('checking arguments', () => {
     ['{"driver": "null-co", "size": 9223372036854775808}', "Invalid parameter type for 'size', expected: integer"],
     ['{"driver": "null-co", "size": null}', "Invalid parameter type for 'size', expected: integer"],
     ['{"driver": "null-co", "latency-ns": 18446744073709551616}', "Parameter 'latency-ns' expects uint64"],
-    ['{"driver": "null-co", "latency-ns": "5"}', "Invalid parameter type for 'latency-ns', expected: integer"],
+    ['{"driver": "null-co", "latency-ns": "5"}', "Parameter 'latency-ns' expects uint64"],
     ['{"driver": "null-co", "read-zeroes": 1}', "Invalid parameter type for 'read-zeroes', expected: boolean"],
     ['{"driver": "null-co", "cache": []}', "Invalid parameter type for 'cache', expected: object"],
     ['{"driver": "null-co", "cache": {"direct": true, "x": 1}, "detect-zeroes": "zz"}', "Parameter 'cache.x' is unexpected"],
