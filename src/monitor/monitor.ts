@@ -57,6 +57,13 @@ export class Monitor {
     return this.#hasQuit;
   }
 
+  /** A bug of ours in a command: nothing here can be trusted any more. Takes everything down. */
+  async fail(bug: unknown): Promise<void> {
+    this.#hasQuit = true;
+    await this.system.close().catch(() => {});
+    this.#onQuit(bug);
+  }
+
   /** Ends the system: what that raises (exports deleted, jobs cancelled) is told before the reply, as QEMU does. */
   async quit(reason: 'host-qmp-quit' | 'host-signal' = 'host-qmp-quit'): Promise<void> {
     if (this.#hasQuit) return;

@@ -151,7 +151,7 @@ export class QmpServer implements AsyncDisposable {
     if (this.#isServing || monitor === undefined) return;
     this.#isServing = true;
     for (let socket = this.#clients[0]; socket !== undefined && !monitor.hasQuit; socket = this.#clients[0]) {
-      await serveClient(monitor, socket, socket, this.#options);
+      await serveClient(monitor, socket, socket, this.#options).catch((error: unknown) => monitor.fail(error));
       socket.end();
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);

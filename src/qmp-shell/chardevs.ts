@@ -4,6 +4,7 @@
  * Rule source: observed behaviour of qemu-storage-daemon 11.1.
  */
 import type { Readable, Writable } from 'node:stream';
+import { temporarySocketPath } from '../core/storage/socket-path.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
 import { parseBoolOption } from '../core/util/schema-scalars.ts';
@@ -103,7 +104,7 @@ export class Chardevs {
     let served: Promise<void> | undefined;
     return {
       serve: (monitor, options) => {
-        served = serveClient(monitor, input, output, options);
+        served = serveClient(monitor, input, output, options).catch((error: unknown) => monitor.fail(error));
       },
       close: async () => {
         input.destroy();
@@ -124,7 +125,7 @@ export class Chardevs {
       if (words.has('wait')) throw new BlockError("'wait' option is incompatible with socket in client connect mode");
       const stream = await connectStream(address);
       return {
-        serve: (monitor, options) => void serveClient(monitor, stream, stream, options),
+        serve: (monitor, options) => void serveClient(monitor, stream, stream, options).catch((error: unknown) => monitor.fail(error)),
         close: async () => void stream.end(),
       };
     }
@@ -145,7 +146,7 @@ function socketAddress(words: ReadonlyMap<string, string>): QmpAddress {
   if ([path, host, fd].filter((value) => value !== undefined).length > 1) {
     throw new BlockError("None or one of 'path', 'fd' or 'host' option required.");
   }
-  if (path !== undefined) return { type: 'unix', path };
+  if (path !== undefined) return { type: 'unix', path: path || temporarySocketPath() };
   if (host === undefined) throw new BlockError(`Unable to parse FD number ${fd ?? ''}`);
   if (port === undefined) throw new BlockError('chardev: socket: no port given');
   if (!/^\d+$/.test(port)) throw new BlockError(`address resolution failed for ${host}:${port}: Servname not supported for ai_socktype`);

@@ -103,7 +103,7 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
   const { limits } = node;
   const isProtocol = node.driver.kind === 'protocol';
   const passesThrough = node.driver.kind === 'filter' || node.driver.isFilterLike === true;
-  const discardAlign = node.driver.kind === 'filter' ? (node.primary?.node.limits.discardAlign ?? 1) : limits.discardAlign;
+  const discardAlign = discardAlignOf(node);
   return {
     // formats take any request: the engine aligns it for the medium below
     'request-alignment': isProtocol ? limits.requestAlign : isProbedRaw ? 512 : 1,
@@ -115,6 +115,12 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
     'opt-mem-alignment': 4096,
     'max-iov': 1024,
   };
+}
+
+/** The driver's own, or the largest of what a node passes on. */
+function discardAlignOf(node: BlockNode): number {
+  if (node.driver.kind !== 'filter' && node.driver.isFilterLike !== true) return node.limits.discardAlign;
+  return Math.max(1, ...node.children.map((child) => discardAlignOf(child.node)));
 }
 
 /** Alignment of memory that the medium at the bottom asks for. */

@@ -3,7 +3,13 @@
  * Anything that is not a socket stays (binding then fails), because it may be somebody's image.
  */
 import * as fs from 'node:fs';
-import { dirname } from 'node:path';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** Where a server listens that was given an empty path: somewhere of its own, as QEMU's. */
+export function temporarySocketPath(): string {
+  return join(tmpdir(), `tsimg-socket-${Math.random().toString(36).slice(2, 10)}`);
+}
 
 /** Removes a socket at `path`. Never fails: what is in the way shows when the caller binds. */
 export function removeStaleSocket(path: string): void {

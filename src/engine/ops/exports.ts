@@ -1,4 +1,5 @@
 /* Starting the NBD server and adding exports, for commands and for command-line options. */
+import { temporarySocketPath } from '../../core/storage/socket-path.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import type { NbdAddress } from '../../nbd/socket.ts';
 import type { BlockExport } from '../exports.ts';
@@ -15,7 +16,7 @@ export interface ServerArgs {
 
 /** A socket address of QAPI (flat form) as the NBD server takes it. */
 export function nbdAddress(address: { readonly type: string; readonly path?: string; readonly host?: string; readonly port?: string }): NbdAddress {
-  if (address.type === 'unix') return { type: 'unix', path: address.path ?? '' };
+  if (address.type === 'unix') return { type: 'unix', path: address.path || temporarySocketPath() };
   if (address.type === 'inet') return { type: 'inet', host: address.host ?? '', port: address.port ?? '' };
   // a descriptor is handed over by a machine's monitor only
   if (address.type === 'fd') throw new BlockError('only QEMU supports file descriptor passing');
