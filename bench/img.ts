@@ -17,7 +17,7 @@ try {
   );
 
   const block = Buffer.alloc(64 * 1024 * 1024);
-  for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) >>> 0) | 1, at);
+  for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) | 1) >>> 0, at);
   for (let index = 0; index < 16; index++) writeFileSync(join(path, 'big.raw'), block, { flag: 'a' });
   const convert = (from: string, to: string, file: string) => ['convert', '-f', from, '-O', to, file, 'out'] as const;
   for (const [from, to, file] of [

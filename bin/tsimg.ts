@@ -5,8 +5,8 @@ async function start(): Promise<void> {
   // the name it was started by: a link with a peer's name gives messages that name
   const name = basename(process.argv[1] ?? 'tsimg').replace(/\.cjs$/, '');
   try {
-    const { main } = await import('../src/commands/tsimg.ts');
-    process.exitCode = await main(process.argv.slice(2), name);
+    const { DirectOutput, main } = await import('../src/commands/tsimg.ts');
+    process.exitCode = await main(process.argv.slice(2), name, { stdout: new DirectOutput(1), stderr: new DirectOutput(2) });
   } catch (error) {
     process.stderr.write(`${name}: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
     if (process.env['TSIMG_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
@@ -14,9 +14,4 @@ async function start(): Promise<void> {
   }
 }
 
-// a reader that went away (`| head`) ends the program quietly; a full output is not noticed, as with the peer
-process.stdout.on('error', (error) => {
-  if ('code' in error && error.code === 'EPIPE') process.exit(1);
-});
-process.stderr.on('error', () => {});
 void start();

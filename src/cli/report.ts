@@ -42,7 +42,7 @@ export class Reporter {
   readonly command: string | undefined;
   readonly stdout: TextSink;
   readonly stderr: TextSink;
-  readonly #hints: boolean;
+  readonly #hints: boolean | undefined;
   readonly #tryLine: (name: string) => string;
 
   constructor(settings: ReporterSettings) {
@@ -50,7 +50,7 @@ export class Reporter {
     this.command = settings.command;
     this.stdout = settings.stdout ?? process.stdout;
     this.stderr = settings.stderr ?? process.stderr;
-    this.#hints = settings.hints ?? this.stderr.isTTY === true;
+    this.#hints = settings.hints;
     this.#tryLine = settings.tryLine ?? ((name) => `Try '${name} --help' for more information`);
   }
 
@@ -82,7 +82,7 @@ export class Reporter {
 
   /** Advice on a line of its own, if hints are on. */
   hint(text: string): void {
-    if (this.#hints) this.stderr.write(`hint: ${text}\n`);
+    if (this.#hints ?? this.stderr.isTTY === true) this.stderr.write(`hint: ${text}\n`);
   }
 
   /** Prints whatever was thrown and gives the exit code for it: 1, or 70 for a bug of ours. */

@@ -7,9 +7,11 @@
 import type { CompletionProgram } from '../cli/completion.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
-import { Reporter } from '../cli/report.ts';
+import { Reporter, type TextSink } from '../cli/report.ts';
 import type { ImageCommand } from './image-command.ts';
 import { versionLines } from './version.ts';
+
+export { DirectOutput } from '../cli/output.ts';
 
 interface CommandEntry {
   readonly summary: string;
@@ -39,11 +41,15 @@ const table = defineOptions({
 /** Options before the subcommand. */
 export const globalOptions: OptionTable = table;
 
-/** Runs the program; the exit code. Never throws. */
-export async function main(argv: readonly string[], progName: string): Promise<number> {
+/** Runs the program; the exit code. Never throws. Text goes to the process's own streams, or to the ones given. */
+export async function main(
+  argv: readonly string[],
+  progName: string,
+  streams: { readonly stdout?: TextSink; readonly stderr?: TextSink } = {},
+): Promise<number> {
   const wantsHints = argv[0] === '--hints';
   const words = wantsHints ? argv.slice(1) : argv;
-  let report = new Reporter({ program: progName, ...(wantsHints ? { hints: true } : {}) });
+  let report = new Reporter({ program: progName, ...streams, ...(wantsHints ? { hints: true } : {}) });
   try {
     if (asksForCompletion(words)) {
       const { answerCompletion } = await import('../cli/completion.ts');

@@ -4,7 +4,6 @@
  * about the image.
  * Rule source: qcow2 specification, compressed clusters (raw deflate with a 4 KiB window, or one zstd frame).
  */
-import { createRequire } from 'node:module';
 import { BlockError } from '../core/util/errors.ts';
 import { chain, type Maybe } from '../core/util/maybe.ts';
 import type { Qcow2Image } from './image.ts';
@@ -16,7 +15,7 @@ let loadedZlib: Zlib | undefined;
 
 /** Loaded at the first compressed cluster: most images have none, and programs should start with little. */
 function zlib(): Zlib {
-  loadedZlib ??= createRequire(import.meta.url)('node:zlib') as Zlib;
+  loadedZlib ??= process.getBuiltinModule('node:zlib');
   return loadedZlib;
 }
 

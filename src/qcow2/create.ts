@@ -14,8 +14,6 @@ import { encodeHeader, type Header, newHeader } from './header.ts';
 import { autoclear, compatible, compressionType, incompatible, maxL1Bytes } from './layout.ts';
 import { setRefcount } from './refcount-blocks.ts';
 
-export { createOptions } from './create-options.ts';
-
 /** Header, refcount table and block. */
 const fixedClusters = 3;
 

@@ -1,6 +1,6 @@
 /*
  * The qcow2 driver: opens an image and glues mapping, I/O, resize, check and creation to the engine's contract. Owns no
- * algorithm.
+ * algorithm. What few users of an image need (check, repair, resize, creation) loads at first use.
  * Rule source: qcow2 specification; order of open-time checks as observed.
  */
 import type { Child } from '../core/block/child.ts';
@@ -8,6 +8,8 @@ import {
   type BlockDriver,
   type BlockStatus,
   type CheckResult,
+  type CreateHost,
+  type CreateValues,
   childRole,
   type DriverState,
   type FormatInfo,
@@ -23,9 +25,8 @@ import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { type Bitmaps, loadBitmaps } from './bitmaps.ts';
-import { checkImage } from './check.ts';
 import { loadZstd } from './compressed.ts';
-import { createOptions, createQcow2 } from './create.ts';
+import { createOptions } from './create-options.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
@@ -33,8 +34,6 @@ import { readGuest, writeGuest } from './io.ts';
 import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
 import { structure } from './overlap.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
-import { repairDirty } from './repair.ts';
-import { resizeImage } from './resize.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
 import { listSnapshots, readSnapshots } from './snapshots.ts';
 import { statusOf } from './status.ts';
@@ -94,6 +93,7 @@ class Qcow2State implements DriverState {
   }
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
+    const { resizeImage } = await import('./resize.ts');
     await resizeImage(this.#image, size, options, this.#bitmaps);
   }
 
@@ -105,7 +105,8 @@ class Qcow2State implements DriverState {
     return listSnapshots(this.#image);
   }
 
-  check(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult> {
+  async check(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult> {
+    const { checkImage } = await import('./check.ts');
     return checkImage(this.#image, fix);
   }
 
@@ -237,7 +238,14 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
     if (staleBitmaps) header.autoclear &= ~autoclear.bitmaps;
     await carryOut(image.writeHeader());
   }
-  if ((header.incompatible & incompatible.dirty) !== 0n) await repairDirty(image);
+  if ((header.incompatible & incompatible.dirty) === 0n) return;
+  const { repairDirty } = await import('./repair.ts');
+  await repairDirty(image);
 }
 
-export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create: createQcow2 };
+async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+  const { createQcow2 } = await import('./create.ts');
+  await createQcow2(host, filename, values);
+}
+
+export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create };

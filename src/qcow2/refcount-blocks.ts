@@ -2,7 +2,7 @@
  * Refcount blocks: reading and writing counts of any width in a block, and finding the block of a cluster.
  * Rule source: qcow2 specification, refcount table and refcount blocks (narrow counts fill a byte from its lowest bits).
  */
-import { getU32, getU64 } from '../core/util/bytes.ts';
+import { getU64, isZero } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Qcow2Image } from './image.ts';
 import { two32 } from './layout.ts';
@@ -62,13 +62,23 @@ export function maxRefcount(bits: number): number {
 /** The refcount table as host offsets of blocks. */
 export function decodeRefcountTable(bytes: Uint8Array): Float64Array {
   const table = new Float64Array(bytes.length / 8);
-  for (let i = 0; i < table.length; i++) {
-    // most of a table is empty
-    if (getU32(bytes, i * 8) === 0 && getU32(bytes, i * 8 + 4) === 0) continue;
+  const used = usedEntries(bytes);
+  for (let i = 0; i < used; i++) {
     const value = getU64(bytes, i * 8);
     table[i] = value - (value % 512);
   }
   return table;
+}
+
+/** Entries up to the last one in use, rounded up: most of a table is empty, and the second half of what is left falls away at once. */
+function usedEntries(bytes: Uint8Array): number {
+  let used = bytes.length / 8;
+  while (used > 16) {
+    const half = Math.ceil(used / 2);
+    if (!isZero(bytes.subarray(half * 8, used * 8))) break;
+    used = half;
+  }
+  return used;
 }
 
 export function badBlock(image: Qcow2Image, offset: number, index: number): BlockError {

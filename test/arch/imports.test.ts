@@ -137,7 +137,9 @@ describe('the import rule', () => {
   it('R3: the process belongs to the programs', () => {
     const users = files.filter((file) => !/^(?:bin|src\/(?:cli|commands|qmp-shell))\//.test(file));
     const uses = users.flatMap((file) => [...sourceOf(file).matchAll(/\bprocess\.(\w+)/g)].map((match) => `${file} uses process.${match[1]}`));
-    const isAllowed = (text: string): boolean => text.startsWith('src/core/storage/') && /process\.(?:platform|arch|pid)$/.test(text);
+    // a built-in module that few runs need, loaded at first use in a place that cannot wait
+    const lazy = ['src/core/storage/syscalls.ts', 'src/qcow2/compressed.ts'].map((file) => `${file} uses process.getBuiltinModule`);
+    const isAllowed = (text: string): boolean => (text.startsWith('src/core/storage/') && /process\.(?:platform|arch|pid)$/.test(text)) || lazy.includes(text);
     expect(uses.filter((text) => !isAllowed(text))).toEqual([]);
     expect(files.some((file) => /\bprocess\.\w/.test(sourceOf(file)))).toBe(true);
   });

@@ -298,6 +298,8 @@ class LocalFile implements Storage {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // nothing to be written out that a close could wait for; the first call of the thread pool starts four threads
+    if (this.caps.readOnly) return closeSync(this.#fd);
     await new Promise<void>((resolve, reject) => close(this.#fd, (error) => (error === null || error === undefined ? resolve() : reject(systemError(error)))));
   }
 }

@@ -2,7 +2,7 @@
  * The file of a unix socket before a server binds it: what an ended server left behind is removed, as QEMU does.
  * Anything that is not a socket stays (binding then fails), because it may be somebody's image.
  */
-import * as fs from 'node:fs';
+import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -14,7 +14,7 @@ export function temporarySocketPath(): string {
 /** Removes a socket at `path`. Never fails: what is in the way shows when the caller binds. */
 export function removeStaleSocket(path: string): void {
   try {
-    if (fs.lstatSync(path).isSocket()) fs.unlinkSync(path);
+    if (lstatSync(path).isSocket()) unlinkSync(path);
   } catch {
     // missing, or not ours to remove
   }
@@ -23,7 +23,7 @@ export function removeStaleSocket(path: string): void {
 /** The errno name for a failure to bind at `path`: libuv says EACCES where the folder is missing. */
 export function bindFailure(path: string, code: string): string {
   if (code !== 'EACCES') return code;
-  const folder = fs.statSync(dirname(path), { throwIfNoEntry: false });
+  const folder = statSync(dirname(path), { throwIfNoEntry: false });
   if (folder === undefined) return 'ENOENT';
   return folder.isDirectory() ? code : 'ENOTDIR';
 }

@@ -3,7 +3,6 @@
  * copy_file_range. Loaded at first need (6 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
  * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
  */
-import { createRequire } from 'node:module';
 
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -66,7 +65,7 @@ function load(): Syscalls | undefined {
   let koffi: Koffi;
   let libc: { func(signature: string): KoffiFunction };
   try {
-    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    koffi = process.getBuiltinModule('node:module').createRequire(import.meta.url)('koffi') as Koffi;
     libc = koffi.load('libc.so.6');
   } catch {
     // optional dependency not installed, or no such C library: the callers' other ways serve
