@@ -1,14 +1,15 @@
 /* Guest writes of 64 KiB at random places under a backup with sync=none, over a writable NBD export, in both daemons. */
-import { rmSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Command, fio, folder, ours, pair, row, serve, theirs, time } from './support.ts';
+import { type Command, fio, folder, gibibyteOfData, ours, pair, row, serve, theirs, time } from './support.ts';
 
 const { path, remove } = folder();
 const at = (name: string): string => join(path, name);
 console.log('| subject | tsqmp --daemon | qemu-storage-daemon | ratio | goal | |\n|---|---|---|---|---|---|');
 
 async function measure(make: (...args: string[]) => Command): Promise<number> {
-  for (const name of ['source.qcow2', 'target.qcow2']) time(theirs('qemu-img', 'create', '-q', '-f', 'qcow2', at(name), '1G'));
+  time(theirs('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', at('contents.raw'), at('source.qcow2')));
+  time(theirs('qemu-img', 'create', '-q', '-f', 'qcow2', at('target.qcow2'), '1G'));
   const socket = at('nbd.sock');
   const daemon = await serve(
     make(
@@ -24,7 +25,11 @@ async function measure(make: (...args: string[]) => Command): Promise<number> {
       '{"execute":"qmp_capabilities"}\n{"execute":"blockdev-backup","arguments":{"job-id":"j","device":"src","target":"tgt","sync":"none"}}\n',
     );
     await new Promise((resolve) => setTimeout(resolve, 300));
-    return fio(`nbd+unix:///?socket=${socket}`, ['--rw=randwrite', '--bs=64k', '--iodepth=4', '--size=1g']);
+    // every cluster once: each write has to save what was there
+    const rate = fio(`nbd+unix:///?socket=${socket}`, ['--rw=randwrite', '--bs=64k', '--iodepth=4', '--size=1g']);
+    const saved = statSync(at('target.qcow2')).blocks * 512;
+    if (saved < 1024 * 1024 * 1024) throw new Error(`the target holds ${saved} bytes only: no copies before writes were made`);
+    return rate;
   } finally {
     await daemon.stop();
     for (const name of ['source.qcow2', 'target.qcow2']) rmSync(at(name), { force: true });
@@ -32,6 +37,7 @@ async function measure(make: (...args: string[]) => Command): Promise<number> {
 }
 
 try {
+  gibibyteOfData(at('contents.raw'));
   const [mine, other] = await pair(
     3,
     () => measure((...args) => ours('tsqmp', '--daemon', ...args)),

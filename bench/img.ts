@@ -1,7 +1,6 @@
 /* Start-up of one-shot commands, and convert of 1 GiB both ways. */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { folder, ours, pair, row, theirs, time } from './support.ts';
+import { folder, gibibyteOfData, ours, pair, row, theirs, time } from './support.ts';
 
 const { path, remove } = folder();
 try {
@@ -16,9 +15,7 @@ try {
     `| start-up of \`tsimg info\` over \`node -e 0\` | ${info.toFixed(1)} ms | ${empty.toFixed(1)} ms | +${(info - empty).toFixed(1)} ms | at most +8 ms | ${info - empty <= 8 ? 'met' : 'missed'} |`,
   );
 
-  const block = Buffer.alloc(64 * 1024 * 1024);
-  for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) | 1) >>> 0, at);
-  for (let index = 0; index < 16; index++) writeFileSync(join(path, 'big.raw'), block, { flag: 'a' });
+  gibibyteOfData(join(path, 'big.raw'));
   const convert = (from: string, to: string, file: string) => ['convert', '-f', from, '-O', to, file, 'out'] as const;
   for (const [from, to, file] of [
     ['raw', 'qcow2', 'big.raw'],

@@ -1,13 +1,10 @@
 /* NBD: random reads at depth 16 and 1 of images in the page cache, and nbdcopy of 1 GiB with one and four connections. */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fio, folder, ours, pair, row, serve, theirs, time } from './support.ts';
+import { fio, folder, gibibyteOfData, ours, pair, row, serve, theirs, time, timed } from './support.ts';
 
 const { path, remove } = folder();
 const image = (name: string): string => join(path, name);
-const block = Buffer.alloc(64 * 1024 * 1024);
-for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) | 1) >>> 0, at);
-for (let index = 0; index < 16; index++) writeFileSync(image('disk.raw'), block, { flag: 'a' });
+gibibyteOfData(image('disk.raw'));
 time(theirs('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'disk.raw', 'disk.qcow2'), path);
 const mineSocket = image('mine.sock');
 const peerSocket = image('peer.sock');
@@ -23,7 +20,7 @@ try {
         [16, format === 'raw' ? 2.0 : 1.5],
         [1, 1.0],
       ] as const) {
-        const options = ['--rw=randread', '--bs=4k', `--iodepth=${depth}`, '--size=1g'];
+        const options = ['--rw=randread', '--bs=4k', `--iodepth=${depth}`, '--size=1g', ...timed];
         const [a, b] = await pair(
           3,
           () => fio(uri(mineSocket), options),

@@ -1,6 +1,6 @@
 /* Pairs of measurements in turns (A B A B …), medians, ratios, and servers that are ended by pid. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -79,9 +79,19 @@ export async function serve({ file, args }: Command, socket: string): Promise<{ 
   };
 }
 
+/** For fio: not once over the size, but for this long. */
+export const timed: readonly string[] = ['--time_based', '--runtime=3'];
+
 /** Requests a second of fio on an NBD export. */
 export function fio(uri: string, options: readonly string[]): number {
-  const text = output(theirs('fio', '--name=b', '--ioengine=nbd', `--uri=${uri}`, '--time_based', '--runtime=3', '--output-format=json', ...options));
+  const text = output(theirs('fio', '--name=b', '--ioengine=nbd', `--uri=${uri}`, '--output-format=json', ...options));
   const report = JSON.parse(text.slice(text.indexOf('{'))) as { jobs: { read: { iops: number }; write: { iops: number } }[] };
   return (report.jobs[0]?.read.iops ?? 0) + (report.jobs[0]?.write.iops ?? 0);
+}
+
+/** Makes a file of 1 GiB without a zero block. */
+export function gibibyteOfData(path: string): void {
+  const block = Buffer.alloc(64 * 1024 * 1024);
+  for (let at = 0; at < block.length; at += 4) block.writeUInt32LE((Math.imul(at, 2654435761) | 1) >>> 0, at);
+  for (let index = 0; index < 16; index++) writeFileSync(path, block, { flag: 'a' });
 }

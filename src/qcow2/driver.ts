@@ -88,8 +88,8 @@ class Qcow2State implements DriverState {
     return carryOut(locked(image.mutex, () => writeTables(image)));
   }
 
-  status(offset: number, length: number): Maybe<BlockStatus> {
-    return statusOf(this.#image, offset, length);
+  status(offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
+    return statusOf(this.#image, offset, length, precise);
   }
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {

@@ -73,6 +73,8 @@ export class Qcow2Image {
   freeByte = 0;
   /** Host ranges to give back to the file once the operation that freed them is through. */
   readonly pendingDiscards: { offset: number; length: number }[] = [];
+  /** Many clusters hold no data (preallocation.ts); undefined until somebody has to know. */
+  isPreallocated: boolean | undefined;
   /** Something was written to the children since their last flush. */
   isUnflushed = false;
   /** Set once the image was found corrupt while writable: every later request fails with it. */

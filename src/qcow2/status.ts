@@ -3,17 +3,43 @@
  * Rule source: `qemu-img map` on crafted images.
  */
 import type { BlockStatus } from '../core/block/driver.ts';
-import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { chain, isPending, type Maybe } from '../core/util/maybe.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind } from './l2-entry.ts';
 import { loadSlice, lookup, newRun, type Run } from './mapping.ts';
+import { isPreallocated } from './preallocation.ts';
+import { run as carryOut } from './steps.ts';
 
-/** The run at `guest`, at most `length` long. Synchronous when the slice is cached. */
-export function statusOf(image: Qcow2Image, guest: number, length: number): Maybe<BlockStatus> {
+/**
+ * The run at `guest`, at most `length` long; `precise` = holes in the file below matter. Synchronous when the slice is cached
+ * and the first precise query was answered.
+ */
+export function statusOf(image: Qcow2Image, guest: number, length: number, precise: boolean): Maybe<BlockStatus> {
+  if (precise && image.isPreallocated === undefined) {
+    return chain(isPreallocatedOrNot(image), (answer) => {
+      image.isPreallocated = answer;
+      return statusOf(image, guest, length, precise);
+    });
+  }
   const run = newRun();
   if (lookup(image, guest, length, run)) return extend(image, guest, length, run);
-  const loading = loadSlice(image, guest);
-  return isPending(loading) ? loading.then(() => statusOf(image, guest, length)) : statusOf(image, guest, length);
+  return chain(loadSlice(image, guest), () => statusOf(image, guest, length, precise));
+}
+
+/** Counts that cannot be read are no reason to fail a query of the mapping. */
+function isPreallocatedOrNot(image: Qcow2Image): Maybe<boolean> {
+  try {
+    const answer = carryOut(isPreallocated(image));
+    return isPending(answer) ? answer.catch(noneWhenUnreadable) : answer;
+  } catch (error) {
+    return noneWhenUnreadable(error);
+  }
+}
+
+function noneWhenUnreadable(error: unknown): false {
+  if (error instanceof BlockError) return false;
+  throw error;
 }
 
 /** Goes on over slices that are cached and say the same: fewer, longer extents. */
@@ -32,7 +58,7 @@ function describe(image: Qcow2Image, run: Run, length: number): BlockStatus {
   const place = { hostOffset: run.host, child: image.data };
   switch (run.kind) {
     case clusterKind.data:
-      return { length, data: true, zero: false, allocated: true, ...place };
+      return { length, data: true, zero: false, allocated: true, ...place, recurse: image.isPreallocated === true };
     case clusterKind.compressed:
       return { length, data: true, zero: false, allocated: true, compressed: true };
     case clusterKind.zero:

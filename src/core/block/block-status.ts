@@ -29,7 +29,7 @@ export function nodeStatus(node: BlockNode, offset: number, length: number, prec
       else if (offset >= backing.node.size()) status = { ...status, zero: true };
     }
     const child = status.child;
-    if (precise && status.data && !status.zero && child !== undefined && status.hostOffset !== undefined) {
+    if (precise && status.recurse === true && status.data && !status.zero && child !== undefined && status.hostOffset !== undefined) {
       return mergeHolesBelow(status, child.node, status.hostOffset);
     }
     return status;

@@ -56,8 +56,10 @@ export interface BlockStatus {
   readonly allocated: boolean;
   /** Where the data lie in `child`'s (or the node's own) bytes, when they lie there unchanged. */
   readonly hostOffset?: number | undefined;
-  /** The edge that holds the data at hostOffset. Its state is merged in (holes found below make `zero`). */
+  /** The edge that holds the data at hostOffset. */
   readonly child?: Child | undefined;
+  /** The state of `child` is to be merged in: holes found below make `zero`. */
+  readonly recurse?: boolean | undefined;
   /** The node in whose bytes hostOffset is valid; filled in by block-status.ts. */
   readonly holder?: BlockNode | undefined;
   readonly compressed?: boolean | undefined;

@@ -92,6 +92,12 @@ class LocalFile implements Storage {
   #reads = 0;
   #calls: Syscalls | undefined | null = null;
   #canZeroRange = true;
+  /**
+   * The run of data that was found last: finding the next hole costs a walk over the file's pages on some file systems.
+   * A hole that somebody else made meanwhile is told as data, which is never wrong; our own end it.
+   */
+  #dataStart = 0;
+  #dataEnd = 0;
   /** Where requests of a file opened past the page cache go through. */
   readonly #memory: DirectMemory | undefined;
 
@@ -209,7 +215,12 @@ class LocalFile implements Storage {
     }
   }
 
+  #forgetData(offset: number, length: number): void {
+    if (offset < this.#dataEnd && offset + length > this.#dataStart) this.#dataEnd = this.#dataStart;
+  }
+
   zero(offset: number, length: number, mayUnmap: boolean): Maybe<void> {
+    this.#forgetData(offset, length);
     const calls = this.#syscalls();
     const size = this.size();
     const end = offset + length;
@@ -253,6 +264,7 @@ class LocalFile implements Storage {
   discard(offset: number, length: number): void {
     const inside = Math.min(length, this.size() - offset);
     if (inside <= 0 || this.#kind !== 'file') return;
+    this.#forgetData(offset, inside);
     this.#syscalls()?.punchHole(this.#fd, offset, inside);
   }
 
@@ -262,12 +274,15 @@ class LocalFile implements Storage {
       // without the calls: a file without blocks is one hole; else all counts as data
       return { data: this.#kind !== 'file' || fstatSync(this.#fd).blocks !== 0, length };
     }
+    if (offset >= this.#dataStart && offset < this.#dataEnd) return { data: true, length: Math.min(length, this.#dataEnd - offset) };
     const data = calls.seekData(this.#fd, offset);
     if (data === undefined) return { data: true, length };
     if (data === -1) return { data: false, length };
     if (data > offset) return { data: false, length: Math.min(length, data - offset) };
     const hole = calls.seekHole(this.#fd, offset);
     if (hole === undefined || hole <= offset) return { data: true, length };
+    this.#dataStart = offset;
+    this.#dataEnd = hole;
     return { data: true, length: Math.min(length, hole - offset) };
   }
 
@@ -282,6 +297,7 @@ class LocalFile implements Storage {
       if (size > before) throw new BlockError('Cannot grow device files', { code: 'EINVAL' });
       return;
     }
+    if (size < before) this.#forgetData(size, before - size);
     this.#grow(size);
     if (size <= before) return;
     if (prealloc === 'falloc') {
