@@ -22,8 +22,8 @@ describeWithPeers(['qemu-img', 'qemu-io'], 'a map of an image with holes below',
   afterAll(() => folder[Symbol.dispose]());
 
   const output = async (program: string, ...args: string[]): Promise<string> => {
-    const { status, stdout, stderr } = await run(program, args);
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    const { code, stdout, stderr } = await run(program, args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     return stdout;
   };
 
