@@ -41,7 +41,9 @@ function* storeStream(image: Qcow2Image, guest: number, stream: Uint8Array): Ste
   const { geometry } = image;
   const offset = yield* locked(image.mutex, function* () {
     const slice = yield* writableSlice(image, guest);
-    if (readEntry(geometry, slice, sliceIndexOf(geometry, guest), newEntry()).isCopied) throw new BlockError('Input/output error', { code: 'EIO' });
+    const old = readEntry(geometry, slice, sliceIndexOf(geometry, guest), newEntry());
+    // nothing is overwritten, not even a place kept for zeros: it would be lost
+    if (old.isCopied || old.isCompressed || old.offset !== 0) throw new BlockError('Input/output error', { code: 'EIO' });
     const place = yield* allocateBytes(image, stream.length);
     image.checkOverlap(place, stream.length, 0);
     return place;

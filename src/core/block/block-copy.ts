@@ -35,14 +35,18 @@ const sides = new WeakMap<object, CopySide>();
 export class BlockCopy {
   readonly clusterSize: number;
   readonly size: number;
-  /** Flags of writes to the target. */
-  readonly writeFlags: ReqFlags;
+  /** Data go to the target as compressed clusters; one cluster at a time then. */
+  compress = false;
+  /** What was copied is discarded from the source. */
+  discardSource = false;
   /** Copy only what the top layer of the source itself holds (backup sync=top). */
   skipUnallocated = false;
   /** Told of each change of the number of bytes copied or left. */
   onProgress: () => void = () => {};
   readonly #source: Child;
   readonly #target: Child;
+  /** Flags of all writes to the target. */
+  readonly writeFlags: ReqFlags;
   /** Clusters still to copy. */
   readonly #left: Bitmap;
   readonly #busy = new BusyRanges();
@@ -129,7 +133,7 @@ export class BlockCopy {
   }
 
   get #clustersPerRun(): number {
-    return Math.max(1, Math.floor(maxPiece / this.clusterSize));
+    return this.compress ? 1 : Math.max(1, Math.floor(maxPiece / this.clusterSize));
   }
 
   /** Copies clusters [first, last), none of which is copied or in flight. */
@@ -171,7 +175,7 @@ export class BlockCopy {
     for (let at = offset; at < end; ) {
       const piece = this.#classify(at, end - at);
       if (isPending(piece)) return this.#piecesSlow(piece, at, end);
-      const result = this.#transfer(piece, at);
+      const result = this.#move(piece, at);
       at += piece.length;
       if (isPending(result)) return this.#piecesAfter(result, at, end);
     }
@@ -184,7 +188,7 @@ export class BlockCopy {
 
   async #piecesSlow(pending: Promise<Piece>, offset: number, end: number): Promise<void> {
     const piece = await pending;
-    await this.#transfer(piece, offset);
+    await this.#move(piece, offset);
     await this.#pieces(offset + piece.length, end);
   }
 
@@ -208,19 +212,38 @@ export class BlockCopy {
     return isPending(status) ? status.catch((error: unknown) => statusFailed(error, wholeCluster)) : status;
   }
 
-  #transfer(piece: Piece, offset: number): Maybe<void> {
+  #move(piece: Piece, offset: number): Maybe<void> {
     if (piece.kind === 'skip') return;
+    const copied = this.#transfer(piece, offset);
+    return this.discardSource ? chain(copied, () => this.#discard(offset, piece.length)) : copied;
+  }
+
+  /** The copy is what counts: a source that cannot discard keeps its data. */
+  #discard(offset: number, length: number): Maybe<void> {
+    const ignored = (error: unknown): void => {
+      if (!(error instanceof BlockError)) throw error;
+    };
+    try {
+      const result = this.#source.discard(offset, length);
+      return isPending(result) ? result.catch(ignored) : undefined;
+    } catch (error) {
+      ignored(error);
+    }
+  }
+
+  #transfer(piece: Piece, offset: number): Maybe<void> {
     if (offset + piece.length > this.#target.size()) {
       throw onSide('write', new BlockError('Input/output error', { code: 'EIO' }));
     }
     if (piece.kind === 'zero') return onSideOf('write', () => this.#target.zero(offset, piece.length, this.writeFlags));
     const buffer = this.#takeBuffer(piece.length);
     const bytes = buffer.length === piece.length ? buffer : buffer.subarray(0, piece.length);
+    const flags = this.compress ? this.writeFlags | reqFlag.compressed : this.writeFlags;
     let result: Maybe<void>;
     try {
       result = chain(
         onSideOf('read', () => this.#source.read(offset, bytes)),
-        () => onSideOf('write', () => this.#target.write(offset, bytes, this.writeFlags)),
+        () => onSideOf('write', () => this.#target.write(offset, bytes, flags)),
       );
     } catch (error) {
       this.#buffers.push(buffer);

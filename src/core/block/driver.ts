@@ -196,6 +196,8 @@ export interface NodeHost {
   ): Promise<Child | undefined>;
   /** Attaches an existing node as a child (filters built by jobs). */
   attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
+  /** The node, or the root node of the block device, with this name. */
+  findNode(name: string): BlockNode | undefined;
   /** Raises an event (BLOCK_IMAGE_CORRUPTED …). */
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }

@@ -144,6 +144,7 @@ export class Opener {
       clock: this.#context.clock,
       emit: (event, data) => this.#context.emit(event, data),
       attachChild: (key, child, roles) => this.#attach(key, roles, node, child),
+      findNode: (name) => this.#context.graph.findDeviceOrNode(name),
       openChild: async (key, roles, how = {}) => {
         if (waiting !== undefined && key === 'file') {
           const child = this.#attach(key, roles, node, waiting);

@@ -26,14 +26,17 @@ import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
-import { perm } from '../util/perm-bits.ts';
+import { type PermBits, perm } from '../util/perm-bits.ts';
 
 /** Smallest unit of copying: many small copies cost more than one larger. */
 const minClusterSize = 65536;
 
+/** Above it QEMU's bitmaps end the program. */
+const maxClusterSize = 2147483648;
+
 export type OnCbwError = 'break-guest-write' | 'break-snapshot';
 
-/** What a clusters of the filter is at the moment, for pictures. */
+/** What a cluster of the filter is at the moment, for pictures. */
 export interface SavedClusters {
   readonly clusterSize: number;
   readonly clusters: number;
@@ -251,7 +254,7 @@ export class CopyBeforeWriteState implements DriverState {
   // -- as a node ------------------------------------------------------------------------------------------------------
   childPerm(child: Child, asked: PermRequest): PermRequest {
     if (child === this.#target || child.name === 'target') return targetPerm;
-    return filePerm(this.#node, asked);
+    return filePerm(this.#node, asked, this.copy.discardSource ? perm.write : 0);
   }
 
   async close(): Promise<void> {}
@@ -260,10 +263,10 @@ export class CopyBeforeWriteState implements DriverState {
 /** The target is written; others may write it too (the guest's own disk may be below it), but not resize it. */
 const targetPerm: PermRequest = { perm: perm.write, shared: perm.all & ~perm.resize };
 
-/** An unused filter asks for nothing; a used one must see every write to its file, so nobody else may write there. */
-function filePerm(node: BlockNode, asked: PermRequest): PermRequest {
+/** An unused filter asks for nothing; a used one must see every write to its file, so nobody else may write there. `own`: needed by itself. */
+function filePerm(node: BlockNode, asked: PermRequest, own: PermBits): PermRequest {
   if (node.parents.length === 0) return { perm: asked.perm, shared: asked.shared };
-  return { perm: asked.perm | perm.consistentRead, shared: (asked.shared | perm.writeUnchanged) & ~(perm.write | perm.resize) };
+  return { perm: asked.perm | perm.consistentRead | own, shared: (asked.shared | perm.writeUnchanged) & ~(perm.write | perm.resize) };
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
@@ -275,9 +278,13 @@ async function open(host: NodeHost): Promise<DriverState> {
   const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
   const bitmapNode = options.string('bitmap.node');
   const bitmapName = options.string('bitmap.name');
-  if (bitmapNode !== undefined || bitmapName !== undefined) throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
+  if (bitmapNode !== undefined || bitmapName !== undefined) {
+    if (host.findNode(bitmapNode ?? '') === undefined) throw new BlockError(`Node '${bitmapNode ?? ''}' not found`);
+    throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
+  }
   const least = options.size('min-cluster-size') ?? 0;
   if (least !== 0 && !isPowerOfTwo(least)) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
+  if (least > maxClusterSize) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`);
   const clusterSize = Math.max(minClusterSize, least, target.node.limits.clusterSize);
   return new CopyBeforeWriteState(host.node, file, target, { clusterSize, onError, timeoutMs, clock: host.clock });
 }

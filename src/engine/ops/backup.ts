@@ -4,7 +4,8 @@
  */
 
 import { drainNodes } from '../../core/block/drain.ts';
-import { isReachable } from '../../core/block/graph.ts';
+import { reqFlag } from '../../core/block/driver.ts';
+import { type Graph, isReachable } from '../../core/block/graph.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import { runTransaction } from '../../core/block/transaction.ts';
@@ -32,6 +33,7 @@ export interface BackupArgs {
   readonly 'auto-finalize'?: boolean | undefined;
   readonly 'auto-dismiss'?: boolean | undefined;
   readonly 'filter-node-name'?: string | undefined;
+  readonly 'discard-source'?: boolean | undefined;
   readonly 'x-perf'?:
     | { readonly 'max-workers'?: number | undefined; readonly 'max-chunk'?: number | undefined; readonly 'min-cluster-size'?: number | undefined }
     | undefined;
@@ -112,7 +114,7 @@ const maxInt64 = 9223372036854775807n;
 
 function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
   if (source === target) throw new BlockError('Source and target cannot be the same');
-  if (args.compress) throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`);
+  if (args.compress && !takesCompressed(target)) throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`);
   source.blockers.check('backup-source');
   target.blockers.check('backup-target');
   const perf = args['x-perf'] ?? {};
@@ -122,6 +124,13 @@ function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): voi
   const least = perf['min-cluster-size'] ?? 0;
   if (least < 0) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
   if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
+}
+
+/** A format that stores compressed clusters, or a filter above one. */
+function takesCompressed(node: BlockNode): boolean {
+  if (node.driver.kind === 'filter') return node.filtered !== undefined && takesCompressed(node.filtered.node);
+  // raw hands its flags down, but has no clusters to compress
+  return node.driver.isFilterLike !== true && (node.state.writeFlags & reqFlag.compressed) !== 0;
 }
 
 async function insertFilter(system: System, source: BlockNode, target: BlockNode, args: BackupArgs): Promise<BlockNode> {
@@ -140,19 +149,28 @@ async function insertFilter(system: System, source: BlockNode, target: BlockNode
   try {
     filter = await opener.openNode(options);
     const inserted = filter;
-    runTransaction((transaction) => graph.replaceNode(source, inserted, transaction));
+    const { copy } = filterState(filter);
+    copy.compress = args.compress ?? false;
+    copy.discardSource = args['discard-source'] ?? false;
+    putAbove(graph, source, inserted);
     return inserted;
   } catch (error) {
     if (filter !== undefined) await graph.releaseUnused(filter);
-    if (error instanceof BlockError) throw error.prepend('Could not create node: ');
+    if (error instanceof BlockError && filter === undefined) throw error.prepend('Could not create node: ');
     throw error;
   }
 }
 
+function putAbove(graph: Graph, source: BlockNode, filter: BlockNode): void {
+  try {
+    runTransaction((transaction) => graph.replaceNode(source, filter, transaction));
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('Could not replace node: ') : error;
+  }
+}
+
 function createJob(system: System, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
-  const { state } = filter;
-  invariant(state instanceof CopyBeforeWriteState, 'backup filter');
-  const { copy } = state;
+  const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
     throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`);
@@ -185,9 +203,20 @@ function createJob(system: System, filter: BlockNode, target: BlockNode, args: B
     job.total = copy.copiedBytes + copy.remainingBytes;
   };
   copy.onProgress();
-  job.addNode('main node', filter);
-  job.addNode('target', target);
+  try {
+    job.addNode('main node', filter);
+    job.addNode('target', target);
+  } catch (error) {
+    job.discard();
+    throw error;
+  }
   return job;
+}
+
+function filterState(filter: BlockNode): CopyBeforeWriteState {
+  const { state } = filter;
+  invariant(state instanceof CopyBeforeWriteState, 'backup filter');
+  return state;
 }
 
 /** Gives the source back to its users and closes the filter. Runs inside a graph turn. */
