@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+import { JobGroup } from '../../src/jobs/group.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import { atOnce, failing, type Given, idle, make, type Run, type Setting, setting, started, turns } from './job-support.ts';
+
+describe('jobs that end together', () => {
+  const pair = (where: Setting, first: Run, second: Run, given: Given = {}): [Job, Job] => {
+    const group = new JobGroup();
+    return [started(where, first, { id: 'a', ...given }, group), started(where, second, { id: 'b' }, group)];
+  };
+
+  it('wait for each other and conclude newest first', async () => {
+    const where = setting();
+    let release = (): void => {};
+    const late = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    pair(where, atOnce, () => late);
+    await turns();
+    expect(where.log.splice(0)).toEqual(['a created', 'a running', 'b created', 'b running', 'a waiting']);
+    release();
+    await turns();
+    expect(where.log).toEqual([
+      'b waiting',
+      'b pending',
+      'a pending',
+      'BLOCK_JOB_COMPLETED b',
+      'b concluded',
+      'b null',
+      'BLOCK_JOB_COMPLETED a',
+      'a concluded',
+      'a null',
+    ]);
+  });
+
+  it('are finalized by one command when one of them wants to be told', async () => {
+    const where = setting();
+    const [, second] = pair(where, atOnce, atOnce, { autoFinalize: false });
+    await turns();
+    expect(where.log.splice(0).slice(-3)).toEqual(['b pending', 'a pending', 'BLOCK_JOB_PENDING a']);
+    await second.finalize();
+    expect(where.log).toEqual(['BLOCK_JOB_COMPLETED b', 'b concluded', 'b null', 'BLOCK_JOB_COMPLETED a', 'a concluded', 'a null']);
+  });
+
+  it('are all cancelled when one fails', async () => {
+    const where = setting();
+    pair(where, failing, idle);
+    await turns(10);
+    expect(where.log.slice(4)).toEqual([
+      'a aborting',
+      'b aborting',
+      'BLOCK_JOB_CANCELLED b',
+      'b concluded',
+      'b null',
+      'BLOCK_JOB_COMPLETED a',
+      'a concluded',
+      'a null',
+    ]);
+  });
+
+  it('are all cancelled when a running one is', async () => {
+    const where = setting();
+    const [first] = pair(where, idle, idle);
+    await turns();
+    await first.cancel();
+    await turns();
+    expect(where.log.slice(4)).toEqual([
+      'a aborting',
+      'b aborting',
+      'BLOCK_JOB_CANCELLED b',
+      'b concluded',
+      'b null',
+      'BLOCK_JOB_CANCELLED a',
+      'a concluded',
+      'a null',
+    ]);
+  });
+
+  it('are all cancelled when a waiting one is', async () => {
+    const where = setting();
+    const [first] = pair(where, atOnce, idle);
+    await turns();
+    where.log.length = 0;
+    await first.cancel();
+    expect(where.log).toEqual(['b aborting', 'BLOCK_JOB_CANCELLED b', 'b concluded', 'b null', 'a aborting', 'BLOCK_JOB_CANCELLED a', 'a concluded', 'a null']);
+  });
+
+  it('that never began leave without an event of their own', async () => {
+    const where = setting();
+    const job = make(where, idle, { autoDismiss: false });
+    await job.cancel();
+    expect(where.log).toEqual(['j created', 'j aborting', 'j concluded', 'j null']);
+  });
+});
+
+describe('the speed limit', () => {
+  it('lets a slice through, then makes the job wait', async () => {
+    const where = setting();
+    let done = 0;
+    const job = started(
+      where,
+      async (self) => {
+        for (; done < 5 && !self.isCancelled; done++) {
+          await self.pausePoint();
+          await self.limitRate(100);
+        }
+      },
+      { speed: 1000 },
+    );
+    await turns();
+    expect(done).toBe(0);
+    for (let slice = 1; slice <= 3; slice++) {
+      where.clock.advance(100);
+      await turns();
+      expect(done).toBe(slice);
+    }
+    job.setSpeed(0);
+    await turns();
+    expect(done).toBe(5);
+  });
+
+  it('does not keep a job from being paused or cancelled', async () => {
+    const where = setting();
+    const job = started(
+      where,
+      async (self) => {
+        await self.limitRate(1_000_000);
+        if (!self.isCancelled) await self.pausePoint();
+      },
+      { speed: 10 },
+    );
+    await turns();
+    job.userPause();
+    expect(job.status).toBe('paused');
+    await job.cancel();
+    expect(job.status).toBe('null');
+  });
+
+  it('cannot be negative', () => {
+    const job = started(setting(), idle);
+    expect(() => job.setSpeed(-1)).toThrow("Parameter 'speed' expects a non-negative value");
+  });
+});

@@ -1,0 +1,87 @@
+/* What the tests of jobs share: a clock moved by hand, a manager whose events are written down, bodies. Cancels what a test leaves. */
+import { afterEach } from 'vitest';
+import { Graph } from '../../src/core/block/graph.ts';
+import { BlockError } from '../../src/core/util/errors.ts';
+import { EventSink } from '../../src/core/util/events.ts';
+import { YieldBudget } from '../../src/core/util/maybe.ts';
+import type { JobGroup } from '../../src/jobs/group.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import type { JobBody } from '../../src/jobs/job-body.ts';
+import { JobManager } from '../../src/jobs/manager.ts';
+
+/** A clock that stands still until it is moved. */
+export class ManualClock {
+  #now = 0;
+  #sleepers: { until: number; wake: () => void }[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#sleepers.push({ until: this.#now + ms, wake: resolve });
+      signal?.addEventListener('abort', () => resolve());
+    });
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    const due = this.#sleepers.filter((sleeper) => sleeper.until <= this.#now);
+    this.#sleepers = this.#sleepers.filter((sleeper) => sleeper.until > this.#now);
+    for (const { wake } of due) wake();
+  }
+}
+
+export interface Setting {
+  readonly jobs: JobManager;
+  readonly clock: ManualClock;
+  /** `id status`, and `EVENT id` for the others. */
+  readonly log: string[];
+}
+
+export function setting(): Setting {
+  const clock = new ManualClock();
+  const events = new EventSink(() => clock.now());
+  const log: string[] = [];
+  events.listen(({ name, data = {} }) => {
+    log.push(name === 'JOB_STATUS_CHANGE' ? `${data['id']} ${data['status']}` : `${name} ${data['device'] ?? data['id']}`);
+  });
+  return { jobs: new JobManager(new Graph(), events, clock, new YieldBudget()), clock, log };
+}
+
+export const turns = async (count = 5): Promise<void> => {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+export type Run = (job: Job) => Promise<void>;
+export const idle: Run = (job) => job.idleUntilEnd();
+export const atOnce: Run = async () => {};
+export const failing: Run = async () => {
+  throw new BlockError('Input/output error', { code: 'EIO' });
+};
+
+export interface Given extends Partial<JobBody> {
+  readonly id?: string;
+  readonly autoFinalize?: boolean;
+  readonly autoDismiss?: boolean;
+  readonly speed?: number;
+}
+
+let current: JobManager | undefined;
+afterEach(async () => {
+  await current?.cancelAll();
+  current = undefined;
+});
+
+export function make({ jobs }: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {
+  current = jobs;
+  const { id = 'j', autoFinalize = true, autoDismiss = true, speed = 0, ...rest } = given;
+  return jobs.create({ type: 'backup', run, clean: async () => {}, ...rest }, { id, autoFinalize, autoDismiss, speed }, group);
+}
+
+export function started(where: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {
+  const job = make(where, run, given, group);
+  job.start();
+  return job;
+}
