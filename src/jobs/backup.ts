@@ -30,10 +30,12 @@ const maxWorkers = 4;
 export class BackupBody implements JobBody {
   readonly type = 'backup';
   readonly worksBeside = true;
+  readonly isEndless: boolean;
   readonly #options: BackupOptions;
 
   constructor(options: BackupOptions) {
     this.#options = options;
+    this.isEndless = options.sync === 'none';
   }
 
   async run(job: Job): Promise<void> {

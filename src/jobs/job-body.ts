@@ -26,6 +26,8 @@ export interface JobBody {
   onSpeed?(): void;
   /** Its copies run beside it: QEMU never calls such a job busy. */
   readonly worksBeside?: boolean;
+  /** It never ends by itself: only a cancel ends it, and nothing is lost by that. */
+  readonly isEndless?: boolean;
 }
 
 export interface JobOptions {

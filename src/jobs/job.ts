@@ -21,6 +21,7 @@ export class Job implements Parent, GroupMember {
   readonly autoFinalize: boolean;
   readonly autoDismiss: boolean;
   readonly stayAtNode = true;
+  readonly isEndless: boolean;
   readonly limit: RateLimit;
   current = 0;
   total = 0;
@@ -55,6 +56,7 @@ export class Job implements Parent, GroupMember {
     this.#nodes = new JobNodes(host.graph);
     this.id = options.id;
     this.type = body.type;
+    this.isEndless = body.isEndless ?? false;
     this.autoFinalize = options.autoFinalize;
     this.autoDismiss = options.autoDismiss;
     this.limit = new RateLimit(host.clock, options.speed);
@@ -251,8 +253,7 @@ export class Job implements Parent, GroupMember {
     if (this.#isUserPaused) throw new BlockError('Job is already paused');
     this.check('pause');
     this.#isUserPaused = true;
-    const stopping = this.quiesce();
-    if (isPending(stopping)) void stopping.catch(() => {});
+    void this.quiesce();
   }
 
   userResume(): void {
@@ -316,8 +317,7 @@ export class Job implements Parent, GroupMember {
     const wake = (): void => abort.abort();
     this.#wake.push(wake);
     await this.#idle(this.#host.clock.sleep(waitMs, abort.signal));
-    const index = this.#wake.indexOf(wake);
-    if (index >= 0) this.#wake.splice(index, 1);
+    if (this.#wake.includes(wake)) this.#wake.splice(this.#wake.indexOf(wake), 1);
   }
 
   /** The target is in sync: from now on the job may be completed. */

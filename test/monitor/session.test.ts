@@ -101,6 +101,17 @@ describe('old spellings', () => {
       expect(await run('query-jobs')).toHaveLength(isStrict ? 1 : 0);
     }
   });
+
+  it("job-complete is today's command and refuses a running backup; so does block-job-complete one that copies", async () => {
+    const { run, notes } = talk(makeMonitor(false));
+    for (const name of ['a', 'b', 'c']) await run(nullNode(name));
+    await run('blockdev-backup {"device":"a","target":"b","sync":"none","job-id":"j"}');
+    expect(await run('job-complete {"id":"j"}')).toBe("Job 'j' in state 'running' cannot accept command verb 'complete'");
+    await run('blockdev-backup {"device":"a","target":"c","sync":"full","speed":1,"job-id":"k"}');
+    await run('job-pause {"id":"k"}');
+    expect(await run('block-job-complete {"device":"k"}')).toMatch(/^Job 'k' in state '(?:running|paused)' cannot accept command verb 'complete'$/);
+    expect(notes).toEqual([]);
+  });
 });
 
 describe('events', () => {

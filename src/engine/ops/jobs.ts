@@ -11,11 +11,12 @@ export async function cancelJob(_system: System, job: Job, isForced: boolean): P
 }
 
 /**
- * job-complete, block-job-complete. A backup with sync=none has nothing to complete: the 2013 workflow ends it by this verb
- * all the same, so outside --strict it is ended like a cancel. True when that was done.
+ * block-job-complete. A backup with sync=none has nothing to complete: the 2013 workflow ends it by this verb all the same,
+ * so outside --strict it is ended like a cancel. True when that was done. A backup that copies is no such case: half of it
+ * is no backup. job-complete came later than that workflow and refuses as QEMU does.
  */
 export async function completeJob(system: System, job: Job): Promise<boolean> {
-  if (!system.strict && job.type === 'backup' && (job.status === 'running' || job.status === 'paused')) {
+  if (!system.strict && job.isEndless && (job.status === 'running' || job.status === 'paused')) {
     await job.cancel();
     return true;
   }

@@ -54,7 +54,7 @@ export const jobCommands: readonly AnyCommand[] = [
     summary: 'Complete a ready job',
     args: byId,
     guards: [],
-    run: (args, context) => complete(context, context.system.jobs.find(args.id)),
+    run: (args, { system }) => system.jobs.find(args.id).complete(),
   }),
   defineCommand({
     name: 'job-finalize',
