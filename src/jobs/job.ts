@@ -312,7 +312,7 @@ export class Job implements Parent, GroupMember {
   /** Waits until the rate limit lets `bytes` more through; ends early when the job is kicked (cancelled, another speed). Nothing may be in flight. */
   async limitRate(bytes: number): Promise<void> {
     const waitMs = this.limit.delayFor(bytes);
-    if (waitMs <= 0) return;
+    if (waitMs <= 0 || this.#isCancelled) return;
     const abort = new AbortController();
     const wake = (): void => abort.abort();
     this.#wake.push(wake);

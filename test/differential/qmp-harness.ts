@@ -9,6 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 /**
  * One step of a script:
  * - `name {…}`: the command with these arguments (JSON, optional);
+ * - `name {…} => EVENT [TEXT]`: the same, and until this event came that contains TEXT (it may come before the next command does);
  * - `> TEXT`: these bytes and a line end; what they are answered is found by a command of the harness sent after them;
  * - `>> N TEXT`: the same without that command: exactly N messages are awaited;
  * - `hmp LINE`: the line through human-monitor-command;
@@ -131,7 +132,11 @@ export async function play(program: string, args: readonly string[], script: Scr
       const text = step.replaceAll('@/', `${folder}/`);
       if (text.startsWith('wait ')) await waitFor(talker, text);
       else if (text.startsWith('>> ')) await exactly(talker, text);
-      else await withMarker(talker, text.startsWith('> ') ? `${text.slice(2)}\n` : `${message(text)}\n`, `mark-${sent++}`);
+      else {
+        const [command = '', event] = text.startsWith('> ') ? [text] : text.split(' => ');
+        await withMarker(talker, command.startsWith('> ') ? `${command.slice(2)}\n` : `${message(command)}\n`, `mark-${sent++}`);
+        if (event !== undefined) await waitFor(talker, `wait ${event}`);
+      }
       transcript.step(step, talker.lines.splice(0));
     }
   } finally {

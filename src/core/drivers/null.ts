@@ -1,6 +1,7 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
 import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
+import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
 
 const defaultSize = 1024 ** 3;
@@ -15,7 +16,8 @@ class NullState implements DriverState {
   readonly #latencyNs: number;
 
   constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>) {
-    this.#size = size;
+    // disks are whole sectors, as QEMU has them
+    this.#size = alignUp(size, 512);
     this.#readZeroes = readZeroes;
     this.#latencyNs = latencyNs;
     this.strongOptions = strong;

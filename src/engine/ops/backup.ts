@@ -126,11 +126,9 @@ function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): voi
   if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
 }
 
-/** A format that stores compressed clusters, or a filter above one. */
-function takesCompressed(node: BlockNode): boolean {
-  if (node.driver.kind === 'filter') return node.filtered !== undefined && takesCompressed(node.filtered.node);
-  // raw hands its flags down, but has no clusters to compress
-  return node.driver.isFilterLike !== true && (node.state.writeFlags & reqFlag.compressed) !== 0;
+/** A format that stores compressed clusters; a filter above one does not count, nor does raw, which only hands its flags down. */
+function takesCompressed({ driver, state }: BlockNode): boolean {
+  return driver.kind === 'format' && driver.isFilterLike !== true && (state.writeFlags & reqFlag.compressed) !== 0;
 }
 
 async function insertFilter(system: System, source: BlockNode, target: BlockNode, args: BackupArgs): Promise<BlockNode> {
