@@ -1,8 +1,10 @@
 import { backupScripts } from './qmp-cases-backup.ts';
 import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
+import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { compareScripts } from './qmp-suite.ts';
 
 compareScripts('nodes over QMP', nodeScripts);
 compareScripts('exports over QMP', exportScripts);
 compareScripts('jobs over QMP', jobScripts);
 compareScripts('backups over QMP', backupScripts);
+compareScripts('orders around jobs over QMP', jobOrderScripts);

@@ -2,13 +2,14 @@ import { expect, it } from 'vitest';
 import { hmpScripts } from './hmp-cases.ts';
 import { backupScripts } from './qmp-cases-backup.ts';
 import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
+import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { wireScripts } from './qmp-cases-wire.ts';
 import type { Script } from './qmp-harness.ts';
 
 const exchanges = (scripts: readonly Script[]): string[] => scripts.flatMap((script) => script.steps.filter((step) => !/^(?:#|wait )/.test(step)));
 
 it('the comparison with the storage daemon holds enough exchanges', () => {
-  expect(exchanges([...wireScripts, ...nodeScripts, ...exportScripts, ...jobScripts, ...backupScripts]).length).toBeGreaterThanOrEqual(600);
+  expect(exchanges([...wireScripts, ...nodeScripts, ...exportScripts, ...jobScripts, ...backupScripts, ...jobOrderScripts]).length).toBeGreaterThanOrEqual(600);
 });
 
 it('the comparison with a machine holds enough exchanges', () => {
@@ -17,7 +18,7 @@ it('the comparison with a machine holds enough exchanges', () => {
 });
 
 it('every script has a name of its own', () => {
-  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, backupScripts, hmpScripts]) {
+  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, backupScripts, jobOrderScripts, hmpScripts]) {
     expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);
   }
 });
