@@ -5,6 +5,7 @@
  */
 
 import type { CompletionProgram } from '../cli/completion.ts';
+import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter, type TextSink } from '../cli/report.ts';
@@ -47,6 +48,7 @@ export async function main(
   progName: string,
   streams: { readonly stdout?: TextSink; readonly stderr?: TextSink } = {},
 ): Promise<number> {
+  enableDebug(process.env);
   const wantsHints = argv[0] === '--hints';
   const words = wantsHints ? argv.slice(1) : argv;
   let report = new Reporter({ program: progName, ...streams, ...(wantsHints ? { hints: true } : {}) });

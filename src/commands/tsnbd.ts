@@ -3,7 +3,9 @@
  * options, background, listen, open, export, pid file, ready. Whatever fails, the socket's file does not stay behind.
  * Rule source: observed behaviour of qemu-nbd 11.1.
  */
+
 import { resolve as resolvePath } from 'node:path';
+import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion } from '../cli/options.ts';
 import { writePidFile } from '../cli/pid-file.ts';
@@ -21,6 +23,7 @@ import { helpText, type NbdSettings, nbdOptions, readSettings, versionText } fro
 
 /** Runs the program; the exit code. Never throws. */
 export async function main(argv: readonly string[], progName: string): Promise<number> {
+  enableDebug(process.env);
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
   const report = new Reporter({ program: progName });

@@ -3,7 +3,9 @@
  * running server. Arguments in, exit code out; what lines mean is the interpreter's. Everything that was opened is closed
  * in order, whatever ends the program.
  */
+
 import { readFileSync } from 'node:fs';
+import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
@@ -22,6 +24,7 @@ import { withSpinner } from './spinner.ts';
 import { connectTransport, localTransport, type Transport } from './transport.ts';
 
 export async function main(argv: readonly string[], progName: string): Promise<number> {
+  enableDebug(process.env);
   if (argv.includes('--daemon') || progName === 'qemu-storage-daemon') {
     const { daemonMain } = await import('./daemon.ts');
     return daemonMain(

@@ -4,6 +4,7 @@
  * Errors carry the C library's text.
  */
 import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, lstatSync, openSync, read, readSync, unlinkSync, write, writeSync } from 'node:fs';
+import { debugOnce } from '../util/debug.ts';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
@@ -116,7 +117,10 @@ class LocalFile implements Storage {
       this.setLocks = (held, unshared) => {
         const isIdle = lock === undefined && ((held === 0 && unshared === 0) || (how.locking === 'look' && !hasLocks(fd)));
         const calls = isIdle ? undefined : this.#syscalls();
-        if (calls === undefined) return { commit: () => {}, abort: () => {} };
+        if (calls === undefined) {
+          if (!isIdle) debugOnce('no image locks here (koffi or the system calls are missing): other programs are not kept from writing');
+          return { commit: () => {}, abort: () => {} };
+        }
         lock ??= new ImageLock(calls, fd, path);
         return lock.set(held, unshared);
       };
