@@ -192,7 +192,7 @@ class Conversion {
     if (this.#options.compress) checkCompression(creation);
     if (bitmaps && this.#sources[0]?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support');
     if (bitmaps && this.#format !== 'raw') throw new BlockError("'convert --bitmaps' is not part of this version");
-    if (creation !== undefined) await this.#create(creation);
+    const readsAsZeros = creation !== undefined && (await this.#create(creation));
     const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
     if (targetIsZero && backing !== undefined) {
       this.#context.report.message('Cannot use --target-is-zero when the destination image has a backing file');
@@ -214,7 +214,7 @@ class Conversion {
       sources: this.#sources,
       target,
       sparse,
-      isTargetZero: targetIsZero || (creation !== undefined && sparse !== 0 && backing === undefined && (await isZero(target))),
+      isTargetZero: targetIsZero || (creation !== undefined && sparse !== 0 && backing === undefined && (readsAsZeros || (await isZero(target)))),
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
       limit: this.#limiter(),
@@ -262,9 +262,9 @@ class Conversion {
     if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
   }
 
-  async #create(creation: CreationOptions): Promise<void> {
+  async #create(creation: CreationOptions): Promise<boolean> {
     try {
-      await createImage(this.#engine, this.#format ?? 'raw', this.#target, creation.forDriver());
+      return await createImage(this.#engine, this.#format ?? 'raw', this.#target, creation.forDriver());
     } catch (error) {
       throw error instanceof BlockError ? error.prepend(`${this.#target}: error while converting ${this.#format ?? 'raw'}: `) : error;
     }

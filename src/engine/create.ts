@@ -6,22 +6,27 @@
 import { type BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
 import { hasProtocol } from '../core/block/options.ts';
-import type { Prealloc } from '../core/storage/storage.ts';
+import { growFile } from '../core/storage/grow-file.ts';
+import type { Prealloc, Storage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import type { Engine } from './engine.ts';
 
-/** Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. */
-export async function createImage(engine: Engine, format: string, filename: string, values: CreateValues): Promise<void> {
+/**
+ * Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. True when it is known to
+ * read as zeros: all that holds it was made here, out of empty regular files, whatever of it was allocated.
+ */
+export async function createImage(engine: Engine, format: string, filename: string, values: CreateValues): Promise<boolean> {
   const driver = await engine.registry.load(format);
   if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
   const path = localPath(filename);
-  const made: string[] = [];
+  const outcome: Outcome = { made: [], readsAsZeros: true };
   try {
-    await driver.create(createHost(engine, path, made), path, values);
+    await driver.create(createHost(engine, path, outcome), path, values);
+    return outcome.readsAsZeros;
   } catch (error) {
     // a raw image is its file: as much as there is of it stays, as with the peer
-    if (driver.isFilterLike !== true) for (const filename of made) engine.openStorage.remove?.(filename);
+    if (driver.isFilterLike !== true) for (const filename of outcome.made) engine.openStorage.remove?.(filename);
     throw error;
   }
 }
@@ -32,8 +37,14 @@ function localPath(filename: string): string {
   return filename;
 }
 
-/** `made` collects the files that were made or emptied. */
-function createHost(engine: Engine, path: string, made: string[]): CreateHost {
+interface Outcome {
+  /** The files that were made or emptied. */
+  readonly made: string[];
+  /** False once something takes part that may have held data before. */
+  readsAsZeros: boolean;
+}
+
+function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost {
   return {
     createFile: async (filename, size, prealloc) => {
       const storage = await engine
@@ -46,13 +57,17 @@ function createHost(engine: Engine, path: string, made: string[]): CreateHost {
         const held = perm.write | perm.resize;
         storage.setLocks?.(held, perm.all & ~(perm.consistentRead | perm.write | perm.writeUnchanged)).commit();
         await storage.truncate(0);
-        made.push(filename);
+        outcome.made.push(filename);
+        if (storage.caps.kind !== 'file') outcome.readsAsZeros = false;
         await resize(storage, filename, size, prealloc);
       } finally {
         await storage[Symbol.asyncDispose]();
       }
     },
-    openFile: async (filename) => target(engine, await engine.openBackend({ filename, format: 'file', readOnly: false, discard: true, perms: createPerms })),
+    openFile: async (filename) => {
+      if (!outcome.made.includes(filename)) outcome.readsAsZeros = false;
+      return target(engine, await engine.openBackend({ filename, format: 'file', readOnly: false, discard: true, perms: createPerms }));
+    },
     openImage: async (filename, format) =>
       target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: resizerPerms })),
   };
@@ -61,10 +76,10 @@ function createHost(engine: Engine, path: string, made: string[]): CreateHost {
 /** Who makes an image shares everything but resizing, as the peer does. */
 const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.resize };
 
-async function resize(storage: { truncate(size: number, prealloc?: Prealloc): unknown }, filename: string, size: number, prealloc: Prealloc): Promise<void> {
+async function resize(storage: Storage, filename: string, size: number, prealloc: Prealloc): Promise<void> {
   if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
   try {
-    await storage.truncate(size, prealloc);
+    await growFile(storage, size, prealloc);
   } catch (error) {
     throw error instanceof BlockError && error.cause !== undefined ? error.prepend(`Could not resize file '${filename}': `) : error;
   }

@@ -202,6 +202,12 @@ const convert: readonly ImgCase[] = [
     'convert -O qcow2 -o help a.qcow2 x',
     'convert -O raw a.qcow2 r.raw',
     'convert -C r.raw x',
+    // what was allocated beforehand stays so
+    'convert -O qcow2 -o preallocation=falloc a.qcow2 x',
+    'convert -O qcow2 -o preallocation=full a.qcow2 x',
+    'convert -O qcow2 -o preallocation=full,cluster_size=4k a.qcow2 x',
+    'convert -O qcow2 -o preallocation=metadata,data_file=d a.qcow2 x',
+    'convert -O qcow2 -o data_file=d,data_file_raw=on a.qcow2 x',
   ]),
   ...byContent([
     'convert -W -m 16 -O qcow2 a.qcow2 x',

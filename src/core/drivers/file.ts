@@ -11,6 +11,7 @@ import {
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
+import { growFile } from '../storage/grow-file.ts';
 import type { LockChange, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
@@ -83,7 +84,7 @@ class FileState implements DriverState {
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     if (options.prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
-    await this.#storage.truncate(size, options.prealloc);
+    await growFile(this.#storage, size, options.prealloc);
     this.#size = await this.#storage.size();
   }
 
