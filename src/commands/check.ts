@@ -67,6 +67,7 @@ export const command: ImageCommand = imageCommand({
       cache,
       forceShare: options.forceShare,
       writable: repair !== undefined,
+      toCheck: true,
     });
     const node = backend.node;
     if (node?.state.check === undefined) {
@@ -83,7 +84,10 @@ export const command: ImageCommand = imageCommand({
       result.corruptionsFixed = corruptionsFixed;
     }
     if (!options.quiet) report.print(isJson ? resultJson(result, filename, node.driver.name) : resultText(result));
-    if (result.checkErrors > 0) return exits.failed;
+    if (result.checkErrors > 0) {
+      report.message('Check failed');
+      return exits.failed;
+    }
     if (result.corruptions > 0) return exits.corrupt;
     return result.leaks > 0 ? exits.leaks : exits.clean;
   },

@@ -125,6 +125,8 @@ export interface OpenImageOptions {
   /** Without the backing chain, and without touching the guest's data (info). */
   readonly metadataOnly?: boolean;
   readonly discard?: boolean;
+  /** What a check can set right is no reason to refuse the image. */
+  readonly toCheck?: boolean;
 }
 
 const relayed = new WeakSet<Engine>();
@@ -168,6 +170,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     readOnly: image.writable !== true,
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
+    ...(image.toCheck === true ? { toCheck: true } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
   });
@@ -185,7 +188,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
   const noIo = image.metadataOnly === true;
-  const node = await engine.opener.openNode(options, { noIo });
+  const node = await engine.opener.openNode(options, { noIo, toCheck: image.toCheck === true });
   return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : readerPerms);
 }
 

@@ -80,7 +80,10 @@ export const command: ImageCommand = imageCommand({
     const end = length === undefined ? size : Math.min(size, start + length);
     let current: Extent | undefined;
     for (let at = start; at < end; ) {
-      const next = await extentAt(skipFilters(node), at, Math.min(maxQuery, end - at));
+      const next = await extentAt(skipFilters(node), at, Math.min(maxQuery, end - at)).catch((error: unknown) => {
+        printer.flush();
+        throw error instanceof BlockError ? error.prepend('Could not read file metadata: ') : error;
+      });
       at += next.length;
       if (current !== undefined && continues(current, next)) current.length += next.length;
       else {
@@ -160,7 +163,7 @@ abstract class Printer {
     if (this.#text.length >= printChunk) this.flush();
   }
 
-  protected flush(): void {
+  flush(): void {
     this.#report.print(this.#text);
     this.#text = '';
   }
@@ -189,15 +192,17 @@ function hex(value: number): string {
 }
 
 class JsonPrinter extends Printer {
-  #isFirst = true;
+  constructor(report: Reporter) {
+    super(report);
+    this.put('[');
+  }
 
   override add(extent: Extent, isLast: boolean): void {
     const { start, length, depth, present, zero, data, compressed, offset } = extent;
     const where = offset === undefined ? '' : `, "offset": ${offset}`;
     this.put(
-      `${this.#isFirst ? '[' : ''}{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, "zero": ${zero}, "data": ${data}, "compressed": ${compressed}${where}}${isLast ? ']' : ','}\n`,
+      `{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, "zero": ${zero}, "data": ${data}, "compressed": ${compressed}${where}}${isLast ? ']' : ','}\n`,
     );
-    this.#isFirst = false;
     if (isLast) this.flush();
   }
 }

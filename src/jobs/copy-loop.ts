@@ -118,7 +118,7 @@ class Copier {
     let length = Math.min(maxZero, source.size - at);
     const isPastBacking = targetBackingSize !== undefined && base + at >= targetBackingSize;
     if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - base - at);
-    const found = source.status(at, length, below);
+    const found = inStatus(at, () => source.status(at, length, below));
     const classify = (status: { readonly length: number; readonly data: boolean; readonly zero: boolean }): Extent => {
       // past the end of the target's backing file nothing is zero already
       const kind: Kind = status.zero ? (isPastBacking ? 'backing' : 'zero') : status.data ? 'data' : targetBackingSize === undefined ? 'data' : 'backing';
@@ -233,10 +233,19 @@ function startRead(source: ImageReader, at: number, buffer: Buffer): Maybe<void>
   }
 }
 
+/** Asks for the state of the source at `offset`; errors say where it was. */
+function inStatus<T>(offset: number, start: () => Maybe<T>): Maybe<T> {
+  return inPlace(`error while reading block status at offset ${offset}: `, start);
+}
+
 /** Runs a write of the piece at `offset`; its errors say where it was. */
 function inWrite(offset: number, start: () => Maybe<void>): Maybe<void> {
+  return inPlace(`error while writing at byte ${offset}: `, start);
+}
+
+function inPlace<T>(place: string, start: () => Maybe<T>): Maybe<T> {
   const tell = (error: unknown): never => {
-    throw error instanceof BlockError ? error.prepend(`error while writing at byte ${offset}: `) : error;
+    throw error instanceof BlockError ? error.prepend(place) : error;
   };
   try {
     const result = start();

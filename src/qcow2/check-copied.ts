@@ -11,7 +11,9 @@ import { refcountOf } from './refcount-blocks.ts';
 import { run as carryOut } from './steps.ts';
 
 export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
-  const mayFix = fix.errors && result.checkErrors === 0;
+  // with counts that are right, the flags follow from them: that loses nothing, even where only leaks are to be repaired
+  const areCountsRight = result.checkErrors === 0 && result.corruptions === 0 && result.leaks === 0;
+  const mayFix = (fix.errors && result.checkErrors === 0) || (fix.leaks && areCountsRight);
   const count = (fixed: boolean): void => {
     if (fixed) result.corruptionsFixed++;
     else result.corruptions++;

@@ -139,14 +139,14 @@ async function readHeader(host: NodeHost, file: Child): Promise<Header> {
   await file.read(0, head);
   const cluster = new Uint8Array(2 ** checkHeaderStart(head));
   await file.read(0, cluster);
-  return decodeHeader(cluster, { readOnly: host.node.readOnly });
+  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false });
 }
 
 async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {
   const isExternal = (header.incompatible & incompatible.dataFile) !== 0n;
   if (!isExternal) {
     if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file");
-    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
+    if ((header.autoclear & autoclear.rawDataFile) !== 0n && !host.node.settings.noIo) throw new BlockError('data-file-raw requires a data file');
     return file;
   }
   // metadata can be shown without the data
@@ -238,7 +238,7 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
     if (staleBitmaps) header.autoclear &= ~autoclear.bitmaps;
     await carryOut(image.writeHeader());
   }
-  if ((header.incompatible & incompatible.dirty) === 0n) return;
+  if ((header.incompatible & incompatible.dirty) === 0n || image.node.settings.toCheck) return;
   const { repairDirty } = await import('./repair.ts');
   await repairDirty(image);
 }

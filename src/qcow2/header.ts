@@ -81,7 +81,7 @@ export function checkHeaderStart(head: Uint8Array): number {
 }
 
 /** Decodes the header from the whole first cluster (zero-padded). Throws the first failure in the peer's order. */
-export function decodeHeader(cluster: Uint8Array, how: { readonly readOnly: boolean; readonly mayBeCorrupt?: boolean }): Header {
+export function decodeHeader(cluster: Uint8Array, how: { readonly readOnly: boolean; readonly toCheck?: boolean }): Header {
   const clusterBits = checkHeaderStart(cluster);
   const clusterSize = cluster.length;
   const version = getU32(cluster, headerField.version);
@@ -123,7 +123,7 @@ export function decodeHeader(cluster: Uint8Array, how: { readonly readOnly: bool
   }
   const extensionsEnd = backingOffset === 0 ? clusterSize : backingOffset;
   checkFeatures(header, cluster, headerLength, extensionsEnd, how);
-  checkTables(header, cluster, clusterSize);
+  checkTables(header, cluster, clusterSize, how);
   decodeExtensions(header, cluster, headerLength, extensionsEnd);
   decodeBackingName(header, cluster, backingOffset);
   return header;
@@ -134,7 +134,7 @@ function checkFeatures(
   cluster: Uint8Array,
   headerLength: number,
   end: number,
-  how: { readonly readOnly: boolean; readonly mayBeCorrupt?: boolean },
+  how: { readonly readOnly: boolean; readonly toCheck?: boolean },
 ): void {
   const { compressionType: type } = header;
   if (type !== compressionType.zlib && type !== compressionType.zstd) throw invalid(`qcow2: unknown compression type: ${type}`);
@@ -143,7 +143,7 @@ function checkFeatures(
   if (type !== compressionType.zlib && !hasCompressionBit) throw invalid('qcow2: Compression type incompatible feature bit must be set');
   const unknown = header.incompatible & ~knownIncompatible;
   if (unknown !== 0n) throw new BlockError(`Unsupported qcow2 feature(s): ${nameFeatures(unknown, cluster, headerLength, end)}`, { code: 'ENOTSUP' });
-  if ((header.incompatible & incompatible.corrupt) !== 0n && !how.readOnly && !how.mayBeCorrupt) {
+  if ((header.incompatible & incompatible.corrupt) !== 0n && !how.readOnly && !how.toCheck) {
     throw new BlockError('qcow2: Image is corrupt; cannot be opened read/write', { code: 'EACCES' });
   }
   if ((header.incompatible & incompatible.extendedL2) !== 0n && header.clusterBits < minExtendedClusterBits) {
@@ -175,10 +175,10 @@ function untilNul(bytes: Uint8Array, at: number, length: number): string {
   return getText(bytes, at, end < 0 ? length : end);
 }
 
-function checkTables(header: Header, cluster: Uint8Array, clusterSize: number): void {
+function checkTables(header: Header, cluster: Uint8Array, clusterSize: number, how: { readonly toCheck?: boolean }): void {
   if (header.refcountOrder > 6) throw invalid('Reference count entry width too large; may not exceed 64 bits');
   if (header.refcountTableClusters > maxRefcountTableBytes / clusterSize) throw invalid('Reference count table too large');
-  if (header.refcountTableClusters === 0) throw invalid('Image does not contain a reference count table');
+  if (header.refcountTableClusters === 0 && !how.toCheck) throw invalid('Image does not contain a reference count table');
   const isTable = (field: number, bytes: number): boolean => {
     const offset = getU64Big(cluster, field);
     return offset % BigInt(clusterSize) === 0n && offset + BigInt(bytes) <= maxTableEnd;

@@ -1,5 +1,5 @@
 /*
- * Repairs of refcounts: one count, or the whole structure anew behind the last used cluster when counts are missing.
+ * Repairs of refcounts: one count, or the whole structure anew, in the first free clusters, when counts are missing.
  * Rule source: observed repairs; new blocks and table are durable before the header names them.
  */
 import { BlockError } from '../core/util/errors.ts';
@@ -47,12 +47,12 @@ function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<voi
 /** Writes new refcount blocks and a new table for `counts`, and switches the header to them. */
 export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts): Promise<void> {
   const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
-  let next = 0;
-  for (let cluster = 0; cluster < counts.clusters; cluster++) if ((counts.counts[cluster] ?? 0) > 0) next = cluster + 1;
-  const take = (): number => {
-    counts.grow(next + 1);
-    counts.counts[next] = 1;
-    return next++;
+  const take = (length: number): number => {
+    let start = 0;
+    for (let at = 0; at < start + length && at < counts.clusters; at++) if ((counts.counts[at] ?? 0) > 0) start = at + 1;
+    counts.grow(start + length);
+    counts.counts.fill(1, start, start + length);
+    return start;
   };
   const blocks = new Map<number, number>();
   let tableStart = 0;
@@ -63,15 +63,14 @@ export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCount
     for (let cluster = 0; cluster < counts.clusters; cluster++) {
       const index = Math.floor(cluster / refcountsPerBlock);
       if ((counts.counts[cluster] ?? 0) === 0 || blocks.has(index)) continue;
-      blocks.set(index, take());
+      blocks.set(index, take(1));
       isComplete = false;
     }
     const needed = alignUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize) / clusterSize;
     if (needed > tableClusters && isComplete) {
       for (let i = 0; i < tableClusters; i++) counts.counts[tableStart + i] = 0;
-      tableStart = next;
+      tableStart = take(needed);
       tableClusters = needed;
-      for (let i = 0; i < needed; i++) take();
       isComplete = false;
     }
   }

@@ -65,28 +65,27 @@ function* setSize(image: Qcow2Image, size: number): Steps<void> {
 async function grow(image: Qcow2Image, size: number, options: TruncateOptions): Promise<void> {
   const { geometry } = image;
   const old = image.size;
+  const { backing } = image.node;
+  // data of a longer backing file must not come into sight
+  const mustHide = backing !== undefined && backing.size() > old && options.prealloc === 'off';
   await carryOut(
     locked(image.mutex, function* () {
       yield* growL1(image, l1EntriesFor(geometry, size));
       if (options.prealloc === 'metadata' || (image.hasDataFile && options.prealloc !== 'off')) yield* preallocateMetadata(image, old, size, options);
       else if (options.prealloc !== 'off') yield* preallocateArea(image, old, size, options);
       else if (image.hasDataFile) yield image.data.truncate(size, options);
+      if (mustHide && geometry.version < 3) throw new BlockError('Failed to zero out new clusters: Operation not supported', { code: 'ENOTSUP' });
       yield* setSize(image, size);
     }),
   );
-  const { backing } = image.node;
-  // data of a longer backing file must not come into sight
-  if (backing !== undefined && backing.size() > old && options.prealloc === 'off') await hideBacking(image, old, size);
+  if (mustHide) await hideBacking(image, old, size);
 }
 
 async function hideBacking(image: Qcow2Image, from: number, to: number): Promise<void> {
   const unit = image.geometry.subclusterSize;
   const start = Math.min(alignUp(from, unit), to);
   if (start > from) await writeGuest(image, from, new Uint8Array(start - from), 0);
-  if (start < to && !(await zeroGuest(image, start, to - start, 0))) {
-    const zeros = new Uint8Array(65536);
-    for (let at = start; at < to; at += zeros.length) await writeGuest(image, at, zeros.subarray(0, Math.min(zeros.length, to - at)), 0);
-  }
+  if (start < to) await zeroGuest(image, start, to - start, 0);
 }
 
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */

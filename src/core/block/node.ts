@@ -15,6 +15,8 @@ export interface NodeSettings {
   readonly forceShare: boolean;
   /** Opened for its metadata only: asks nobody for consistent data. */
   readonly noIo: boolean;
+  /** Opened to be checked: what a check can set right is no reason to refuse the image, and nothing else mends it first. */
+  readonly toCheck?: boolean;
   /** A discard reaches the driver (discard=unmap); else it is dropped. */
   readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';

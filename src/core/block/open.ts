@@ -32,6 +32,7 @@ interface Inherited {
   readonly autoReadOnly: boolean;
   readonly forceShare: boolean;
   readonly noIo: boolean;
+  readonly toCheck?: boolean;
   readonly direct: boolean;
   readonly noFlush: boolean;
   /** Children that formats open themselves pass discards on. */
@@ -51,6 +52,8 @@ export interface ImageName {
   readonly options?: OptionTree;
   /** Metadata only (`info`): no consistent data is asked for, no lock for it taken. */
   readonly noIo?: boolean;
+  /** To be checked and repaired (`check`): a format opens what it refuses to other writers. */
+  readonly toCheck?: boolean;
 }
 
 export class Opener {
@@ -64,14 +67,14 @@ export class Opener {
    * Opens a node from `options` (`driver`, `node-name`, children by key …). The node has no parent yet: give it one, or
    * set `monitorOwned`, in the same turn of the event loop, else `graph.releaseUnused` takes it down.
    */
-  openNode(options: OptionTree, how: { readonly noIo?: boolean } = {}): Promise<BlockNode> {
-    return this.#open(options, how.noIo ? { ...topInherited, noIo: true } : topInherited, 'format');
+  openNode(options: OptionTree, how: Pick<ImageName, 'noIo' | 'toCheck'> = {}): Promise<BlockNode> {
+    return this.#open(options, { ...topInherited, ...how }, 'format');
   }
 
   /** Opens the image at a filename: any filename form, given or probed format. */
   openImage(name: ImageName): Promise<BlockNode> {
     const { tree, isJson } = optionsOfFilename(name.filename, (driver) => this.#context.registry.has(driver));
-    const how = { noIo: name.noIo ?? false };
+    const how = { noIo: name.noIo ?? false, toCheck: name.toCheck ?? false };
     if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options }, how);
     const protocol = String(tree['driver']);
     if (name.format === protocol) return this.openNode({ ...tree, ...name.options }, how);
@@ -348,6 +351,7 @@ function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings 
     autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
     forceShare,
     noIo: inherited.noIo,
+    toCheck: inherited.toCheck ?? false,
     discard,
     detectZeroes,
     cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },
