@@ -1,4 +1,7 @@
-/* Bytes a second, measured in slices of 100 ms: work within a slice's quota goes through at once. */
+/*
+ * Bytes a second, measured in slices of 100 ms: work within a slice's quota goes through at once, more of it stretches
+ * the slice until the quota has caught up.
+ */
 import type { Clock } from '../core/util/clock.ts';
 
 const sliceMs = 100;
@@ -8,6 +11,7 @@ export class RateLimit {
   speed: number;
   readonly #clock: Clock;
   #sliceStart = 0;
+  #sliceEnd = 0;
   #dispatched = 0;
 
   constructor(clock: Clock, speed: number) {
@@ -19,15 +23,15 @@ export class RateLimit {
   delayFor(bytes: number): number {
     if (this.speed === 0) return 0;
     const now = this.#clock.now();
-    if (now >= this.#sliceStart + sliceMs) {
+    if (now >= this.#sliceEnd) {
       this.#sliceStart = now;
+      this.#sliceEnd = now + sliceMs;
       this.#dispatched = 0;
     }
     this.#dispatched += bytes;
     const quota = Math.max(1, (this.speed * sliceMs) / 1000);
     if (this.#dispatched < quota) return 0;
-    const wait = Math.ceil(this.#dispatched / quota) * sliceMs;
-    this.#sliceStart += wait - sliceMs;
-    return this.#sliceStart + sliceMs - now;
+    this.#sliceEnd = this.#sliceStart + Math.ceil(this.#dispatched / quota) * sliceMs;
+    return this.#sliceEnd - now;
   }
 }
