@@ -80,6 +80,8 @@ export class QmpServer implements AsyncDisposable {
   readonly #server: net.Server;
   /** Connected clients, the one being served first. */
   readonly #clients: net.Socket[] = [];
+  /** All connections, those too that take their last replies. */
+  readonly #sockets = new Set<net.Socket>();
   #isServing = false;
   #monitor: Monitor | undefined;
   #options: ServeOptions = {};
@@ -136,8 +138,10 @@ export class QmpServer implements AsyncDisposable {
 
   #accept(socket: net.Socket): void {
     this.#clients.push(socket);
+    this.#sockets.add(socket);
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
+      this.#sockets.delete(socket);
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);
     });
@@ -152,17 +156,18 @@ export class QmpServer implements AsyncDisposable {
     this.#isServing = true;
     for (let socket = this.#clients[0]; socket !== undefined && !monitor.hasQuit; socket = this.#clients[0]) {
       await serveClient(monitor, socket, socket, this.#options).catch((error: unknown) => monitor.fail(error));
-      socket.end();
+      // a client that stays on the line must not keep us
+      socket.destroySoon();
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);
     }
     this.#isServing = false;
   }
 
-  /** Stops listening (a unix socket's file goes) and lets the replies under way out. */
+  /** Stops listening (a unix socket's file goes) and hangs up: what a client has not taken by then is lost to it. */
   async close(): Promise<void> {
     this.#server.close();
-    for (const socket of [...this.#clients]) socket.destroySoon();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

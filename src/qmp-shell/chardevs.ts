@@ -126,7 +126,7 @@ export class Chardevs {
       const stream = await connectStream(address);
       return {
         serve: (monitor, options) => void serveClient(monitor, stream, stream, options).catch((error: unknown) => monitor.fail(error)),
-        close: async () => void stream.end(),
+        close: async () => void stream.destroy(),
       };
     }
     const server = await QmpServer.open(address);

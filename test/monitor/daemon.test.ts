@@ -1,7 +1,7 @@
 /* tsqmp --daemon as a process: its channels, its pid file, its way into the background, its ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectStream } from '../../src/monitor/qmp-server.ts';
 import { builtProgram, run } from '../support/run.ts';
@@ -122,6 +122,48 @@ describe('tsqmp --daemon', () => {
     client.resume();
     client.write('{"execute":"qmp_capabilities"}{"execute":"quit"}');
     expect(await daemon.ended).toBe(0);
+  });
+
+  it.each(['quit', 'SIGTERM'] as const)('ends by %s while its clients stay on the line', async (how) => {
+    const daemon = start(
+      ...socketTo('s'),
+      '--qmp',
+      'unix:q',
+      '--nbd-server',
+      'addr.type=unix,addr.path=n.sock',
+      '--blockdev',
+      'null-co,node-name=n,size=1048576',
+      '--export',
+      'nbd,id=e,node-name=n',
+      ...stdio,
+    );
+    await daemon.until('"QMP"');
+    // none of them closes its end: one asks and reads, one asks much and reads nothing, one waits its turn, one speaks NBD
+    const lines: Socket[] = [];
+    const dial = async (name: string): Promise<Socket> => {
+      const socket = connect({ path: folder.file(name), allowHalfOpen: true });
+      lines.push(socket);
+      socket.on('error', () => {});
+      await new Promise((resolve) => socket.once('connect', resolve));
+      return socket;
+    };
+    const asking = await dial('s');
+    await dial('s');
+    const deaf = await dial('q');
+    deaf.write('{"execute":"qmp_capabilities"}');
+    for (let count = 0; count < 20; count++) deaf.write('{"execute":"query-qmp-schema"}');
+    const reader = await dial('n.sock');
+    await new Promise((resolve) => reader.once('data', resolve));
+    let heard = '';
+    asking.on('data', (chunk: Buffer) => {
+      heard += chunk.toString();
+      if (how === 'SIGTERM' && heard.includes('{"return": {}}')) daemon.child.kill('SIGTERM');
+    });
+    asking.write(`{"execute":"qmp_capabilities"}${how === 'quit' ? '{"execute":"quit","id":"q"}' : ''}`);
+    expect(await daemon.ended).toBe(0);
+    for (const line of lines) line.destroy();
+    if (how === 'quit') expect(heard).toContain('"id": "q"');
+    expect(heard).toContain('BLOCK_EXPORT_DELETED');
   });
 
   it('waits for a client where the channel says so', async () => {
