@@ -66,7 +66,7 @@ function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost 
     },
     openFile: async (filename) => {
       if (!outcome.made.includes(filename)) outcome.readsAsZeros = false;
-      return target(engine, await engine.openBackend({ filename, format: 'file', readOnly: false, discard: true, perms: createPerms }));
+      return target(engine, await engine.openBackend({ filename, isProtocol: true, readOnly: false, discard: true, perms: createPerms }));
     },
     openImage: async (filename, format) =>
       target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: resizerPerms })),

@@ -4,6 +4,7 @@ import { probeQcow2 } from '../qcow2/probe.ts';
 
 export const driverEntries: readonly DriverEntry[] = [
   { name: 'file', kind: 'protocol', load: async () => (await import('../core/drivers/file.ts')).fileDriver },
+  { name: 'host_device', kind: 'protocol', load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver },
   { name: 'null-co', kind: 'protocol', load: async () => (await import('../core/drivers/null.ts')).nullDriver },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
   { name: 'qcow2', kind: 'format', probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },

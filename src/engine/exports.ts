@@ -41,7 +41,8 @@ export interface ServerOptions {
   readonly handshakeTimeoutMs?: number;
 }
 
-const maxDescription = 4096;
+/** Longest name and description on the wire, bytes (NBD protocol, "Values"). */
+const maxString = 4096;
 
 export class ExportManager {
   readonly #engine: Engine;
@@ -80,23 +81,29 @@ export class ExportManager {
     for (const entry of entries) await this.#finish(entry);
   }
 
+  /** Throws for an id that is malformed or taken. */
+  checkId(id: string): void {
+    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError('Invalid block export id');
+    if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
+  }
+
   /** Adds an export. The checks are in QEMU's order; nothing is left behind when one fails. */
   async add(options: ExportOptions): Promise<BlockExport> {
     const { id, node, name, description } = options;
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError('Invalid block export id');
-    if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
+    this.checkId(id);
     if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
-    const backend = new BlockBackend(this.#engine.graph, {
-      perm: perm.consistentRead | (options.writable ? perm.write : perm.none),
-      shared: perm.all & ~perm.resize,
-    });
+    const needed = perm.consistentRead | (options.writable ? perm.write : perm.none);
+    const backend = new BlockBackend(this.#engine.graph, { perm: needed, shared: perm.all });
     backend.insert(node);
     try {
       const server = this.#server;
       if (server === undefined) throw new BlockError('NBD server not running');
+      if (Buffer.byteLength(name) > maxString) throw new BlockError(`export name '${name}' too long`);
+      if (description !== undefined && Buffer.byteLength(description) > maxString) throw new BlockError(`description '${description}' too long`);
       if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
-      if (description !== undefined && Buffer.byteLength(description) > maxDescription) throw new BlockError(`description '${description}' too long`);
       const { NbdExport } = await import('../nbd/export.ts');
+      // clients have been told a size: nobody may change it from now on
+      backend.setPerm(needed, perm.all & ~perm.resize);
       const nbd = new NbdExport({
         name,
         backend,

@@ -265,7 +265,7 @@ async function info({ backend, out }: IoContext): Promise<boolean | string> {
   if (node === undefined) return true;
   // a protocol has two names, the same twice
   out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' ? 2 : 1));
-  if (node.driver.kind === 'protocol' && node.driver.name !== 'file') return true;
+  if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
   const format = node.state.info?.();
   out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
   const members = Object.entries(format?.specific?.data ?? {}).filter(([, value]) => value !== undefined);

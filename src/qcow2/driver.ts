@@ -33,6 +33,7 @@ import { describeImage } from './info.ts';
 import { readGuest, writeGuest } from './io.ts';
 import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
 import { structure } from './overlap.ts';
+import { readMetadata } from './read-metadata.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
 import { listSnapshots, readSnapshots } from './snapshots.ts';
@@ -136,9 +137,9 @@ function* writeTables(image: Qcow2Image): Steps<void> {
 
 async function readHeader(host: NodeHost, file: Child): Promise<Header> {
   const head = new Uint8Array(fullHeaderLength);
-  await file.read(0, head);
+  await readMetadata('Could not read qcow2 header', file, 0, head);
   const cluster = new Uint8Array(2 ** checkHeaderStart(head));
-  await file.read(0, cluster);
+  await readMetadata('Could not read qcow2 header', file, 0, cluster);
   return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false });
 }
 
@@ -199,12 +200,12 @@ async function open(host: NodeHost): Promise<DriverState> {
 
 async function loadTables(image: Qcow2Image): Promise<void> {
   const { header, file, geometry } = image;
-  const l1 = new Uint8Array(header.l1Size * 8);
-  if (l1.length > 0) await file.read(header.l1Offset, l1);
-  image.setL1(l1);
   const table = new Uint8Array(header.refcountTableClusters * geometry.clusterSize);
-  await file.read(header.refcountTableOffset, table);
+  await readMetadata('Could not initialize refcount handling', file, header.refcountTableOffset, table);
   image.refcountTable = decodeRefcountTable(table);
+  const l1 = new Uint8Array(header.l1Size * 8);
+  if (l1.length > 0) await readMetadata('Could not read L1 table', file, header.l1Offset, l1);
+  image.setL1(l1);
   const snapshots = await readSnapshots(image);
   image.snapshots = snapshots.records;
   if (image.isReadOnly) return;

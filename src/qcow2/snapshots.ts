@@ -9,6 +9,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Qcow2Image } from './image.ts';
 import { maxSnapshotExtra, maxSnapshotTableBytes, snapshotHeaderSize } from './layout.ts';
+import { readMetadata } from './read-metadata.ts';
 
 export interface SnapshotRecord {
   readonly id: string;
@@ -69,7 +70,7 @@ export async function readSnapshots(image: Qcow2Image): Promise<SnapshotTable> {
 
 async function readAt(image: Qcow2Image, offset: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
-  await image.file.read(offset, bytes);
+  await readMetadata('Failed to read snapshot table', image.file, offset, bytes);
   return bytes;
 }
 

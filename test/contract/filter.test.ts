@@ -1,5 +1,5 @@
 /* The filters that keep the contract of filter.suite.ts. */
 import { filterSuite } from './filter.suite.ts';
 
-filterSuite({ driver: 'raw', options: {} });
-filterSuite({ driver: 'copy-before-write', options: { target: 'other' } });
+filterSuite({ driver: 'raw', options: {}, followsSize: true });
+filterSuite({ driver: 'copy-before-write', options: { target: 'other' }, followsSize: false });

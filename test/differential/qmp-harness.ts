@@ -14,6 +14,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
  * - `>> N TEXT`: the same without that command: exactly N messages are awaited;
  * - `hmp LINE`: the line through human-monitor-command;
  * - `wait EVENT [TEXT]`: until this event came that contains TEXT;
+ * - `settle`: until the jobs say twice the same;
  * - `# …`: nothing.
  * `@` followed by a slash is the test's folder.
  */
@@ -23,6 +24,8 @@ export interface Script {
   readonly name: string;
   /** Begins with qmp_capabilities; default true. */
   readonly negotiate?: boolean;
+  /** Events are compared at the end, those of a job or an export in their order: for scripts that wait for none. */
+  readonly eventsApart?: boolean;
   /** Further command-line words; `@/` as above. */
   readonly options?: readonly string[];
   /** Disks of a machine. */
@@ -121,7 +124,7 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 /** Plays `script` to the program and returns the transcript. */
 export async function play(program: string, args: readonly string[], script: Script, folder: string): Promise<string> {
   const talker = new Talker(program, args, folder);
-  const transcript = new Transcript(folder);
+  const transcript = new Transcript(folder, script.eventsApart === true);
   try {
     await talker.until(() => talker.lines.length > 0, 'the connection');
     transcript.step('(greeting)', talker.lines.splice(0));
@@ -131,6 +134,7 @@ export async function play(program: string, args: readonly string[], script: Scr
       if (step.startsWith('#')) continue;
       const text = step.replaceAll('@/', `${folder}/`);
       if (text.startsWith('wait ')) await waitFor(talker, text);
+      else if (text === 'settle') await settle(talker);
       else if (text.startsWith('>> ')) await exactly(talker, text);
       else {
         const [command = '', event] = text.startsWith('> ') ? [text] : text.split(' => ');
@@ -150,6 +154,20 @@ export async function play(program: string, args: readonly string[], script: Scr
 async function waitFor(talker: Talker, step: string): Promise<void> {
   const [, event = '', part = ''] = /^wait (\S+) ?(.*)$/.exec(step) ?? [];
   await talker.until(() => talker.lines.some((line) => line.includes(`"event": "${event}"`) && line.includes(part)), step);
+}
+
+/** Asks for the jobs until the answer is the one before; the answers are no part of the transcript. */
+async function settle(talker: Talker): Promise<void> {
+  for (let last = '', question = 0; ; question++) {
+    talker.send(`{"execute":"query-jobs","id":"settle-${question}"}\n`);
+    const find = (): number => talker.lines.findIndex((line) => line.includes(`"id": "settle-${question}"`));
+    await talker.until(() => find() >= 0, 'settle');
+    const [answer = ''] = talker.lines.splice(find(), 1);
+    const jobs = answer.slice(0, answer.lastIndexOf(', "id"'));
+    if (jobs === last) return;
+    last = jobs;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 async function exactly(talker: Talker, step: string): Promise<void> {
@@ -177,16 +195,20 @@ function message(step: string): string {
 class Transcript {
   readonly #folder: string;
   readonly #names = new Map<string, string>();
+  readonly #eventsApart: boolean;
+  readonly #events: string[] = [];
   #text = '';
 
-  constructor(folder: string) {
+  constructor(folder: string, eventsApart: boolean) {
     this.#folder = folder;
+    this.#eventsApart = eventsApart;
   }
 
   step(step: string, lines: readonly string[]): void {
     const clean = lines.map((line) => this.#normalise(line));
     const replies = clean.filter((line) => !line.includes('"event": '));
     const events = withoutPauses(clean.filter((line) => line.includes('"event": ')));
+    if (this.#eventsApart) this.#events.push(...events.splice(0));
     this.#text += [`-> ${step}`, ...replies, ...events].map((line) => `${line}\n`).join('');
   }
 
@@ -209,7 +231,7 @@ class Transcript {
   }
 
   toString(): string {
-    return this.#text;
+    return this.#text + bySubject(withoutPauses(this.#events)).join('\n');
   }
 }
 
@@ -224,4 +246,13 @@ function withoutPauses(events: readonly string[]): string[] {
     else kept.push(event);
   }
   return kept;
+}
+
+/** Events of one job or export stand together, in their order. */
+function bySubject(events: readonly string[]): string[] {
+  const subject = (event: string): string => /"(?:id|device)": "([^"]*)"/.exec(event)?.[1] ?? '';
+  return events
+    .map((event) => ({ event, of: subject(event) }))
+    .toSorted((a, b) => (a.of < b.of ? -1 : a.of > b.of ? 1 : 0))
+    .map(({ event }) => event);
 }

@@ -1,6 +1,9 @@
 /* What open refuses, in which words and in which order; and what it lets pass. */
 import { describe, expect, it } from 'vitest';
+import { FaultyStorage } from '../../src/core/storage/faulty.ts';
+import type { Storage } from '../../src/core/storage/storage.ts';
 import { setU32, setU64, setU64Big } from '../../src/core/util/bytes.ts';
+import { BlockError } from '../../src/core/util/errors.ts';
 import { bytesOf, mediumOf, newMedium, openMedium } from './image-support.ts';
 
 type Mutation = (image: Uint8Array) => void;
@@ -126,6 +129,25 @@ describe('an image opens although', () => {
     const { engine, backend } = await openMedium(mediumOf(Uint8Array.from(image)), { readOnly: true });
     expect(backend.size()).toBe(0);
     await engine.close();
+  });
+});
+
+describe('an image whose medium fails', () => {
+  it.each([
+    ['at the header', 0, 'Could not read qcow2 header: Input/output error'],
+    ['at the refcount table', 65536, 'Could not initialize refcount handling: Input/output error'],
+    ['at the L1 table', 196608, 'Could not read L1 table: Input/output error'],
+    ['at the snapshot table', 262144, 'Failed to read snapshot table: Input/output error'],
+  ])('%s says so', async (_what, bad, message) => {
+    const image = new Uint8Array(327680);
+    image.set(bytesOf(await newMedium({ size: 4 * 1024 * 1024 })));
+    setU32(image, 60, 1);
+    setU64(image, 64, 262144);
+    const broken = (storage: Storage): Storage =>
+      new FaultyStorage(storage, {
+        fail: (op, offset) => (op === 'read' && offset === bad ? new BlockError('Input/output error', { code: 'EIO' }) : undefined),
+      });
+    await expect(openMedium(mediumOf(image), { readOnly: true, wrap: broken })).rejects.toThrow(message);
   });
 });
 

@@ -92,7 +92,9 @@ export function nodeStats(node: BlockNode, isPerNode: boolean): Data {
   return {
     'node-name': node.name,
     stats: statsData(undefined, node.highestWrite),
-    ...(node.driver.name === 'file' ? { 'driver-specific': { driver: 'file', 'discard-nb-ok': 0, 'discard-nb-failed': 0, 'discard-bytes-ok': 0 } } : {}),
+    ...(node.driver.isMedium === true
+      ? { 'driver-specific': { driver: node.driver.name, 'discard-nb-ok': 0, 'discard-nb-failed': 0, 'discard-bytes-ok': 0 } }
+      : {}),
     ...(file === undefined ? {} : { parent: nodeStats(file.node, isPerNode) }),
     ...(backing === undefined ? {} : { backing: nodeStats(backing.node, false) }),
   };

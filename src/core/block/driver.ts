@@ -102,8 +102,6 @@ export interface DriverState {
   /** State of the run that starts at `offset`, at most `length`. `precise` false: holes below data need not be told. Absent: all data. */
   status?(offset: number, length: number, precise: boolean): Maybe<BlockStatus>;
   truncate?(size: number, options: TruncateOptions): Promise<void>;
-  /** What the node needs of `child` and lets others do there, given what its parents ask in sum. Absent: the default of the child's roles. */
-  childPerm?(child: Child, asked: PermRequest): PermRequest;
   /** Takes the permissions outside the process (image locks). Synchronous; throws on conflict. */
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
@@ -239,9 +237,16 @@ export interface BlockDriver {
   readonly kind: DriverKind;
   /** A node of it may have a `backing` child. */
   readonly supportsBacking?: boolean;
+  /** A file or device of the host: its requests end here. */
+  readonly isMedium?: boolean;
   /** Raw: the driver needs no probing and passes its child through. */
   readonly isFilterLike?: boolean;
   open(host: NodeHost): Promise<DriverState>;
+  /**
+   * What `node` needs of `child` and lets others do there, given what its parents ask in sum; asked while the node opens
+   * too. Absent: the default of the child's roles.
+   */
+  childPerm?(node: BlockNode, child: Child, asked: PermRequest): PermRequest;
   readonly createOptions?: readonly CreateOption[];
   /** Makes an image. Rejects with the peer's message; the caller removes what a failed create left. */
   create?(host: CreateHost, filename: string, values: CreateValues): Promise<void>;

@@ -11,7 +11,7 @@ import { type ChildRoles, childRole } from './driver.ts';
 import { flushNode } from './io.ts';
 import type { BlockNode } from './node.ts';
 import { type BlockOp, blockOps } from './op-blockers.ts';
-import { defaultChildPerm, refreshPermissions, setEdge } from './permissions.ts';
+import { childPerm, refreshPermissions, setEdge } from './permissions.ts';
 import { runTransaction, type Transaction } from './transaction.ts';
 
 /** What stays allowed on a node that is somebody's backing. */
@@ -91,10 +91,10 @@ export class Graph {
     }
     const child = new Child(name, roles, parent, node, perms?.perm ?? perm.none, perms?.shared ?? perm.all);
     if (above !== undefined && !above.isOpen && perms === undefined) {
-      // while the parent opens, its driver cannot be asked yet: the rule of the roles holds, so that locks are there before the first read
-      const first = defaultChildPerm(above, child, { perm: perm.none, shared: perm.all });
+      // while the parent opens: locks are there before the first read
+      const first = childPerm(above, child, { perm: perm.none, shared: perm.all });
       child.perm = first.perm;
-      child.shared = above.settings.forceShare ? perm.all : first.shared;
+      child.shared = first.shared;
     }
     node.parents.unshift(child);
     above?.children.push(child);

@@ -55,7 +55,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRa
     isDirty: format?.dirty ?? (hasInfo(node) ? false : undefined),
     backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
     snapshots: state.snapshots?.() ?? [],
-    specific: state.info?.().specific ?? (node.driver.name === 'file' ? { type: 'file', data: {} } : undefined),
+    specific: state.info?.().specific ?? (node.driver.isMedium === true ? { type: 'file', data: {} } : undefined),
     limits: withLimits ? limitsOf(node, isProbedRaw) : undefined,
     children,
   };
@@ -71,9 +71,11 @@ function fullBackingName(node: BlockNode, backing: string): string | undefined {
 async function allocatedSize(node: BlockNode): Promise<number | undefined> {
   const { state } = node;
   if (state.allocatedSize !== undefined) return state.allocatedSize();
+  // what a filter has beside the node that it presents is not its own
+  if (node.filtered !== undefined) return allocatedSize(node.filtered.node);
   let sum: number | undefined;
   for (const child of node.children) {
-    if ((child.roles & (childRole.data | childRole.metadata | childRole.filtered)) === 0) continue;
+    if ((child.roles & (childRole.data | childRole.metadata)) === 0) continue;
     const size = await allocatedSize(child.node);
     if (size === undefined) return undefined;
     sum = (sum ?? 0) + size;
@@ -94,7 +96,7 @@ function passedInfo(node: BlockNode): FormatInfo | undefined {
 
 /** Whether the node, or the one that it passes through, answers questions about its format at all. */
 function hasInfo(node: BlockNode): boolean {
-  if (node.state.info !== undefined || node.driver.name === 'file') return true;
+  if (node.state.info !== undefined || node.driver.isMedium === true) return true;
   const below = passedNode(node);
   return below !== undefined && hasInfo(below);
 }
@@ -111,7 +113,7 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
     // alignment of discards comes up through filters, that of zero writes does not
     ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
     ...(discardAlign <= 1 || discardAlign === limits.requestAlign ? {} : { 'discard-alignment': discardAlign }),
-    'min-mem-alignment': mediumAlign(node),
+    'min-mem-alignment': memoryAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,
   };
@@ -120,14 +122,19 @@ function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number>
 /** The driver's own, or the largest of what a node passes on. */
 function discardAlignOf(node: BlockNode): number {
   if (node.driver.kind !== 'filter' && node.driver.isFilterLike !== true) return node.limits.discardAlign;
-  return Math.max(1, ...node.children.map((child) => discardAlignOf(child.node)));
+  return Math.max(1, ...dataChildren(node).map(discardAlignOf));
 }
 
-/** Alignment of memory that the medium at the bottom asks for. */
-function mediumAlign(node: BlockNode): number {
-  const below = node.primary;
-  if (below !== undefined) return mediumAlign(below.node);
-  return node.driver.name === 'file' ? node.limits.requestAlign : 512;
+/** Alignment of memory: the largest that a medium below asks for. */
+function memoryAlign(node: BlockNode): number {
+  if (node.driver.isMedium === true) return node.limits.requestAlign;
+  const below = dataChildren(node).map(memoryAlign);
+  return below.length === 0 ? 512 : Math.max(...below);
+}
+
+/** Children from which the guest's data may come: their limits are limits of the node. */
+function dataChildren(node: BlockNode): readonly BlockNode[] {
+  return node.children.filter(({ roles }) => (roles & (childRole.data | childRole.filtered | childRole.cow)) !== 0).map((child) => child.node);
 }
 
 /** ImageInfo as QAPI has it, for writeJson. */

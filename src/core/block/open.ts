@@ -7,13 +7,14 @@
 import type { OpenStorage } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
+import { BlockBackend, noIoPerms } from './backend.ts';
 import type { Child } from './child.ts';
 import { type BlockDriver, type ChildRoles, childRole, type DriverState, type NodeHost } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { readNode } from './io.ts';
 import { BlockNode, type NodeSettings } from './node.ts';
-import { combineFilename, OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
+import { combineFilename, type FilenameContext, OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { type DriverRegistry, probeLength } from './registry.ts';
 import { runTransaction } from './transaction.ts';
@@ -48,6 +49,8 @@ export interface ImageName {
   readonly filename: string;
   /** Probed when undefined. */
   readonly format?: string | undefined;
+  /** The protocol node of the filename and no format over it. */
+  readonly isProtocol?: boolean;
   /** Further options of the top node (`--image-opts`), merged over. */
   readonly options?: OptionTree;
   /** Metadata only (`info`): no consistent data is asked for, no lock for it taken. */
@@ -59,8 +62,14 @@ export interface ImageName {
 export class Opener {
   readonly #context: OpenContext;
 
+  readonly #names: FilenameContext;
+
   constructor(context: OpenContext) {
     this.#context = context;
+    this.#names = {
+      isDriver: (name) => context.registry.has(name),
+      isDevice: (path) => context.openStorage.isDevice?.(path) ?? false,
+    };
   }
 
   /**
@@ -73,11 +82,13 @@ export class Opener {
 
   /** Opens the image at a filename: any filename form, given or probed format. */
   openImage(name: ImageName): Promise<BlockNode> {
-    const { tree, isJson } = optionsOfFilename(name.filename, (driver) => this.#context.registry.has(driver));
+    const { tree, isJson } = optionsOfFilename(name.filename, this.#names);
     const how = { noIo: name.noIo ?? false, toCheck: name.toCheck ?? false };
     if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options }, how);
-    const protocol = String(tree['driver']);
-    if (name.format === protocol) return this.openNode({ ...tree, ...name.options }, how);
+    if (name.isProtocol === true) return this.openNode({ ...tree, ...name.options }, how);
+    if (name.format !== undefined && this.#context.registry.kind(name.format) === 'protocol') {
+      return this.openNode({ ...tree, driver: name.format, ...name.options }, how);
+    }
     const options: OptionTree = { ...name.options, file: tree };
     if (name.format !== undefined) options['driver'] = name.format;
     return this.openNode(options, how);
@@ -89,7 +100,7 @@ export class Opener {
     // a top-level `filename` without protocol driver names the file below
     if (tree['driver'] === undefined && typeof tree['filename'] === 'string') {
       const { filename, ...rest } = tree;
-      const named = optionsOfFilename(filename, (driver) => registry.has(driver));
+      const named = optionsOfFilename(filename, this.#names);
       tree = role === 'file' || named.isJson ? { ...named.tree, ...rest } : { ...rest, file: { ...named.tree, ...asTree(rest['file']) } };
     }
     const reader = new OptionReader(tree);
@@ -108,21 +119,33 @@ export class Opener {
       }
     }
     let node: BlockNode;
+    let holder: BlockBackend | undefined;
+    const letGo = async (): Promise<void> => {
+      await holder?.remove();
+      if (first !== undefined) await graph.releaseUnused(first);
+    };
     try {
       const driver = await registry.load(driverName);
       // the file below is older than its user, also where the user's name turns out to be taken
       first ??= await this.#openFileFirst(driver, reader, settings);
+      // having a user at all makes a filter ask for more: a conflict shows before anything else is looked at
+      if (first?.driver.kind === 'filter') {
+        holder = new BlockBackend(graph, noIoPerms);
+        holder.insert(first);
+      }
+      checkSettings(settings);
       if (givenName !== undefined) graph.checkName(givenName);
       node = new BlockNode(givenName ?? graph.implicitName(), driver, settings);
       node.implicit = givenName === undefined;
       node.openOptions = options;
       graph.publish(node);
     } catch (error) {
-      if (first !== undefined) await graph.releaseUnused(first);
+      await letGo();
       throw error;
     }
     try {
       await this.#openDriver(node, reader, first);
+      await holder?.remove();
       await this.#openBacking(node, reader, inherited);
       const left = reader.remaining()[0];
       if (left !== undefined) {
@@ -133,7 +156,7 @@ export class Opener {
       return node;
     } catch (error) {
       await graph.releaseUnused(node).catch(() => {});
-      if (first !== undefined) await graph.releaseUnused(first).catch(() => {});
+      await letGo().catch(() => {});
       throw error;
     }
   }
@@ -241,37 +264,36 @@ export class Opener {
       node.isBackingOverridden = recorded !== undefined;
       return;
     }
+    const below = await this.#backingNode(node, option, inherited);
+    if (below === undefined) return;
     try {
-      if (typeof option === 'string') {
-        const below = this.#find(option);
-        node.isBackingOverridden = recorded?.filename !== nodeFilename(below);
-        this.#attach('backing', childRole.cow, node, below);
-        return;
-      }
-      let tree: OptionTree;
       // named by the user: shown in the node's name unless the image records the same
+      if (below.isGiven) node.isBackingOverridden = recorded?.filename !== nodeFilename(below.node);
+      this.#attach('backing', childRole.cow, node, below.node);
+    } catch (error) {
+      if (typeof option !== 'string') await this.#context.graph.releaseUnused(below.node);
+      throw error;
+    }
+  }
+
+  /** The backing file of `node` as option `backing` and the image have it; undefined without. */
+  async #backingNode(node: BlockNode, option: OptionValue, inherited: Inherited): Promise<{ readonly node: BlockNode; readonly isGiven: boolean } | undefined> {
+    const recorded = node.state.imageBacking;
+    try {
+      if (typeof option === 'string') return { node: this.#find(option), isGiven: true };
+      const given = asTree(option);
+      let tree: OptionTree;
       let isGiven = false;
       let overlays: readonly string[] = [];
-      if (
-        option !== undefined &&
-        typeof option === 'object' &&
-        option !== null &&
-        !('filename' in option && recorded === undefined) &&
-        ('driver' in option || 'file' in option || 'filename' in option)
-      ) {
-        // the recorded name is taken along with what is given: a file that exists already cannot have one
-        if (recorded !== undefined && typeof asTree(option)['file'] === 'string') {
-          throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
-        }
-        tree = asTree(option);
+      if (recorded === undefined || 'filename' in asTree(given['file'])) {
+        if (option === undefined) return undefined;
+        tree = given;
         isGiven = true;
-      } else if (recorded !== undefined) {
-        tree = { ...this.#backingFromImage(node, recorded), ...asTree(option) };
-        overlays = withOverlay(inherited.overlays, node, recorded.filename);
-      } else if (option !== undefined) {
-        tree = asTree(option);
-        isGiven = true;
-      } else return;
+      } else {
+        isGiven = 'driver' in given || 'file' in given || 'filename' in given;
+        tree = this.#withRecorded(node, recorded, given);
+        if (!isGiven) overlays = withOverlay(inherited.overlays, node, recorded.filename);
+      }
       const below = await this.#open(
         tree,
         {
@@ -283,29 +305,40 @@ export class Opener {
           noIo: node.settings.noIo,
           direct: node.settings.cache.direct,
           noFlush: node.settings.cache.noFlush,
-          discard: false,
+          discard: true,
         },
         'format',
       );
-      try {
-        if (isGiven) node.isBackingOverridden = recorded?.filename !== nodeFilename(below);
-        this.#attach('backing', childRole.cow, node, below);
-      } catch (error) {
-        await this.#context.graph.releaseUnused(below);
-        throw error;
-      }
+      return { node: below, isGiven };
     } catch (error) {
       if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
       throw error;
     }
   }
 
+  /** Options for the backing file of `node` that go along with the name and format recorded in its image. */
+  #withRecorded(node: BlockNode, recorded: { filename: string; format: string | undefined }, given: OptionTree): OptionTree {
+    const found = this.#backingFromImage(node, recorded);
+    if (!('driver' in given || 'file' in given || 'filename' in given)) return { ...found, ...given };
+    const file = asTree(found['file'] ?? found);
+    // the name goes down to the first protocol
+    const name = (tree: OptionTree): OptionTree => {
+      const driver = tree['driver'];
+      if (this.#context.registry.kind(String(driver ?? file['driver'])) === 'protocol') {
+        if ('filename' in tree) throw new BlockError("Can't specify 'file' and 'filename' options at the same time");
+        return { ...file, ...tree };
+      }
+      if (typeof tree['file'] === 'string') throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
+      return { ...tree, file: name(asTree(tree['file'])) };
+    };
+    return name({ ...('driver' in found ? { driver: found['driver'] } : {}), ...given });
+  }
+
   #backingFromImage(node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
     const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', recorded.filename);
-    const { registry } = this.#context;
-    const named = optionsOfFilename(full, (driver) => registry.has(driver));
+    const named = optionsOfFilename(full, this.#names);
     if (named.isJson) return named.tree;
-    if (recorded.format === named.tree['driver']) return named.tree;
+    if (recorded.format !== undefined && this.#context.registry.kind(recorded.format) === 'protocol') return named.tree;
     return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
   }
 }
@@ -338,16 +371,11 @@ function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings 
   const discardText = reader.string('discard');
   const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
   const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
-  if (detectZeroes === 'unmap' && !discard) {
-    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
-  }
   if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
   const readOnlyGiven = reader.has('read-only');
   const forceShare = reader.bool('force-share', inherited.forceShare);
-  const readOnly = reader.bool('read-only', inherited.readOnly);
-  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
   return {
-    readOnly,
+    readOnly: reader.bool('read-only', inherited.readOnly),
     autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
     forceShare,
     noIo: inherited.noIo,
@@ -356,6 +384,14 @@ function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings 
     detectZeroes,
     cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },
   };
+}
+
+/** What does not go together; told after the errors of the file below. */
+function checkSettings({ forceShare, readOnly, detectZeroes, discard }: NodeSettings): void {
+  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
+  if (detectZeroes === 'unmap' && !discard) {
+    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+  }
 }
 
 function parseDiscard(text: string): boolean {

@@ -132,11 +132,18 @@ export function hasProtocol(filename: string): boolean {
   return colon >= 0 && (slash < 0 || colon < slash);
 }
 
+/** What filenames can mean. */
+export interface FilenameContext {
+  isDriver(name: string): boolean;
+  /** Whether a device of the host has this path. */
+  isDevice(path: string): boolean;
+}
+
 /**
  * Options of the node that `filename` names: `json:{…}` as written, else the protocol node (`file:` is dropped).
- * Throws `Unknown protocol 'x'` for a prefix that `isDriver` does not know.
+ * Throws `Unknown protocol 'x'` for a prefix that is no driver.
  */
-export function optionsOfFilename(filename: string, isDriver: (name: string) => boolean): { readonly tree: OptionTree; readonly isJson: boolean } {
+export function optionsOfFilename(filename: string, context: FilenameContext): { readonly tree: OptionTree; readonly isJson: boolean } {
   if (filename.startsWith('json:')) {
     let value: Json;
     try {
@@ -148,10 +155,10 @@ export function optionsOfFilename(filename: string, isDriver: (name: string) => 
     if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given');
     return { tree: unflatten(value as JsonObject) as OptionTree, isJson: true };
   }
-  if (!hasProtocol(filename)) return { tree: { driver: 'file', filename }, isJson: false };
+  if (!hasProtocol(filename)) return { tree: { driver: context.isDevice(filename) ? 'host_device' : 'file', filename }, isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
   if (protocol === 'file') return { tree: { driver: 'file', filename: filename.slice('file:'.length) }, isJson: false };
-  if (!isDriver(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (!context.isDriver(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
   return { tree: { driver: protocol, filename }, isJson: false };
 }
 

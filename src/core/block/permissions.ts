@@ -22,8 +22,13 @@ function cumulativePerms(node: BlockNode): PermRequest {
   return { perm: needed, shared };
 }
 
-/** The default for an edge, by its roles. */
-export function defaultChildPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
+/** What `node` needs of `child`: the driver's own rule, or the one of the edge's roles. */
+export function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
+  const { perm: needed, shared } = node.driver.childPerm?.(node, child, asked) ?? defaultChildPerm(node, child, asked);
+  return { perm: needed, shared: node.settings.forceShare ? perm.all : shared };
+}
+
+function defaultChildPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
   const { roles } = child;
   if ((roles & childRole.filtered) !== 0) return asked;
   if ((roles & childRole.cow) !== 0) return cowPerm(asked);
@@ -80,8 +85,8 @@ function refreshNode(node: BlockNode, transaction: Transaction): void {
     throw new BlockError('Block node is read-only', { code: 'EPERM' });
   }
   for (const child of node.children) {
-    const wanted = node.state.childPerm?.(child, asked) ?? defaultChildPerm(node, child, asked);
-    setEdge(child, wanted.perm, node.settings.forceShare ? perm.all : wanted.shared, transaction);
+    const wanted = childPerm(node, child, asked);
+    setEdge(child, wanted.perm, wanted.shared, transaction);
   }
   const change = node.state.permUpdate?.(asked.perm, ~asked.shared & perm.all);
   if (change !== undefined) transaction.add(change);

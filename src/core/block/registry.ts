@@ -1,6 +1,6 @@
 /* Drivers by name, loaded at first use. Filled explicitly by the composition root; no driver registers itself. */
 import { BlockError } from '../util/errors.ts';
-import type { BlockDriver, DriverEntry } from './driver.ts';
+import type { BlockDriver, DriverEntry, DriverKind } from './driver.ts';
 
 export class DriverRegistry {
   readonly #entries = new Map<string, DriverEntry>();
@@ -12,6 +12,11 @@ export class DriverRegistry {
 
   has(name: string): boolean {
     return this.#entries.has(name);
+  }
+
+  /** Undefined for a driver that there is not. */
+  kind(name: string): DriverKind | undefined {
+    return this.#entries.get(name)?.kind;
   }
 
   get entries(): Iterable<DriverEntry> {

@@ -18,6 +18,7 @@ import {
   type ReqFlags,
   reqFlag,
   type SnapshotView,
+  type TruncateOptions,
 } from '../block/driver.ts';
 import type { BlockNode } from '../block/node.ts';
 import { Bitmap } from '../util/bitmap.ts';
@@ -62,6 +63,8 @@ export class CopyBeforeWriteState implements DriverState {
   readonly #target: Child;
   readonly #options: CbwOptions;
   readonly #clusters: number;
+  /** As it was at the start: a disk that is resized below the filter shows so above it only when the filter is resized. */
+  #size: number;
   /** Clusters whose old data are in the target (or were given up): the guest may write. */
   readonly #done: Bitmap;
   /** Clusters that the snapshot view may read; given up ones are not. */
@@ -75,7 +78,8 @@ export class CopyBeforeWriteState implements DriverState {
     this.#target = target;
     this.#options = options;
     this.copy = new BlockCopy(file, target, options.clusterSize);
-    this.#clusters = ceilDiv(file.size(), options.clusterSize);
+    this.#size = file.size();
+    this.#clusters = ceilDiv(this.#size, options.clusterSize);
     this.#done = new Bitmap(this.#clusters);
     this.#access = new Bitmap(this.#clusters, true);
     this.snapshotView = {
@@ -110,7 +114,12 @@ export class CopyBeforeWriteState implements DriverState {
   }
 
   size(): number {
-    return this.#file.size();
+    return this.#size;
+  }
+
+  async truncate(size: number, options: TruncateOptions): Promise<void> {
+    await this.#file.truncate(size, options);
+    this.#size = this.#file.size();
   }
 
   // -- the guest's side -----------------------------------------------------------------------------------------------
@@ -204,8 +213,10 @@ export class CopyBeforeWriteState implements DriverState {
       throw new BlockError('Permission denied', { code: 'EACCES' });
     }
     const saved = this.#done.has(first);
-    const end = saved ? this.#done.nextClear(first, last) : this.#done.nextSet(first, last);
-    return { saved, length: Math.min(length, end * clusterSize - offset) };
+    const end = Math.min(offset + length, (saved ? this.#done.nextClear(first, last) : this.#done.nextSet(first, last)) * clusterSize);
+    // cut off before it was saved: lost, and not zeros
+    if (!saved && end > this.#file.size()) throw new BlockError('Input/output error', { code: 'EIO' });
+    return { saved, length: end - offset };
   }
 
   #snapshotRead(offset: number, into: Uint8Array): Maybe<void> {
@@ -252,11 +263,6 @@ export class CopyBeforeWriteState implements DriverState {
   }
 
   // -- as a node ------------------------------------------------------------------------------------------------------
-  childPerm(child: Child, asked: PermRequest): PermRequest {
-    if (child === this.#target || child.name === 'target') return targetPerm;
-    return filePerm(this.#node, asked, this.copy.discardSource ? perm.write : 0);
-  }
-
   async close(): Promise<void> {}
 }
 
@@ -289,4 +295,10 @@ async function open(host: NodeHost): Promise<DriverState> {
   return new CopyBeforeWriteState(host.node, file, target, { clusterSize, onError, timeoutMs, clock: host.clock });
 }
 
-export const copyBeforeWriteDriver: BlockDriver = { name: 'copy-before-write', kind: 'filter', open };
+function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
+  if (child.name === 'target') return targetPerm;
+  const isDiscarding = node.isOpen && node.state instanceof CopyBeforeWriteState && node.state.copy.discardSource;
+  return filePerm(node, asked, isDiscarding ? perm.write : 0);
+}
+
+export const copyBeforeWriteDriver: BlockDriver = { name: 'copy-before-write', kind: 'filter', open, childPerm };

@@ -1,4 +1,7 @@
-/* Protocol driver `file`: one medium of the storage port as a node. Takes image locks as the graph asks. */
+/*
+ * Protocol drivers `file` and `host_device`: one medium of the storage port as a node, a regular file or a device. Takes
+ * image locks as the graph asks.
+ */
 
 import {
   type BlockDriver,
@@ -105,9 +108,10 @@ class FileState implements DriverState {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
+  const { name } = node.driver;
   let filename = options.string('filename');
-  if (filename === undefined || filename === '') throw new BlockError("The 'file' block driver requires a file name");
-  if (filename.startsWith('file:')) filename = filename.slice('file:'.length);
+  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
+  if (filename.startsWith(`${name}:`)) filename = filename.slice(name.length + 1);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');
@@ -132,13 +136,25 @@ async function open(host: NodeHost): Promise<DriverState> {
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     // opened, but it is none of the things that hold bytes
-    if (error.code === 'EISDIR' && node.readOnly) throw error.with({ message: `'file' driver requires '${filename}' to be a regular file` });
+    if (error.code === 'EISDIR' && node.readOnly) throw error.with({ message: wrongKind(name, filename) });
     const isReadOnlyMedium = error.code === 'EACCES' || error.code === 'EROFS' || error.code === 'EPERM';
     if (node.readOnly || !node.settings.autoReadOnly || !isReadOnlyMedium) throw error.prepend(`Could not open '${filename}': `);
     storage = await openAs(true);
     node.settings = { ...node.settings, readOnly: true };
   }
-  return new FileState(storage, await storage.size(), filename);
+  try {
+    const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
+    if (isDevice !== (name === hostDeviceDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
+    return new FileState(storage, await storage.size(), filename);
+  } catch (error) {
+    await storage[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
-export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', open };
+function wrongKind(driver: string, filename: string): string {
+  return `'${driver}' driver requires '${filename}' to be ${driver === hostDeviceDriver.name ? 'either a character or block device' : 'a regular file'}`;
+}
+
+export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', isMedium: true, open };
+export const hostDeviceDriver: BlockDriver = { name: 'host_device', kind: 'protocol', isMedium: true, open };

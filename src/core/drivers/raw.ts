@@ -16,6 +16,7 @@ import {
 } from '../block/driver.ts';
 import type { Prealloc } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
+import { alignUp } from '../util/math.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
 
 class RawState implements DriverState {
@@ -88,7 +89,8 @@ async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
   if (file === undefined) throw new BlockError('A block device must be specified for "file"');
   if (isWindow) {
-    const realSize = file.size();
+    // lengths are told in whole sectors
+    const realSize = alignUp(file.size(), 512);
     if (size !== undefined && size % 512 !== 0) throw new BlockError('Specified size is not multiple of 512');
     if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
     if (size !== undefined && realSize - offset < size) {

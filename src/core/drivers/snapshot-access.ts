@@ -53,10 +53,6 @@ class SnapshotAccessState implements DriverState {
 
   flush(): void {}
 
-  childPerm(): PermRequest {
-    return nothing;
-  }
-
   async close(): Promise<void> {}
 }
 
@@ -68,4 +64,4 @@ async function open(host: NodeHost): Promise<DriverState> {
   return new SnapshotAccessState(file);
 }
 
-export const snapshotAccessDriver: BlockDriver = { name: 'snapshot-access', kind: 'filter', open };
+export const snapshotAccessDriver: BlockDriver = { name: 'snapshot-access', kind: 'filter', open, childPerm: () => nothing };

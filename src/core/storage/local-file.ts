@@ -3,7 +3,22 @@
  * ones, flushes and files that were seen to be slow go through the thread pool, so that one cold image cannot stall everyone.
  * Errors carry the C library's text.
  */
-import { close, closeSync, constants, fdatasync, fstatSync, ftruncateSync, lstatSync, openSync, read, readSync, unlinkSync, write, writeSync } from 'node:fs';
+import {
+  close,
+  closeSync,
+  constants,
+  fdatasync,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  read,
+  readSync,
+  statSync,
+  unlinkSync,
+  write,
+  writeSync,
+} from 'node:fs';
 import { debugOnce } from '../util/debug.ts';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
@@ -33,6 +48,7 @@ export interface LocalFileOptions {
 export function localStorage(options: LocalFileOptions = { syncLimit: smallRequest }): OpenStorage {
   const open: OpenStorage = async (path, how) => openLocalFile(path, how, options);
   open.remove = removeFile;
+  open.isDevice = isDevice;
   return open;
 }
 
@@ -42,6 +58,16 @@ function removeFile(path: string): void {
     if (lstatSync(path).isFile()) unlinkSync(path);
   } catch {
     // the error that made it worthless is the one to tell
+  }
+}
+
+function isDevice(path: string): boolean {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && (stat.isBlockDevice() || stat.isCharacterDevice());
+  } catch {
+    // opening tells what is wrong
+    return false;
   }
 }
 

@@ -77,4 +77,6 @@ export interface OpenStorage {
   (path: string, how: OpenStorageOptions): Promise<Storage>;
   /** Takes away what a failed creation left at `path`; fails silently. Absent: nothing can be taken away. */
   remove?(path: string): void;
+  /** Whether a device of the host is at `path`; absent: never. */
+  isDevice?(path: string): boolean;
 }

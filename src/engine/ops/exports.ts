@@ -49,8 +49,7 @@ export interface ExportArgs {
 /** block-export-add. */
 export async function addExport(system: System, args: ExportArgs): Promise<BlockExport> {
   const { exports } = system;
-  if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(args.id)) throw new BlockError('Invalid block export id');
-  if (exports.list().some((entry) => entry.id === args.id)) throw new BlockError(`Block export id '${args.id}' is already in use`);
+  exports.checkId(args.id);
   if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
   const node = lookupNode(system, { nodeName: args['node-name'] });
   const bitmap = args.bitmaps?.[0];

@@ -135,3 +135,25 @@ describe('a copy that fails', () => {
     await reader.remove();
   });
 });
+
+describe('a disk that is resized through its filter', () => {
+  it('shows in the view what was saved, and errors instead of zeros for what was cut off', async () => {
+    const { guest, reader } = await fleece('snapshot-access');
+    await guest.write(3 * cluster, bytes(cluster, 9));
+    guest.setPerm(perm.consistentRead | perm.write | perm.resize, perm.all);
+    await guest.truncate(cluster, { prealloc: 'off', exact: true });
+    expect(guest.size()).toBe(cluster);
+    const into = new Uint8Array(cluster);
+    await reader.read(0, into);
+    expect(into).toEqual(bytes(cluster, 1));
+    await reader.read(3 * cluster, into.fill(0));
+    expect(into).toEqual(bytes(cluster, 1));
+    await expect(async () => reader.read(cluster, into)).rejects.toThrow('Input/output error');
+  });
+
+  it('keeps its size above the filter when it grows below it', async () => {
+    const { guest } = await fleece('snapshot-access');
+    await engine.graph.findDeviceOrNode('src')?.state.truncate?.(8 * cluster, { prealloc: 'off', exact: true });
+    expect(guest.size()).toBe(4 * cluster);
+  });
+});
