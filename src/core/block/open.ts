@@ -86,13 +86,15 @@ export class Opener {
   async #open(options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode> {
     const { graph, registry } = this.#context;
     let tree = options;
-    // a top-level `filename` without protocol driver names the file below
-    if (tree['driver'] === undefined && typeof tree['filename'] === 'string') {
+    // a filename without a driver tells the protocol
+    if (role === 'file' && tree['driver'] === undefined && typeof tree['filename'] === 'string') {
       const { filename, ...rest } = tree;
-      const named = optionsOfFilename(filename, (driver) => registry.has(driver));
-      tree = role === 'file' || named.isJson ? { ...named.tree, ...rest } : { ...rest, file: { ...named.tree, ...asTree(rest['file']) } };
+      tree = { ...optionsOfFilename(filename, (driver) => registry.has(driver)).tree, ...rest };
     }
     const reader = new OptionReader(tree);
+    if (reader.peek('backing') === '') {
+      this.#context.emit('TSIMG_WARNING', { message: 'Use of "backing": "" is deprecated; use "backing": null instead' });
+    }
     const givenName = reader.string('node-name');
     let driverName = reader.string('driver');
     const settings = readSettings(reader, inherited);
@@ -176,8 +178,7 @@ export class Opener {
     recorded?: OptionTree,
   ): Promise<Child | undefined> {
     const { graph } = this.#context;
-    let value = reader.take(key) ?? recorded;
-    if (value === undefined && key === 'file' && reader.has('filename')) value = { driver: 'file', filename: reader.string('filename') ?? '' };
+    const value = reader.take(key) ?? recorded;
     if (value === undefined || value === null) {
       if (optional) return undefined;
       throw new BlockError(`A block device must be specified for "${key}"`);
@@ -252,24 +253,18 @@ export class Opener {
       // named by the user: shown in the node's name unless the image records the same
       let isGiven = false;
       let overlays: readonly string[] = [];
-      if (
-        option !== undefined &&
-        typeof option === 'object' &&
-        option !== null &&
-        !('filename' in option && recorded === undefined) &&
-        ('driver' in option || 'file' in option || 'filename' in option)
-      ) {
+      const given = asTree(option);
+      if (recorded !== undefined && asTree(given['file'])['filename'] === undefined) {
         // the recorded name is taken along with what is given: a file that exists already cannot have one
-        if (recorded !== undefined && typeof asTree(option)['file'] === 'string') {
+        if (typeof given['file'] === 'string') {
           throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
         }
-        tree = asTree(option);
-        isGiven = true;
-      } else if (recorded !== undefined) {
-        tree = { ...this.#backingFromImage(node, recorded), ...asTree(option) };
+        const named = this.#backingFromImage(node, recorded);
+        tree = { ...named, ...given, ...(named['file'] === undefined ? {} : { file: { ...asTree(named['file']), ...asTree(given['file']) } }) };
         overlays = withOverlay(inherited.overlays, node, recorded.filename);
+        isGiven = option !== undefined;
       } else if (option !== undefined) {
-        tree = asTree(option);
+        tree = given;
         isGiven = true;
       } else return;
       const below = await this.#open(

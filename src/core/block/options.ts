@@ -132,6 +132,13 @@ export function hasProtocol(filename: string): boolean {
   return colon >= 0 && (slash < 0 || colon < slash);
 }
 
+/** `filename` without its `file:`; what is left stays a path, whatever colons it holds. */
+export function stripFilePrefix(filename: string): string {
+  if (!filename.startsWith('file:')) return filename;
+  const path = filename.slice('file:'.length);
+  return hasProtocol(path) ? `./${path}` : path;
+}
+
 /**
  * Options of the node that `filename` names: `json:{…}` as written, else the protocol node (`file:` is dropped).
  * Throws `Unknown protocol 'x'` for a prefix that `isDriver` does not know.
@@ -150,7 +157,7 @@ export function optionsOfFilename(filename: string, isDriver: (name: string) => 
   }
   if (!hasProtocol(filename)) return { tree: { driver: 'file', filename }, isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  if (protocol === 'file') return { tree: { driver: 'file', filename: filename.slice('file:'.length) }, isJson: false };
+  if (protocol === 'file') return { tree: { driver: 'file', filename: stripFilePrefix(filename) }, isJson: false };
   if (!isDriver(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
   return { tree: { driver: protocol, filename }, isJson: false };
 }

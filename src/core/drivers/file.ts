@@ -11,6 +11,7 @@ import {
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
+import { stripFilePrefix } from '../block/options.ts';
 import { growFile } from '../storage/grow-file.ts';
 import type { LockChange, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
@@ -105,9 +106,9 @@ class FileState implements DriverState {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
-  let filename = options.string('filename');
-  if (filename === undefined || filename === '') throw new BlockError("The 'file' block driver requires a file name");
-  if (filename.startsWith('file:')) filename = filename.slice('file:'.length);
+  const name = options.string('filename');
+  if (name === undefined || name === '') throw new BlockError("The 'file' block driver requires a file name");
+  const filename = stripFilePrefix(name);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');
@@ -119,7 +120,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   // the way is ours to choose; what the peer demands of it holds all the same
   if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
   const openAs = (readOnly: boolean): Promise<Storage> =>
-    host.openStorage(filename ?? '', {
+    host.openStorage(filename, {
       readOnly,
       create: 'never',
       direct: cache.direct,
