@@ -18,11 +18,12 @@ import { setRefcount } from './refcount-blocks.ts';
 const fixedClusters = 3;
 
 export async function createQcow2(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+  // the file comes before the look at the options, as with the peer: wrong options leave no file, not even an old one
+  await host.createFile(filename, 0, 'off');
   const settings = checkCreateValues(values);
   const header = headerFor(settings);
   const clusterSize = 2 ** settings.clusterBits;
   const entries = ceilDiv(settings.size, (clusterSize / (settings.extendedL2 ? 16 : 8)) * clusterSize);
-  await host.createFile(filename, 0, 'off');
   if (settings.dataFile !== undefined) await prepareDataFile(host, combineFilename(filename, settings.dataFile), settings);
   const l1Clusters = ceilDiv(entries * 8, clusterSize);
   const countsPerBlock = (clusterSize * 8) / 2 ** settings.refcountOrder;
