@@ -257,9 +257,9 @@ class Conversion {
 
   #checkBacking(creation: CreationOptions | undefined, backing: string | undefined): void {
     if (backing === undefined) return;
+    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
     const format = creation?.text('backing_fmt') ?? this.#options.backingFormat;
     if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format');
-    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
   }
 
   async #create(creation: CreationOptions): Promise<boolean> {

@@ -54,6 +54,15 @@ async function shrink(image: Qcow2Image, size: number): Promise<void> {
   );
 }
 
+/** Carries `steps` out; a failure is told with `context` before it. */
+function* told<T>(context: string, steps: Steps<T>): Steps<T> {
+  try {
+    return yield* steps;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(context) : error;
+  }
+}
+
 function* setSize(image: Qcow2Image, size: number): Steps<void> {
   // tables before the size: what they map must be there when the disk is larger
   yield* image.l2Cache.write();
@@ -67,10 +76,10 @@ async function grow(image: Qcow2Image, size: number, options: TruncateOptions): 
   const old = image.size;
   const { backing } = image.node;
   // data of a longer backing file must not come into sight
-  const mustHide = backing !== undefined && backing.size() > old && options.prealloc === 'off';
+  const mustHide = backing !== undefined && backing.size() > old && (options.prealloc === 'off' || options.prealloc === 'metadata');
   await carryOut(
     locked(image.mutex, function* () {
-      yield* growL1(image, l1EntriesFor(geometry, size));
+      yield* told('Failed to grow the L1 table: ', growL1(image, l1EntriesFor(geometry, size)));
       if (options.prealloc === 'metadata' || (image.hasDataFile && options.prealloc !== 'off')) yield* preallocateMetadata(image, old, size, options);
       else if (options.prealloc !== 'off') yield* preallocateArea(image, old, size, options);
       else if (image.hasDataFile) yield image.data.truncate(size, options);
@@ -89,13 +98,12 @@ async function hideBacking(image: Qcow2Image, from: number, to: number): Promise
 }
 
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */
-export function* growL1(image: Qcow2Image, entries: number): Steps<void> {
+function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   if (entries <= image.l1Entries) return;
-  if (entries * 8 > maxL1Bytes) throw new BlockError('Failed to grow the L1 table: File too large', { code: 'EFBIG' });
+  if (entries * 8 > maxL1Bytes) throw new BlockError('File too large', { code: 'EFBIG' });
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   const offset = yield* allocateClusters(image, table.length);
-  if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of L1 table at offset 0', { isFatal: true });
   yield* image.refcountCache.flush();
   image.checkOverlap(offset, table.length, 0);
   yield* wait(image.writeFile(offset, table));

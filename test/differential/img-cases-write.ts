@@ -31,6 +31,16 @@ const create: readonly ImgCase[] = [
     'create -f qcow2 -o size=1M x',
     'create -f qcow2 -o cluster_size=4k x 1M',
     'create -f qcow2 -o cluster_size=512 x 64M',
+    'create -f qcow2 -o compat=7 a.qcow2 1M',
+    'create -f qcow2 -o compat=7 nowhere/x 1M',
+    'create -f qcow2 -o compat=7,preallocation=foo x 1M',
+    'create -f qcow2 -o encryption=on,refcount_bits=3 x 1M',
+    'create -f qcow2 -u -b missing.img -F foo x 1M',
+    'create -f qcow2 -u -b missing.img -F nbd x 1M',
+    'create -f qcow2 file:x:y 1M',
+    'create -f qcow2 x:y 1M',
+    'create -f raw file:x:y 1M',
+    'create -f qcow2 -b a.qcow2 -F qcow2 file:x:y',
     'create -f qcow2 -o cluster_size=2M x 1M',
     'create -f qcow2 -o compat=0.10 x 1M',
     'create -f qcow2 -o compat=v2 x 1M',
@@ -220,6 +230,9 @@ const convert: readonly ImgCase[] = [
     'convert -S 0 -O qcow2 a.qcow2 x',
     'convert -O qcow2 -b a.qcow2 -F qcow2 o.qcow2 x',
     'convert -O qcow2 -B a.qcow2 -F qcow2 top.qcow2 x',
+    'convert -O qcow2 -B a.qcow2 p.qcow2 r.raw x',
+    'convert -O qcow2 -o backing_file=a.qcow2 p.qcow2 r.raw x',
+    'convert -O raw a.qcow2 file:x:y',
     'convert -O qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 o.qcow2 x',
     'convert -O qcow2 -F qcow2 -b empty.qcow2 a.qcow2 x',
   ]),
@@ -286,6 +299,13 @@ const convert: readonly ImgCase[] = [
 ];
 
 const resize: readonly ImgCase[] = [
+  // growth must not uncover what the backing file holds there
+  ...['1.1', '0.10'].flatMap((compat) =>
+    ['off', 'metadata', 'falloc'].map((mode) => ({
+      line: `resize --preallocation=${mode} short.qcow2 4M`,
+      before: [`qemu-img create -q -f qcow2 -o compat=${compat} -F qcow2 -b z.qcow2 short.qcow2 1049088`],
+    })),
+  ),
   ...plain([
     'resize p.qcow2 8M',
     'resize p.qcow2 +1M',
@@ -308,6 +328,8 @@ const resize: readonly ImgCase[] = [
     'resize s.qcow2 8M',
     'resize o.qcow2 8M',
     'resize --image-opts driver=qcow2,file.filename=p.qcow2 8M',
+    'resize p.qcow2 +8E',
+    'resize -f raw r.raw +9223372036854775807',
     'resize --preallocation=off p.qcow2 8M',
     'resize --preallocation=falloc -f raw r.raw 8M',
     'resize --preallocation=full -f raw r.raw 8M',
