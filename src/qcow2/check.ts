@@ -174,6 +174,7 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, r
 
 /** Makes the file long enough for a structure behind its end. */
 async function enlarge(image: Qcow2Image, size: number): Promise<{ prefix: string | undefined; reason: string } | undefined> {
+  if (size >= 2 ** 63) return { prefix: undefined, reason: 'Invalid argument' };
   try {
     await image.file.truncate(size, { exact: false, prealloc: 'off' });
     return undefined;
