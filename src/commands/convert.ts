@@ -177,7 +177,7 @@ class Conversion {
 
   async addSource(filename: string, cache: ReturnType<typeof parseCache>): Promise<void> {
     const { sourceFormat, imageOpts, forceShare } = this.#options;
-    const backend = await openImage(this.#engine, this.#context.report, { filename, format: sourceFormat, imageOpts, forceShare, cache });
+    const backend = await openImage(this.#engine, this.#context.report, { filename, format: sourceFormat, imageOpts, forceShare, cache, noWriters: true });
     const reader = new ImageReader(backend);
     this.#sources.push(reader);
     this.#size += reader.size;
