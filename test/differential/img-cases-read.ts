@@ -11,6 +11,8 @@ const info: readonly ImgCase[] = plain([
   'info json:{"filename":"a.qcow2"}',
   'info --image-opts --backing-chain driver=qcow2,file.filename=o.qcow2,backing=',
   'info file:a:b.qcow2',
+  'info --image-opts driver=qcow2,file.filename=df.qcow2,data-file.filename=r.raw',
+  'info --image-opts driver=qcow2,file.filename=a.qcow2,data-file.filename=r.raw',
   'info --output=json a.qcow2',
   'info --output=human a.qcow2',
   'info -f qcow2 a.qcow2',

@@ -156,7 +156,7 @@ export class Opener {
           waiting = undefined;
           return child;
         }
-        const recorded = how.recorded === undefined || reader.has(key) ? undefined : this.#backingFromImage(node, { filename: how.recorded, format: 'file' });
+        const recorded = how.recorded === undefined || reader.has(key) ? undefined : this.#dataFromImage(how.recorded);
         return this.#openChild(node, reader, key, roles, how.optional ?? false, how.child ?? 'file', recorded);
       },
     };
@@ -293,6 +293,12 @@ export class Opener {
       if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
       throw error;
     }
+  }
+
+  /** A data file is named as seen from where the program runs, unlike a backing file. */
+  #dataFromImage(recorded: string): OptionTree {
+    const { registry } = this.#context;
+    return optionsOfFilename(recorded, (driver) => registry.has(driver)).tree;
   }
 
   #backingFromImage(node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
