@@ -24,4 +24,16 @@ const refcounts: readonly ImgCase[] = [
   ...damaged([poke('p.qcow2', refcountTable, '0000000000000000')], ['resize p.qcow2 128G']),
 ];
 
-export const damageCases: readonly ImgCase[] = refcounts;
+/** The refcount structure is gone: repaired images are equal byte for byte. */
+const rebuilds: readonly ImgCase[] = ['1', '8', '64'].flatMap((bits) =>
+  ['write 0 512k', 'write 100k 3k'].map((write) => ({
+    line: 'check -r all lost.qcow2',
+    before: [
+      `qemu-img create -q -f qcow2 -o refcount_bits=${bits},cluster_size=512 lost.qcow2 1M`,
+      `qemu-io -f qcow2 -c '${write}' lost.qcow2`,
+      poke('lost.qcow2', 48, '000000000000000000000000'),
+    ],
+  })),
+);
+
+export const damageCases: readonly ImgCase[] = [...refcounts, ...rebuilds];
