@@ -24,6 +24,18 @@ const refcounts: readonly ImgCase[] = [
   ...damaged([poke('p.qcow2', refcountTable, '0000000000000000')], ['resize p.qcow2 128G']),
 ];
 
+/** Counts that no double holds. */
+const hugeCounts: readonly ImgCase[] = ['8000000000000001', 'ffffffffffffffff'].flatMap((count) =>
+  ['check wide.qcow2', 'check -r all wide.qcow2'].map((line) => ({
+    line,
+    before: [
+      'qemu-img create -q -f qcow2 -o refcount_bits=64 wide.qcow2 1M',
+      "qemu-io -f qcow2 -c 'write 0 512' wide.qcow2",
+      poke('wide.qcow2', refcountBlock + 40, count),
+    ],
+  })),
+);
+
 /** The refcount structure is gone: repaired images are equal byte for byte. */
 const rebuilds: readonly ImgCase[] = ['1', '8', '64'].flatMap((bits) =>
   ['write 0 512k', 'write 100k 3k'].map((write) => ({
@@ -36,4 +48,4 @@ const rebuilds: readonly ImgCase[] = ['1', '8', '64'].flatMap((bits) =>
   })),
 );
 
-export const damageCases: readonly ImgCase[] = [...refcounts, ...rebuilds];
+export const damageCases: readonly ImgCase[] = [...refcounts, ...hugeCounts, ...rebuilds];
