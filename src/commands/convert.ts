@@ -177,7 +177,7 @@ class Conversion {
 
   async addSource(filename: string, cache: ReturnType<typeof parseCache>): Promise<void> {
     const { sourceFormat, imageOpts, forceShare } = this.#options;
-    const backend = await openImage(this.#engine, this.#context.report, { filename, format: sourceFormat, imageOpts, forceShare, cache });
+    const backend = await openImage(this.#engine, this.#context.report, { filename, format: sourceFormat, imageOpts, forceShare, cache, noWriters: true });
     const reader = new ImageReader(backend);
     this.#sources.push(reader);
     this.#size += reader.size;
@@ -257,9 +257,9 @@ class Conversion {
 
   #checkBacking(creation: CreationOptions | undefined, backing: string | undefined): void {
     if (backing === undefined) return;
+    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
     const format = creation?.text('backing_fmt') ?? this.#options.backingFormat;
     if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format');
-    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
   }
 
   async #create(creation: CreationOptions): Promise<boolean> {

@@ -5,7 +5,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import { exactFilename } from '../core/block/filename.ts';
-import { combineFilename } from '../core/block/options.ts';
+import { combineFilename, stripProtocol } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
@@ -104,7 +104,7 @@ async function checkBacking(engine: Engine, values: CreationOptions, filename: s
     if (format === undefined) throw new BlockError('Backing file specified without backing format');
     return;
   }
-  const full = combineFilename(filename.startsWith('file:') ? filename.slice('file:'.length) : filename, backing);
+  const full = combineFilename(stripProtocol(filename), backing);
   const found = await lookAtChain(engine, full, format, new Set()).catch((error: unknown) => {
     throw error instanceof BlockError ? error.with({ detail: `${error.detail === undefined ? '' : `${error.detail}\n`}Could not open backing image.` }) : error;
   });

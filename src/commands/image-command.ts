@@ -8,7 +8,7 @@ import { UsageError } from '../cli/getopt.ts';
 import type { CommandHelp, OperandHelp } from '../cli/help.ts';
 import { type OptionTable, type ParseResult, parseOptions } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
-import { type BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
+import { type BlockBackend, noIoPerms, readerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -125,6 +125,8 @@ export interface OpenImageOptions {
   /** Without the backing chain, and without touching the guest's data (info). */
   readonly metadataOnly?: boolean;
   readonly discard?: boolean;
+  /** Nobody may write to it meanwhile. */
+  readonly noWriters?: boolean;
   /** What a check can set right is no reason to refuse the image. */
   readonly toCheck?: boolean;
 }
@@ -171,6 +173,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),
+    ...(image.noWriters === true ? { perms: soleReaderPerms } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
   });
@@ -189,7 +192,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
   const noIo = image.metadataOnly === true;
   const node = await engine.opener.openNode(options, { noIo, toCheck: image.toCheck === true });
-  return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : readerPerms);
+  return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : image.noWriters === true ? soleReaderPerms : readerPerms);
 }
 
 /** A filename belongs to a node on a medium; formats take theirs by `file.filename`. */

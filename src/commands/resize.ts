@@ -54,7 +54,7 @@ export const command: ImageCommand = imageCommand({
     await using engine = newEngine();
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true });
     const current = sectorSize(backend.size());
-    const size = sign === 0 ? Number(BigInt.asIntN(64, amount)) : current + sign * Number(amount);
+    const size = Number(BigInt.asIntN(64, sign === 0 ? amount : BigInt(current) + BigInt(sign) * amount));
     if (size <= 0) throw new BlockError('New image size must be positive');
     if (size <= current && prealloc !== 'off') throw new BlockError('Preallocation can only be used for growing images');
     if (size < current && !options.shrink) {

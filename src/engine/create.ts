@@ -5,7 +5,7 @@
 
 import { type BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
-import { hasProtocol } from '../core/block/options.ts';
+import { hasProtocol, stripProtocol } from '../core/block/options.ts';
 import { growFile } from '../core/storage/grow-file.ts';
 import type { Prealloc, Storage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -32,9 +32,8 @@ export async function createImage(engine: Engine, format: string, filename: stri
 }
 
 function localPath(filename: string): string {
-  if (filename.startsWith('file:')) return filename.slice('file:'.length);
-  if (hasProtocol(filename)) throw new BlockError(`Unknown protocol '${filename.slice(0, filename.indexOf(':'))}'`);
-  return filename;
+  if (!filename.startsWith('file:') && hasProtocol(filename)) throw new BlockError(`Unknown protocol '${filename.slice(0, filename.indexOf(':'))}'`);
+  return stripProtocol(filename);
 }
 
 interface Outcome {

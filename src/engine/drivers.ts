@@ -1,13 +1,28 @@
 /* The drivers that this engine knows, by name. Loaded at first use; nothing registers itself. */
 import type { DriverEntry } from '../core/block/driver.ts';
+import { type OptionTree, stripProtocol } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
 import { probeQcow2 } from '../qcow2/probe.ts';
 
 export const driverEntries: readonly DriverEntry[] = [
-  { name: 'file', kind: 'protocol', load: async () => (await import('../core/drivers/file.ts')).fileDriver },
-  { name: 'host_device', kind: 'protocol', load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver },
-  { name: 'null-co', kind: 'protocol', load: async () => (await import('../core/drivers/null.ts')).nullDriver },
+  { name: 'file', kind: 'protocol', parseFilename: pathOf('file'), load: async () => (await import('../core/drivers/file.ts')).fileDriver },
+  { name: 'host_device', kind: 'protocol', parseFilename: pathOf('host_device'), load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver },
+  { name: 'null-co', kind: 'protocol', parseFilename: onlyItself('null-co'), load: async () => (await import('../core/drivers/null.ts')).nullDriver },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
   { name: 'qcow2', kind: 'format', probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
   { name: 'copy-before-write', kind: 'filter', load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver },
   { name: 'snapshot-access', kind: 'filter', load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
 ];
+
+function pathOf(protocol: string): (filename: string) => OptionTree {
+  return (filename) => ({ filename: stripProtocol(filename, protocol) });
+}
+
+/** A driver whose filename says nothing but its own name. */
+function onlyItself(protocol: string): (filename: string) => OptionTree {
+  const only = `${protocol}://`;
+  return (filename) => {
+    if (filename !== only) throw new BlockError(`The only allowed filename for this driver is '${only}'`, { code: 'EINVAL' });
+    return {};
+  };
+}

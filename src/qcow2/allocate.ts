@@ -228,8 +228,11 @@ function isAllData(geometry: Geometry, table: CachedTable, index: number, span: 
 
 // -- after the data ---------------------------------------------------------------------------------------------------
 
-/** Points the L2 entries at the written clusters and gives the old ones back. `hasCopied`: old content was copied along. */
-export function* linkPlan(image: Qcow2Image, plan: WritePlan, hasCopied: boolean): Steps<void> {
+/**
+ * Points the L2 entries at the written clusters and gives the old ones back. `hasCopied`: old content was copied along.
+ * `keepsSubclusters`: nothing was written, the clusters are only there for later.
+ */
+export function* linkPlan(image: Qcow2Image, plan: WritePlan, hasCopied: boolean, keepsSubclusters = false): Steps<void> {
   const { geometry } = image;
   const { clusterSize, subclusterSize } = geometry;
   yield* markDirtyBit(image);
@@ -247,7 +250,7 @@ export function* linkPlan(image: Qcow2Image, plan: WritePlan, hasCopied: boolean
       const start = plan.firstCluster + i * clusterSize;
       const from = Math.floor(Math.max(0, plan.copyFrom - start) / subclusterSize);
       const to = ceilDiv(Math.min(clusterSize, plan.copyTo - start), subclusterSize);
-      const mask = subclusterMask(from, to - from);
+      const mask = keepsSubclusters && !entry.isCompressed ? 0 : subclusterMask(from, to - from);
       const before = entry.isCompressed ? { allocated: 0, zeros: 0 } : entry;
       writeSubclusters(geometry, table, index + i, (before.allocated | mask) >>> 0, (before.zeros & ~mask) >>> 0);
     }

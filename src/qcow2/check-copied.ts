@@ -3,11 +3,12 @@
  * Rule source: qcow2 specification, L1 and L2 entries; messages as observed.
  */
 import type { CheckResult } from '../core/block/driver.ts';
+import type { Maybe } from '../core/util/maybe.ts';
 import type { CheckFix } from './check-map.ts';
 import type { Qcow2Image } from './image.ts';
 import { entryHex } from './l2-entry.ts';
 import { COMPRESSED_HI, COPIED_HI, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
-import { refcountOf } from './refcount-blocks.ts';
+import { exactRefcount, refcountOf } from './refcount-blocks.ts';
 import { run as carryOut } from './steps.ts';
 
 export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result: CheckResult): Promise<void> {
@@ -27,7 +28,9 @@ export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result:
     if ((refcount === 1) !== image.isL2Copied(index)) {
       const hi = image.l1View.getUint32(index * 8);
       const lo = image.l1View.getUint32(index * 8 + 4);
-      result.messages.push(`${verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entryHex(hi, lo)} refcount=${refcount}`);
+      result.messages.push(
+        `${verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entryHex(hi, lo)} refcount=${await exactCount(image, offset, refcount)}`,
+      );
       if (mayFix) {
         image.l1View.setUint32(index * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
         await carryOut(image.writeL1Entry(index));
@@ -67,7 +70,7 @@ async function checkTable(
     if (offset === 0 && !(image.hasDataFile && isCopied)) continue;
     const refcount = image.hasDataFile ? 1 : await countOf(image, offset);
     if (refcount === undefined || (refcount === 1) === isCopied) continue;
-    result.messages.push(`${how.verb} OFLAG_COPIED data cluster: l2_entry=${entryHex(hi, lo)} refcount=${refcount}`);
+    result.messages.push(`${how.verb} OFLAG_COPIED data cluster: l2_entry=${entryHex(hi, lo)} refcount=${await exactCount(image, offset, refcount)}`);
     if (how.mayFix) {
       view.setUint32(at, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
       hasChanged = true;
@@ -78,4 +81,8 @@ async function checkTable(
   image.l2Cache.forget(tableOffset, clusterSize);
   await image.writeFile(tableOffset, bytes);
   await image.flushMedium();
+}
+
+function exactCount(image: Qcow2Image, offset: number, count: number): Maybe<number | bigint> {
+  return carryOut(exactRefcount(image, Math.floor(offset / image.geometry.clusterSize), count));
 }

@@ -11,7 +11,7 @@ import { checkCopiedFlags } from './check-copied.ts';
 import { type CheckFix, countReferences, type ReferenceCounts } from './check-map.ts';
 import type { Qcow2Image } from './image.ts';
 import { incompatible } from './layout.ts';
-import { decodeRefcountTable, refcountOf } from './refcount-blocks.ts';
+import { decodeRefcountTable, exactRefcount, refcountOf } from './refcount-blocks.ts';
 import { type Comparison, fixRefcount, rebuildRefcounts } from './repair-refcounts.ts';
 import { readSnapshots } from './snapshots.ts';
 import { run as carryOut } from './steps.ts';
@@ -174,6 +174,7 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, r
 
 /** Makes the file long enough for a structure behind its end. */
 async function enlarge(image: Qcow2Image, size: number): Promise<{ prefix: string | undefined; reason: string } | undefined> {
+  if (size >= 2 ** 63) return { prefix: undefined, reason: 'Invalid argument' };
   try {
     await image.file.truncate(size, { exact: false, prealloc: 'off' });
     return undefined;
@@ -202,7 +203,9 @@ async function compare(image: Qcow2Image, counts: ReferenceCounts, result: Check
     const isLeak = stored > found;
     if (stored === 0) comparison.mustRebuild = true;
     const mayFix = isLeak ? fix.leaks : fix.errors && stored !== 0;
-    result.messages.push(`${mayFix ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${stored} reference=${found}`);
+    result.messages.push(
+      `${mayFix ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${await carryOut(exactRefcount(image, cluster, stored))} reference=${found}`,
+    );
     if (mayFix && (await fixRefcount(image, cluster, found))) {
       if (isLeak) result.leaksFixed++;
       else result.corruptionsFixed++;

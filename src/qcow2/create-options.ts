@@ -3,6 +3,7 @@
  * Rule source: observed behaviour of image creation; the texts of the list are part of the tools' output.
  */
 import type { CreateOption, CreateValues } from '../core/block/driver.ts';
+import { driverNames } from '../core/block/driver-names.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPowerOfTwo } from '../core/util/math.ts';
@@ -67,11 +68,12 @@ function oneOf<T extends string>(values: CreateValues, name: string, shown: stri
 
 /** Checks `values`; throws the first failure in the peer's order. */
 export function checkCreateValues(values: CreateValues): CreateSettings {
-  refuseEncryption(values);
-  const preallocation = oneOf(values, 'preallocation', 'preallocation', ['off', 'metadata', 'falloc', 'full'] as const);
   const compat = textOf(values, 'compat') ?? 'v3';
   const version = compat === '0.10' || compat === 'v2' ? 2 : compat === '1.1' || compat === 'v3' ? 3 : undefined;
   if (version === undefined) throw new BlockError(`Parameter 'version' does not accept value '${compat}'`);
+  const backingFormat = oneOf(values, 'backing_fmt', 'backing-fmt', driverNames);
+  const encryption = encryptionFormat(values);
+  const preallocation = oneOf(values, 'preallocation', 'preallocation', ['off', 'metadata', 'falloc', 'full'] as const);
   const compression = oneOf(values, 'compression_type', 'compression-type', ['zlib', 'zstd'] as const) ?? 'zlib';
   const clusterSize = Number(values['cluster_size'] ?? 65536);
   if (!isPowerOfTwo(clusterSize) || clusterSize < 512 || clusterSize > 2 * 1024 * 1024) {
@@ -81,7 +83,6 @@ export function checkCreateValues(values: CreateValues): CreateSettings {
   if (extendedL2 && clusterSize < 16384) throw new BlockError('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
   if (extendedL2 && version < 3) throw new BlockError(`Extended L2 entries are only supported with ${onlyV3}`);
   const backingFile = textOf(values, 'backing_file');
-  const backingFormat = textOf(values, 'backing_fmt');
   if (backingFile !== undefined && preallocation !== undefined && preallocation !== 'off' && !extendedL2) {
     throw new BlockError('Backing file and preallocation can only be used at the same time if extended_l2 is on');
   }
@@ -98,6 +99,7 @@ export function checkCreateValues(values: CreateValues): CreateSettings {
   if (backingFile !== undefined && Buffer.byteLength(backingFile) > maxBackingNameLength) {
     throw new BlockError(`Could not assign backing file '${backingFile}' with format '${backingFormat ?? ''}': Invalid argument`);
   }
+  if (encryption !== undefined) refuseEncryption(values, encryption);
   return {
     size: Number(values['size'] ?? 0),
     version,
@@ -140,15 +142,19 @@ export function checkKeptDataFile({ preallocation, dataFileRaw }: CreateSettings
   }
 }
 
-/** Encrypted images are not made here; the answers to wrong options stay the peer's. */
-function refuseEncryption(values: CreateValues): void {
+function encryptionFormat(values: CreateValues): 'aes' | 'luks' | undefined {
   const format = textOf(values, 'encrypt.format') ?? (values['encryption'] === true ? 'aes' : undefined);
   if (format === undefined) {
     const given = Object.keys(values).some((name) => name.startsWith('encrypt.') && values[name] !== undefined);
     if (given) throw new BlockError("Parameter 'encrypt.format' is missing");
-    return;
+    return undefined;
   }
   if (format !== 'aes' && format !== 'luks') throw new BlockError(`Parameter 'format' does not accept value '${format}'`);
+  return format;
+}
+
+/** Encrypted images are not made here; the answers to wrong options stay the peer's. */
+function refuseEncryption(values: CreateValues, format: 'aes' | 'luks'): never {
   const secret = textOf(values, 'encrypt.key-secret');
   if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher");
   throw new BlockError(`Encryption format '${format}' is not supported for new qcow2 images`, { code: 'ENOTSUP' });

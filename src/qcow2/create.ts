@@ -5,7 +5,7 @@
  * Rule source: observed layout of new images.
  */
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
-import { combineFilename } from '../core/block/options.ts';
+import { stripProtocol } from '../core/block/options.ts';
 import { setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { ceilDiv } from '../core/util/math.ts';
@@ -18,12 +18,16 @@ import { setRefcount } from './refcount-blocks.ts';
 const fixedClusters = 3;
 
 export async function createQcow2(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+  // the file comes before the look at the options, as with the peer: wrong options leave no file, not even an old one
+  await host.createFile(filename, 0, 'off');
+  const { size, data_file: dataFile } = values;
+  const dataPath = typeof dataFile === 'string' ? stripProtocol(dataFile) : undefined;
+  if (dataPath !== undefined && values['keep_data_file'] !== true) await host.createFile(dataPath, Number(size ?? 0), 'off');
   const settings = checkCreateValues(values);
   const header = headerFor(settings);
   const clusterSize = 2 ** settings.clusterBits;
   const entries = ceilDiv(settings.size, (clusterSize / (settings.extendedL2 ? 16 : 8)) * clusterSize);
-  await host.createFile(filename, 0, 'off');
-  if (settings.dataFile !== undefined) await prepareDataFile(host, combineFilename(filename, settings.dataFile), settings);
+  if (dataPath !== undefined && settings.keepDataFile) await checkDataFile(host, dataPath, settings);
   const l1Clusters = ceilDiv(entries * 8, clusterSize);
   const countsPerBlock = (clusterSize * 8) / 2 ** settings.refcountOrder;
   const preallocation = settings.dataFileRaw && settings.preallocation === 'off' ? 'metadata' : settings.preallocation;
@@ -37,11 +41,8 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   if (!isDirect) await resizeNew(host, filename, settings.size, preallocation);
 }
 
-async function prepareDataFile(host: CreateHost, path: string, settings: CreateSettings): Promise<void> {
-  if (!settings.keepDataFile) {
-    await host.createFile(path, settings.size, 'off');
-    return;
-  }
+/** Looks whether the data file that is there can be kept. */
+async function checkDataFile(host: CreateHost, path: string, settings: CreateSettings): Promise<void> {
   await (await host.openFile(path)).close();
   checkKeptDataFile(settings);
 }
@@ -56,7 +57,7 @@ function headerFor(settings: CreateSettings): Header {
   }
   if (settings.dataFile !== undefined) {
     header.incompatible |= incompatible.dataFile;
-    header.dataFile = settings.dataFile;
+    header.dataFile = stripProtocol(settings.dataFile);
     if (settings.dataFileRaw) header.autoclear |= autoclear.rawDataFile;
   }
   header.backingFile = settings.backingFile;

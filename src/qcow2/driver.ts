@@ -144,18 +144,19 @@ async function readHeader(host: NodeHost, file: Child): Promise<Header> {
 }
 
 async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {
+  if (host.node.settings.noIo) {
+    // metadata is shown without the data, whatever the options say of it
+    host.options.take('data-file');
+    return file;
+  }
   const isExternal = (header.incompatible & incompatible.dataFile) !== 0n;
   if (!isExternal) {
     if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file");
-    if ((header.autoclear & autoclear.rawDataFile) !== 0n && !host.node.settings.noIo) throw new BlockError('data-file-raw requires a data file');
+    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
     return file;
   }
-  // metadata can be shown without the data
-  if (host.node.settings.noIo && !host.options.has('data-file')) return file;
   const data = await host.openChild('data-file', childRole.data, { optional: true, recorded: header.dataFile });
   if (data !== undefined) return data;
-  // who only looks at the metadata does not need it
-  if (host.node.settings.noIo) return file;
   throw new BlockError("'data-file' is required for this image");
 }
 

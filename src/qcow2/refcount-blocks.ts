@@ -95,6 +95,13 @@ export function* blockOf(image: Qcow2Image, cluster: number): Steps<CachedTable 
   return image.refcountCache.peek(offset) ?? (yield* image.refcountCache.get(offset));
 }
 
+/** The refcount of a cluster as messages show it: `count`, or all its digits where a number does not hold them. */
+export function* exactRefcount(image: Qcow2Image, cluster: number, count: number): Steps<number | bigint> {
+  if (count <= Number.MAX_SAFE_INTEGER) return count;
+  const block = yield* blockOf(image, cluster);
+  return block?.view.getBigUint64((cluster % image.geometry.refcountsPerBlock) * 8) ?? count;
+}
+
 /** The refcount of a cluster. */
 export function* refcountOf(image: Qcow2Image, cluster: number): Steps<number> {
   const block = yield* blockOf(image, cluster);

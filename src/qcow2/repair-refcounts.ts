@@ -44,36 +44,61 @@ function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<voi
   yield* passDiscards(image);
 }
 
-/** Writes new refcount blocks and a new table for `counts`, and switches the header to them. */
-export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts): Promise<void> {
-  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
-  const take = (length: number): number => {
-    let start = 0;
-    for (let at = 0; at < start + length && at < counts.clusters; at++) if ((counts.counts[at] ?? 0) > 0) start = at + 1;
+/** Where a new refcount structure lies, in clusters. */
+export interface RefcountPlaces {
+  /** By index in the table. */
+  readonly blocks: ReadonlyMap<number, number>;
+  readonly tableStart: number;
+  readonly tableClusters: number;
+}
+
+/**
+ * Finds places for a new refcount structure that counts `counts`, and itself, and enters them there. A block lies among
+ * the clusters that it counts, or behind them: the search for a free one never goes back to those of earlier blocks.
+ * The table takes the first gap that is long enough.
+ */
+export function placeRefcounts(counts: ReferenceCounts, how: { readonly clusterSize: number; readonly refcountsPerBlock: number }): RefcountPlaces {
+  const { clusterSize, refcountsPerBlock } = how;
+  const blocks = new Map<number, number>();
+  let tableClusters = 0;
+  const take = (from: number, length: number): number => {
+    let start = from;
+    for (let at = from; at < start + length && at < counts.clusters; at++) if ((counts.counts[at] ?? 0) > 0) start = at + 1;
     counts.grow(start + length);
     counts.counts.fill(1, start, start + length);
     return start;
   };
-  const blocks = new Map<number, number>();
-  let tableStart = 0;
-  let tableClusters = 0;
-  // each new cluster may need a block, and each block a longer table: until nothing is missing
-  for (let isComplete = false; !isComplete; ) {
-    isComplete = true;
-    for (let cluster = 0; cluster < counts.clusters; cluster++) {
+  /** Gives a block to each cluster of the range that is in use. True when the table became too short for them. */
+  const cover = (from: number, to: number): boolean => {
+    const before = tableClusters;
+    let end = to;
+    for (let cluster = from; cluster < end; cluster++) {
+      if ((counts.counts[cluster] ?? 0) === 0) continue;
       const index = Math.floor(cluster / refcountsPerBlock);
-      if ((counts.counts[cluster] ?? 0) === 0 || blocks.has(index)) continue;
-      blocks.set(index, take(1));
-      isComplete = false;
+      if (!blocks.has(index)) {
+        const block = take(index * refcountsPerBlock, 1);
+        blocks.set(index, block);
+        // it needs to be counted itself
+        end = Math.max(end, block + 1);
+        tableClusters = Math.max(tableClusters, alignUp((index + 1) * 8, clusterSize) / clusterSize);
+      }
+      cluster = (index + 1) * refcountsPerBlock - 1;
     }
-    const needed = alignUp((Math.max(...blocks.keys()) + 1) * 8, clusterSize) / clusterSize;
-    if (needed > tableClusters && isComplete) {
-      for (let i = 0; i < tableClusters; i++) counts.counts[tableStart + i] = 0;
-      tableStart = take(needed);
-      tableClusters = needed;
-      isComplete = false;
-    }
+    return tableClusters > before;
+  };
+  cover(0, counts.clusters);
+  for (;;) {
+    const length = tableClusters;
+    const tableStart = take(0, length);
+    if (!cover(tableStart, tableStart + length)) return { blocks, tableStart, tableClusters };
+    counts.counts.fill(0, tableStart, tableStart + length);
   }
+}
+
+/** Writes new refcount blocks and a new table for `counts`, and switches the header to them. */
+export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts): Promise<void> {
+  const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  const { blocks, tableStart, tableClusters } = placeRefcounts(counts, { clusterSize, refcountsPerBlock });
   const table = new Float64Array((tableClusters * clusterSize) / 8);
   image.refcountCache.forget(0, 0);
   for (const [index, cluster] of blocks) {

@@ -7,12 +7,11 @@ import type { TruncateOptions } from '../core/block/driver.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
 import { l1EntriesFor, sliceIndexOf } from './address.ts';
-import { linkPlan, markDirtyBit, planWrite, sliceForUpdate, type WritePlan, writableSlice } from './allocate.ts';
+import { linkPlan, planWrite, type WritePlan, writableSlice } from './allocate.ts';
 import type { Bitmaps } from './bitmaps.ts';
 import type { Qcow2Image } from './image.ts';
-import { exclusively, writeGuest } from './io.ts';
-import { writeEntry, writeSubclusters } from './l2-entry.ts';
-import { maxL1Bytes } from './layout.ts';
+import { exclusively, readRange, writeGuest } from './io.ts';
+import { autoclear, maxL1Bytes } from './layout.ts';
 import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
 import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
@@ -54,6 +53,15 @@ async function shrink(image: Qcow2Image, size: number): Promise<void> {
   );
 }
 
+/** Carries `steps` out; a failure is told with `context` before it. */
+function* told<T>(context: string, steps: Steps<T>): Steps<T> {
+  try {
+    return yield* steps;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(context) : error;
+  }
+}
+
 function* setSize(image: Qcow2Image, size: number): Steps<void> {
   // tables before the size: what they map must be there when the disk is larger
   yield* image.l2Cache.write();
@@ -62,23 +70,48 @@ function* setSize(image: Qcow2Image, size: number): Steps<void> {
   yield* image.writeSizeField();
 }
 
-async function grow(image: Qcow2Image, size: number, options: TruncateOptions): Promise<void> {
-  const { geometry } = image;
+interface Growth {
+  readonly options: TruncateOptions;
+  /** The backing file goes on where the image ended: that must not come into sight. */
+  readonly isHidden: boolean;
+  /** What the last cluster holds, where preallocation maps it. */
+  readonly head: Uint8Array;
+}
+
+async function grow(image: Qcow2Image, size: number, given: TruncateOptions): Promise<void> {
   const old = image.size;
+  const isRaw = image.hasDataFile && (image.header.autoclear & autoclear.rawDataFile) !== 0n;
+  // what a raw data file holds is the disk: all of it is mapped
+  const options: TruncateOptions = isRaw && given.prealloc === 'off' ? { ...given, prealloc: 'metadata' } : given;
   const { backing } = image.node;
-  // data of a longer backing file must not come into sight
-  const mustHide = backing !== undefined && backing.size() > old && options.prealloc === 'off';
+  const isHidden = backing !== undefined && backing.size() > old;
+  // the last cluster is mapped anew: what it holds moves along
+  const head = new Uint8Array(options.prealloc === 'off' ? 0 : old % image.geometry.clusterSize);
   await carryOut(
-    locked(image.mutex, function* () {
-      yield* growL1(image, l1EntriesFor(geometry, size));
-      if (options.prealloc === 'metadata' || (image.hasDataFile && options.prealloc !== 'off')) yield* preallocateMetadata(image, old, size, options);
-      else if (options.prealloc !== 'off') yield* preallocateArea(image, old, size, options);
-      else if (image.hasDataFile) yield image.data.truncate(size, options);
-      if (mustHide && geometry.version < 3) throw new BlockError('Failed to zero out new clusters: Operation not supported', { code: 'ENOTSUP' });
-      yield* setSize(image, size);
+    exclusively(image, old - head.length, head.length, function* () {
+      if (head.length > 0) yield* wait(readRange(image, old - head.length, head));
+      yield* locked(image.mutex, () => growLocked(image, size, { options, isHidden, head }));
     }),
   );
-  if (mustHide) await hideBacking(image, old, size);
+  if (isHidden && isSparse(options.prealloc)) await hideBacking(image, old, size);
+}
+
+function* growLocked(image: Qcow2Image, size: number, how: Growth): Steps<void> {
+  const { options } = how;
+  const old = image.size;
+  yield* told('Failed to grow the L1 table: ', growL1(image, l1EntriesFor(image.geometry, size)));
+  if (options.prealloc === 'metadata' || (image.hasDataFile && options.prealloc !== 'off')) yield* preallocateMetadata(image, old, size, how);
+  else if (options.prealloc !== 'off') yield* preallocateArea(image, old, size, how);
+  else if (image.hasDataFile) yield image.data.truncate(size, options);
+  if (how.isHidden && isSparse(options.prealloc) && image.geometry.version < 3) {
+    throw new BlockError('Failed to zero out new clusters: Operation not supported', { code: 'ENOTSUP' });
+  }
+  yield* setSize(image, size);
+}
+
+/** Whether new clusters may have no blocks of their own. */
+function isSparse(prealloc: TruncateOptions['prealloc']): boolean {
+  return prealloc === 'off' || prealloc === 'metadata';
 }
 
 async function hideBacking(image: Qcow2Image, from: number, to: number): Promise<void> {
@@ -89,13 +122,12 @@ async function hideBacking(image: Qcow2Image, from: number, to: number): Promise
 }
 
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */
-export function* growL1(image: Qcow2Image, entries: number): Steps<void> {
+function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   if (entries <= image.l1Entries) return;
-  if (entries * 8 > maxL1Bytes) throw new BlockError('Failed to grow the L1 table: File too large', { code: 'EFBIG' });
+  if (entries * 8 > maxL1Bytes) throw new BlockError('File too large', { code: 'EFBIG' });
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   const offset = yield* allocateClusters(image, table.length);
-  if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of L1 table at offset 0', { isFatal: true });
   yield* image.refcountCache.flush();
   image.checkOverlap(offset, table.length, 0);
   yield* wait(image.writeFile(offset, table));
@@ -115,14 +147,15 @@ export function* growL1(image: Qcow2Image, entries: number): Steps<void> {
 // -- preallocation ----------------------------------------------------------------------------------------------------
 
 /** Maps every cluster of [from, to) that has no place; the file gets its length, not its blocks. */
-function* preallocateMetadata(image: Qcow2Image, from: number, to: number, options: TruncateOptions): Steps<void> {
-  const { clusterSize } = image.geometry;
+function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { options, head }: Growth): Steps<void> {
+  const { clusterSize, isExtended } = image.geometry;
   let end = 0;
   let host: number | undefined;
   for (let at = from; at < to; ) {
     const plan: WritePlan = yield* planWrite(image, at, to - at, at % clusterSize === 0 ? host : undefined);
-    if (plan.isNew) yield* linkPreallocated(image, plan);
-    else if (plan.needsLink) yield* linkPlan(image, plan, false);
+    const hasCopied = at === from && head.length > 0 && plan.needsLink && !isExtended;
+    if (hasCopied) yield* wait(image.writeData(plan.host - head.length, head));
+    if (plan.isNew || (plan.needsLink && !isExtended)) yield* linkPlan(image, plan, hasCopied, true);
     at += plan.length;
     host = plan.host + plan.length;
     end = Math.max(end, host);
@@ -136,27 +169,8 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, optio
   if (end > image.file.size()) yield image.file.truncate(end, { exact: false, prealloc: 'off' });
 }
 
-/** Points entries at clusters without content: extended entries keep their subclusters unallocated. */
-function* linkPreallocated(image: Qcow2Image, plan: WritePlan): Steps<void> {
-  const { geometry } = image;
-  if (!geometry.isExtended) {
-    yield* linkPlan(image, plan, false);
-    return;
-  }
-  yield* markDirtyBit(image);
-  const table = yield* sliceForUpdate(image, plan.firstCluster, function* () {
-    if (image.needsAccurateRefcounts && !image.hasDataFile) yield* image.l2Cache.dependOn(image.refcountCache);
-  });
-  const index = sliceIndexOf(geometry, plan.firstCluster);
-  for (let i = 0; i < plan.clusters; i++) {
-    writeEntry(geometry, table, index + i, plan.hostCluster + i * geometry.clusterSize, { isCopied: true });
-    writeSubclusters(geometry, table, index + i, 0, 0);
-  }
-  image.l2Cache.markDirty(table);
-}
-
 /** Maps [from, to) to one new area behind the file's end, behind refcount structures that cover it, with blocks of its own. */
-function* preallocateArea(image: Qcow2Image, from: number, to: number, options: TruncateOptions): Steps<void> {
+function* preallocateArea(image: Qcow2Image, from: number, to: number, { options, isHidden, head }: Growth): Steps<void> {
   const { geometry } = image;
   const { clusterSize, l2Entries } = geometry;
   const last = yield* lastUsedCluster(image);
@@ -171,6 +185,7 @@ function* preallocateArea(image: Qcow2Image, from: number, to: number, options: 
   image.isUnflushed = true;
   const taken = yield* allocateClustersAt(image, area.end, count);
   if (taken !== count) throw new BlockError('Input/output error', { code: 'EIO' });
+  if (head.length > 0) yield* wait(image.writeFile(area.end, head));
   yield* wait(image.flushMedium());
   let host = area.end;
   for (let at = start; at < to; ) {
@@ -189,7 +204,8 @@ function* preallocateArea(image: Qcow2Image, from: number, to: number, options: 
       copyFrom: at,
       copyTo: at + clusters * clusterSize,
     };
-    yield* linkPreallocated(image, plan);
+    // where the backing file has data, subclusters that are not there would show it
+    yield* linkPlan(image, plan, at === start && head.length > 0, !isHidden);
     at += clusters * clusterSize;
     host += clusters * clusterSize;
   }

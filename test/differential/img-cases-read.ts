@@ -8,6 +8,11 @@ const plain = (lines: readonly string[]): ImgCase[] => lines.map((line) => ({ li
 
 const info: readonly ImgCase[] = plain([
   'info a.qcow2',
+  'info json:{"filename":"a.qcow2"}',
+  'info --image-opts --backing-chain driver=qcow2,file.filename=o.qcow2,backing=',
+  'info file:a:b.qcow2',
+  'info --image-opts driver=qcow2,file.filename=df.qcow2,data-file.filename=r.raw',
+  'info --image-opts driver=qcow2,file.filename=a.qcow2,data-file.filename=r.raw',
   'info --output=json a.qcow2',
   'info --output=human a.qcow2',
   'info -f qcow2 a.qcow2',
@@ -196,6 +201,15 @@ const check: readonly ImgCase[] = [
 
 const map: readonly ImgCase[] = [
   ...plain([
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing.driver=qcow2',
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing.driver=raw',
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing.file.locking=off',
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing.file.filename=z.qcow2',
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing.filename=z.qcow2',
+    'map --image-opts driver=qcow2,file.filename=a.qcow2,backing.filename=z.qcow2',
+    'map --image-opts driver=qcow2,file.filename=a.qcow2,backing.driver=raw',
+    'map --image-opts driver=qcow2,file.filename=o.qcow2,backing=',
+    'map --image-opts driver=raw,file.filename=o.qcow2,backing=',
     'map a.qcow2',
     'map --output=json a.qcow2',
     'map r.raw',

@@ -31,6 +31,18 @@ const create: readonly ImgCase[] = [
     'create -f qcow2 -o size=1M x',
     'create -f qcow2 -o cluster_size=4k x 1M',
     'create -f qcow2 -o cluster_size=512 x 64M',
+    'create -f qcow2 -o compat=7 a.qcow2 1M',
+    'create -f qcow2 -o compat=7 nowhere/x 1M',
+    'create -f qcow2 -o compat=0.10,data_file=r.raw x 1M',
+    'create -f qcow2 -o data_file=file:x:y x 1M',
+    'create -f qcow2 -o compat=7,preallocation=foo x 1M',
+    'create -f qcow2 -o encryption=on,refcount_bits=3 x 1M',
+    'create -f qcow2 -u -b missing.img -F foo x 1M',
+    'create -f qcow2 -u -b missing.img -F nbd x 1M',
+    'create -f qcow2 file:x:y 1M',
+    'create -f qcow2 x:y 1M',
+    'create -f raw file:x:y 1M',
+    'create -f qcow2 -b a.qcow2 -F qcow2 file:x:y',
     'create -f qcow2 -o cluster_size=2M x 1M',
     'create -f qcow2 -o compat=0.10 x 1M',
     'create -f qcow2 -o compat=v2 x 1M',
@@ -220,6 +232,11 @@ const convert: readonly ImgCase[] = [
     'convert -S 0 -O qcow2 a.qcow2 x',
     'convert -O qcow2 -b a.qcow2 -F qcow2 o.qcow2 x',
     'convert -O qcow2 -B a.qcow2 -F qcow2 top.qcow2 x',
+    'convert -O qcow2 -B a.qcow2 p.qcow2 r.raw x',
+    'convert -f raw -O raw r.raw r.raw',
+    'convert -f raw -O qcow2 r.raw r.raw',
+    'convert -O qcow2 -o backing_file=a.qcow2 p.qcow2 r.raw x',
+    'convert -O raw a.qcow2 file:x:y',
     'convert -O qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 o.qcow2 x',
     'convert -O qcow2 -F qcow2 -b empty.qcow2 a.qcow2 x',
   ]),
@@ -281,11 +298,31 @@ const convert: readonly ImgCase[] = [
     'convert --skip-broken-bitmaps -O qcow2 a.qcow2 x',
   ]),
   { line: 'convert a.qcow2 x', hold: 'a.qcow2' },
+  { line: 'convert -f raw r.raw x', hold: 'r.raw' },
   { line: 'convert -O qcow2 s.qcow2 a.qcow2', hold: 'a.qcow2' },
   { line: 'convert -U a.qcow2 x', hold: 'a.qcow2' },
 ];
 
 const resize: readonly ImgCase[] = [
+  // the last cluster is only partly inside: what it holds, or shows of its backing file, stays
+  ...['on', 'off'].flatMap((extended) =>
+    ['metadata', 'falloc', 'full'].flatMap((mode) =>
+      [['write -P 1 1040k 4k'], []].map((writes) => ({
+        line: `resize --preallocation=${mode} part.qcow2 2M`,
+        before: [
+          `qemu-img create -q -f qcow2 -o extended_l2=${extended} -F raw -b r.raw part.qcow2 1050k`,
+          ...writes.map((write) => `qemu-io -f qcow2 -c '${write}' part.qcow2`),
+        ],
+      })),
+    ),
+  ),
+  // growth must not uncover what the backing file holds there
+  ...['1.1', '0.10'].flatMap((compat) =>
+    ['off', 'metadata', 'falloc'].map((mode) => ({
+      line: `resize --preallocation=${mode} short.qcow2 4M`,
+      before: [`qemu-img create -q -f qcow2 -o compat=${compat} -F qcow2 -b z.qcow2 short.qcow2 1049088`],
+    })),
+  ),
   ...plain([
     'resize p.qcow2 8M',
     'resize p.qcow2 +1M',
@@ -308,6 +345,9 @@ const resize: readonly ImgCase[] = [
     'resize s.qcow2 8M',
     'resize o.qcow2 8M',
     'resize --image-opts driver=qcow2,file.filename=p.qcow2 8M',
+    'resize p.qcow2 +8E',
+    'resize df.qcow2 2M',
+    'resize -f raw r.raw +9223372036854775807',
     'resize --preallocation=off p.qcow2 8M',
     'resize --preallocation=falloc -f raw r.raw 8M',
     'resize --preallocation=full -f raw r.raw 8M',

@@ -244,6 +244,8 @@ function noMedium(): BlockError {
 
 /** What a command-line reader asks and shares: protection comes from the formats' own edges, as with the peer's tools. */
 export const readerPerms: PermRequest = { perm: perm.consistentRead, shared: perm.all };
+/** A reader that nobody may write beside: a copy is made of what is there. */
+export const soleReaderPerms: PermRequest = { perm: perm.consistentRead, shared: perm.consistentRead | perm.writeUnchanged };
 export const writerPerms: PermRequest = { perm: perm.consistentRead | perm.write, shared: perm.all };
 /** A writer that may change the size. */
 export const resizerPerms: PermRequest = { perm: perm.consistentRead | perm.write | perm.resize, shared: perm.all };

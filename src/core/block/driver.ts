@@ -11,7 +11,7 @@ import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
 import type { BlockNode } from './node.ts';
-import type { OptionReader } from './options.ts';
+import type { OptionReader, OptionTree } from './options.ts';
 
 /** Request flags (QEMU: BdrvRequestFlags). */
 export const reqFlag = {
@@ -256,6 +256,8 @@ export interface BlockDriver {
 export interface DriverEntry {
   readonly name: string;
   readonly kind: DriverKind;
+  /** Options of a protocol that a filename beginning with its name stands for. Absent: option `filename`, as it is. */
+  parseFilename?(filename: string): OptionTree;
   /** 0 – 100, how sure the driver is that an image starting with `head` is its own. */
   probe?(head: Uint8Array, filename: string): number;
   load(): Promise<BlockDriver>;

@@ -67,7 +67,7 @@ export class Opener {
   constructor(context: OpenContext) {
     this.#context = context;
     this.#names = {
-      isDriver: (name) => context.registry.has(name),
+      driver: (name) => context.registry.entry(name),
       isDevice: (path) => context.openStorage.isDevice?.(path) ?? false,
     };
   }
@@ -86,7 +86,7 @@ export class Opener {
     const how = { noIo: name.noIo ?? false, toCheck: name.toCheck ?? false };
     if (isJson) return this.openNode({ ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options }, how);
     if (name.isProtocol === true) return this.openNode({ ...tree, ...name.options }, how);
-    if (name.format !== undefined && this.#context.registry.kind(name.format) === 'protocol') {
+    if (this.#isProtocol(name.format)) {
       return this.openNode({ ...tree, driver: name.format, ...name.options }, how);
     }
     const options: OptionTree = { ...name.options, file: tree };
@@ -97,13 +97,15 @@ export class Opener {
   async #open(options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode> {
     const { graph, registry } = this.#context;
     let tree = options;
-    // a top-level `filename` without protocol driver names the file below
-    if (tree['driver'] === undefined && typeof tree['filename'] === 'string') {
+    // a filename without a driver tells the protocol
+    if (role === 'file' && tree['driver'] === undefined && typeof tree['filename'] === 'string') {
       const { filename, ...rest } = tree;
-      const named = optionsOfFilename(filename, this.#names);
-      tree = role === 'file' || named.isJson ? { ...named.tree, ...rest } : { ...rest, file: { ...named.tree, ...asTree(rest['file']) } };
+      tree = { ...optionsOfFilename(filename, this.#names).tree, ...rest };
     }
     const reader = new OptionReader(tree);
+    if (reader.peek('backing') === '') {
+      this.#context.emit('TSIMG_WARNING', { message: 'Use of "backing": "" is deprecated; use "backing": null instead' });
+    }
     const givenName = reader.string('node-name');
     let driverName = reader.string('driver');
     const settings = readSettings(reader, inherited);
@@ -177,7 +179,7 @@ export class Opener {
           waiting = undefined;
           return child;
         }
-        const recorded = how.recorded === undefined || reader.has(key) ? undefined : this.#backingFromImage(node, { filename: how.recorded, format: 'file' });
+        const recorded = how.recorded === undefined || reader.has(key) ? undefined : this.#dataFromImage(how.recorded);
         return this.#openChild(node, reader, key, roles, how.optional ?? false, how.child ?? 'file', recorded);
       },
     };
@@ -199,8 +201,7 @@ export class Opener {
     recorded?: OptionTree,
   ): Promise<Child | undefined> {
     const { graph } = this.#context;
-    let value = reader.take(key) ?? recorded;
-    if (value === undefined && key === 'file' && reader.has('filename')) value = { driver: 'file', filename: reader.string('filename') ?? '' };
+    const value = reader.take(key) ?? recorded;
     if (value === undefined || value === null) {
       if (optional) return undefined;
       throw new BlockError(`A block device must be specified for "${key}"`);
@@ -285,14 +286,14 @@ export class Opener {
       let tree: OptionTree;
       let isGiven = false;
       let overlays: readonly string[] = [];
-      if (recorded === undefined || 'filename' in asTree(given['file'])) {
+      if (recorded !== undefined && !('filename' in asTree(given['file']))) {
+        tree = this.#withRecorded(node, recorded, given);
+        overlays = withOverlay(inherited.overlays, node, recorded.filename);
+        isGiven = option !== undefined;
+      } else {
         if (option === undefined) return undefined;
         tree = given;
         isGiven = true;
-      } else {
-        isGiven = 'driver' in given || 'file' in given || 'filename' in given;
-        tree = this.#withRecorded(node, recorded, given);
-        if (!isGiven) overlays = withOverlay(inherited.overlays, node, recorded.filename);
       }
       const below = await this.#open(
         tree,
@@ -319,26 +320,36 @@ export class Opener {
   /** Options for the backing file of `node` that go along with the name and format recorded in its image. */
   #withRecorded(node: BlockNode, recorded: { filename: string; format: string | undefined }, given: OptionTree): OptionTree {
     const found = this.#backingFromImage(node, recorded);
-    if (!('driver' in given || 'file' in given || 'filename' in given)) return { ...found, ...given };
+    if (recorded.filename.startsWith('json:')) return { ...found, ...given };
     const file = asTree(found['file'] ?? found);
     // the name goes down to the first protocol
-    const name = (tree: OptionTree): OptionTree => {
+    const named = (tree: OptionTree, isTop: boolean): OptionTree => {
       const driver = tree['driver'];
-      if (this.#context.registry.kind(String(driver ?? file['driver'])) === 'protocol') {
+      if (driver === undefined ? !isTop : this.#isProtocol(driver)) {
         if ('filename' in tree) throw new BlockError("Can't specify 'file' and 'filename' options at the same time");
-        return { ...file, ...tree };
+        const parse = this.#context.registry.entry(String(driver))?.parseFilename;
+        return { ...(parse?.(String(file['filename'])) ?? file), ...tree };
       }
       if (typeof tree['file'] === 'string') throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
-      return { ...tree, file: name(asTree(tree['file'])) };
+      return { ...tree, file: named(asTree(tree['file']), false) };
     };
-    return name({ ...('driver' in found ? { driver: found['driver'] } : {}), ...given });
+    return named({ ...('driver' in found ? { driver: found['driver'] } : {}), ...given }, true);
+  }
+
+  /** A data file is named as seen from where the program runs, unlike a backing file. */
+  #dataFromImage(recorded: string): OptionTree {
+    return optionsOfFilename(recorded, this.#names).tree;
+  }
+
+  #isProtocol(driver: OptionValue): boolean {
+    return typeof driver === 'string' && this.#context.registry.entry(driver)?.kind === 'protocol';
   }
 
   #backingFromImage(node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
     const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', recorded.filename);
     const named = optionsOfFilename(full, this.#names);
     if (named.isJson) return named.tree;
-    if (recorded.format !== undefined && this.#context.registry.kind(recorded.format) === 'protocol') return named.tree;
+    if (this.#isProtocol(recorded.format)) return named.tree;
     return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
   }
 }

@@ -6,6 +6,7 @@ import { BlockError } from '../util/errors.ts';
 import { type Json, type JsonObject, parseJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
 import { parseSizeOption } from '../util/size.ts';
+import type { DriverEntry } from './driver.ts';
 
 export type OptionValue = Json | OptionTree | undefined;
 export interface OptionTree {
@@ -132,9 +133,16 @@ export function hasProtocol(filename: string): boolean {
   return colon >= 0 && (slash < 0 || colon < slash);
 }
 
+/** `filename` without its `file:` (or another protocol); what is left stays a path, whatever colons it holds. */
+export function stripProtocol(filename: string, protocol = 'file'): string {
+  if (!filename.startsWith(`${protocol}:`)) return filename;
+  const path = filename.slice(protocol.length + 1);
+  return hasProtocol(path) ? `./${path}` : path;
+}
+
 /** What filenames can mean. */
 export interface FilenameContext {
-  isDriver(name: string): boolean;
+  driver(name: string): DriverEntry | undefined;
   /** Whether a device of the host has this path. */
   isDevice(path: string): boolean;
 }
@@ -157,9 +165,9 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
   }
   if (!hasProtocol(filename)) return { tree: { driver: context.isDevice(filename) ? 'host_device' : 'file', filename }, isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  if (protocol === 'file') return { tree: { driver: 'file', filename: filename.slice('file:'.length) }, isJson: false };
-  if (!context.isDriver(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
-  return { tree: { driver: protocol, filename }, isJson: false };
+  const driver = context.driver(protocol);
+  if (driver === undefined) throw new BlockError(`Unknown protocol '${protocol}'`);
+  return { tree: { driver: protocol, ...(driver.parseFilename?.(filename) ?? { filename }) }, isJson: false };
 }
 
 /** A backing name as recorded in an image, seen from the directory of the image. */

@@ -1,6 +1,6 @@
 /* Drivers by name, loaded at first use. Filled explicitly by the composition root; no driver registers itself. */
 import { BlockError } from '../util/errors.ts';
-import type { BlockDriver, DriverEntry, DriverKind } from './driver.ts';
+import type { BlockDriver, DriverEntry } from './driver.ts';
 
 export class DriverRegistry {
   readonly #entries = new Map<string, DriverEntry>();
@@ -15,8 +15,8 @@ export class DriverRegistry {
   }
 
   /** Undefined for a driver that there is not. */
-  kind(name: string): DriverKind | undefined {
-    return this.#entries.get(name)?.kind;
+  entry(name: string): DriverEntry | undefined {
+    return this.#entries.get(name);
   }
 
   get entries(): Iterable<DriverEntry> {

@@ -14,6 +14,7 @@ import {
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
+import { stripProtocol } from '../block/options.ts';
 import { growFile } from '../storage/grow-file.ts';
 import type { LockChange, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
@@ -109,9 +110,9 @@ class FileState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
   const { name } = node.driver;
-  let filename = options.string('filename');
-  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
-  if (filename.startsWith(`${name}:`)) filename = filename.slice(name.length + 1);
+  const given = options.string('filename');
+  if (given === undefined || given === '') throw new BlockError(`The '${name}' block driver requires a file name`);
+  const filename = stripProtocol(given, name);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');
@@ -123,7 +124,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   // the way is ours to choose; what the peer demands of it holds all the same
   if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
   const openAs = (readOnly: boolean): Promise<Storage> =>
-    host.openStorage(filename ?? '', {
+    host.openStorage(filename, {
       readOnly,
       create: 'never',
       direct: cache.direct,

@@ -1,7 +1,6 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
 import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
-import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
 
@@ -69,9 +68,6 @@ class NullState implements DriverState {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
-  const filename = options.string('filename');
-  if (filename !== undefined && filename !== 'null-co://')
-    throw new BlockError("The only allowed filename for this driver is 'null-co://'", { code: 'EINVAL' });
   // names repeat the options that the guest can notice, as they were given
   const given = Object.fromEntries(['size', 'read-zeroes'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
   const size = options.size('size');

@@ -2,6 +2,7 @@
  * QAPI types of block nodes: what blockdev-add takes, names, members and their order as QEMU 11.1 has them. A driver that
  * this engine lacks is checked like the others and then answers `Unknown driver 'x'`; an unknown word is the enum's error.
  */
+import { driverNames } from '../../core/block/driver-names.ts';
 import {
   alternate,
   bool,
@@ -21,54 +22,7 @@ import {
 import { blockdevOptionsFile, onCbwError } from './common.ts';
 import { otherDrivers } from './other-drivers.ts';
 
-export const blockdevDriver: Schema<string> = enumOf('BlockdevDriver', [
-  'blkdebug',
-  'blklogwrites',
-  'blkreplay',
-  'blkverify',
-  'bochs',
-  'cloop',
-  'compress',
-  'copy-before-write',
-  'copy-on-read',
-  'dmg',
-  'file',
-  'snapshot-access',
-  'ftp',
-  'ftps',
-  'host_cdrom',
-  'host_device',
-  'http',
-  'https',
-  'io_uring',
-  'iscsi',
-  'luks',
-  'nbd',
-  'nfs',
-  'null-aio',
-  'null-co',
-  'nvme',
-  'nvme-io_uring',
-  'parallels',
-  'preallocate',
-  'qcow',
-  'qcow2',
-  'qed',
-  'quorum',
-  'raw',
-  'rbd',
-  'replication',
-  'ssh',
-  'throttle',
-  'vdi',
-  'vhdx',
-  'virtio-blk-vfio-pci',
-  'virtio-blk-vhost-user',
-  'virtio-blk-vhost-vdpa',
-  'vmdk',
-  'vpc',
-  'vvfat',
-]);
+export const blockdevDriver: Schema<string> = enumOf('BlockdevDriver', driverNames);
 
 const cacheOptions = struct('BlockdevCacheOptions', { direct: optional(bool), 'no-flush': optional(bool) });
 
