@@ -6,9 +6,9 @@ import { perm } from '../core/util/perm-bits.ts';
 import { type IoHost, runIoCommand } from '../engine/io-commands.ts';
 import { addDriveByOptions, addNodeByOptions } from '../engine/ops/drive-options.ts';
 import { deleteDriveOrNode, ejectMedium } from '../engine/ops/drives.ts';
-import { nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
+import { addDeviceExport, nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
 import { cancelJob, completeJob } from '../engine/ops/jobs.ts';
-import { lookupEither, lookupNode } from '../engine/ops/lookup.ts';
+import { lookupNode } from '../engine/ops/lookup.ts';
 import { resizeNode } from '../engine/ops/nodes.ts';
 import type { CommandContext } from './command.ts';
 import type { HmpArgument, HmpCommand, HmpGiven } from './hmp-command.ts';
@@ -97,11 +97,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device, { name: 'name', type: 'B', isOptional: true }],
     params: 'nbd_server_add [-w] device [name]',
     help: 'export a block device via NBD',
-    run: async (given, { system }) => {
-      const node = lookupEither(system, given.text('device'));
-      const name = given.optional('name') ?? given.text('device');
-      await system.exports.add({ id: name, node, name, writable: given.has('w') && !node.readOnly });
-    },
+    run: (given, { system }) => addDeviceExport(system, { device: given.text('device'), name: given.optional('name'), writable: given.has('w') }),
   },
   {
     name: 'nbd_server_remove',
@@ -150,7 +146,7 @@ async function startServer(given: HmpGiven, { system }: CommandContext): Promise
   try {
     for (const disk of system.machine?.disks ?? []) {
       if (disk.node === undefined || !disk.hasDrive) continue;
-      await system.exports.add({ id: disk.id, node: disk.node, name: disk.id, writable: isWritable && !disk.node.readOnly });
+      await addDeviceExport(system, { device: disk.id, writable: isWritable });
     }
   } catch (error) {
     await system.exports.stopServer();

@@ -155,6 +155,9 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { opt
     const plan: WritePlan = yield* planWrite(image, at, to - at, at % clusterSize === 0 ? host : undefined);
     const hasCopied = at === from && head.length > 0 && plan.needsLink && !isExtended;
     if (hasCopied) yield* wait(image.writeData(plan.host - head.length, head));
+    const hasTail = at + plan.length === to && plan.isNew && !image.hasDataFile;
+    // what a cluster has behind the disk's end is written with it
+    if (hasTail) yield* zeroTail(image, plan.host + plan.length);
     if (plan.isNew || (plan.needsLink && !isExtended)) yield* linkPlan(image, plan, hasCopied, true);
     at += plan.length;
     host = plan.host + plan.length;
@@ -167,6 +170,12 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { opt
   }
   end = alignUp(end, image.geometry.subclusterSize);
   if (end > image.file.size()) yield image.file.truncate(end, { exact: false, prealloc: 'off' });
+}
+
+/** Writes zeros from `host` to the end of its cluster, or of its subcluster. */
+function* zeroTail(image: Qcow2Image, host: number): Steps<void> {
+  const length = alignUp(host, image.geometry.subclusterSize) - host;
+  if (length > 0) yield* wait(image.writeData(host, new Uint8Array(length)));
 }
 
 /** Maps [from, to) to one new area behind the file's end, behind refcount structures that cover it, with blocks of its own. */

@@ -1,11 +1,17 @@
-/* Random histories of commands, played to the peer's storage daemon and to ours. */
+/* Random histories of commands: to the peer's storage daemon and to ours, and to its machine and to ours. */
 import { qmpHistory } from './qmp-histories.ts';
-import { compareScripts } from './qmp-suite.ts';
+import { compareScripts, machine } from './qmp-suite.ts';
 
-const histories = 60;
 const commands = 30;
+const seeds = (count: number): readonly number[] => Array.from({ length: count }, (_, index) => index + 1);
 
 compareScripts(
-  'random histories',
-  Array.from({ length: histories }, (_, index) => qmpHistory(index + 1, commands)),
+  'random histories of a storage daemon',
+  seeds(60).map((seed) => qmpHistory(seed, commands)),
+);
+// with seed 31 QEMU ends by an assertion
+compareScripts(
+  'random histories of a machine',
+  seeds(30).map((seed) => qmpHistory(seed, commands, true)),
+  machine,
 );

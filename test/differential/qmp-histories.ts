@@ -6,16 +6,29 @@
 import { type Random, seeded } from '../support/random.ts';
 import type { Script, Step } from './qmp-harness.ts';
 
-const nodes = ['a', 'b', 'c', 'd', 'e', 'f'];
-const files = ['disk.qcow2', 'target.qcow2', 'second.qcow2', 'small.qcow2', 'big.qcow2', 'base.qcow2', 'overlay.qcow2', 'disk.raw', 'other.raw'];
+const nodes: readonly string[] = ['a', 'b', 'c', 'd', 'e', 'f'];
+const files: readonly string[] = [
+  'disk.qcow2',
+  'target.qcow2',
+  'second.qcow2',
+  'small.qcow2',
+  'big.qcow2',
+  'base.qcow2',
+  'overlay.qcow2',
+  'disk.raw',
+  'other.raw',
+];
 const jobs = ['j', 'k'];
 const exportIds = ['x', 'y'];
 
 class History {
   readonly #random: Random;
+  /** Names of the machine's devices; none for a storage daemon. */
+  readonly #devices: readonly string[];
 
-  constructor(seed: number) {
+  constructor(seed: number, devices: readonly string[]) {
     this.#random = seeded(seed);
+    this.#devices = devices;
   }
 
   #one<T>(from: readonly [T, ...T[]] | readonly T[]): T {
@@ -27,6 +40,7 @@ class History {
   }
 
   #node(): string {
+    if (this.#devices.length > 0 && this.#random(3) === 0) return this.#one(this.#devices);
     return this.#random(30) === 0 ? 'nosuch' : this.#one(nodes);
   }
 
@@ -83,6 +97,38 @@ class History {
   }
 
   step(): Step[] {
+    return this.#devices.length > 0 && this.#random(3) === 0 ? this.#humanStep() : this.#command();
+  }
+
+  /** A line of the human monitor. */
+  #humanStep(): Step[] {
+    const device = this.#random(6) === 0 ? this.#node() : this.#one(this.#devices);
+    const offset = 65536 * this.#random(40) + (this.#random(3) === 0 ? 512 * this.#random(128) : 0);
+    const length = this.#one([512, 4096, 65536, 100352, 262144]);
+    switch (this.#random(12)) {
+      case 0:
+        return [`hmp block_resize ${device} ${8 + this.#random(8)}M`];
+      case 1:
+        return [`hmp drive_del ${this.#random(3) === 0 ? device : this.#node()}`, 'settle'];
+      case 2:
+        return [`hmp block_job_${this.#one(['cancel', 'pause', 'resume', 'complete'])} ${device}`, 'settle'];
+      case 3:
+        return [`hmp nbd_server_add ${this.#random(2) === 0 ? '-w ' : ''}${device}${this.#random(2) === 0 ? ` ${this.#one(exportIds)}` : ''}`];
+      case 4:
+        return [`hmp drive_add 0 if=none,id=${this.#one([...nodes, ...this.#devices])},file=@/${this.#one(files)},format=${this.#one(['qcow2', 'raw'])}`];
+      case 5:
+        return [`hmp info ${this.#one(['block', 'block-jobs', 'block -n', 'block -v'])}`];
+      case 6:
+        return [`blockdev-backup {"device":"${device}","target":"${this.#node()}","sync":"none"}`, 'settle'];
+      default: {
+        const verb = this.#one(['write -P 7', 'write -z', 'write -P 8', 'read', 'read', 'discard']);
+        return [`hmp qemu-io ${device} "${verb} ${offset} ${length}"`];
+      }
+    }
+  }
+
+  /** A command of QMP. */
+  #command(): Step[] {
     const command = (name: string, args: Record<string, unknown> = {}): Step => `${name} ${JSON.stringify(args)}`;
     switch (this.#random(24)) {
       case 10:
@@ -142,13 +188,19 @@ class History {
   }
 }
 
-/** The history of `seed`: `length` commands, and what they came to. */
-export function qmpHistory(seed: number, length: number): Script {
-  const history = new History(seed);
+const disks = [
+  { name: 'hd0', file: '@/disk.qcow2', format: 'qcow2' },
+  { name: 'hd1', file: '@/disk.raw', format: 'raw' },
+];
+
+/** The history of `seed`: `length` commands for a storage daemon or a machine, and what they came to. */
+export function qmpHistory(seed: number, length: number, isMachine = false): Script {
+  const history = new History(seed, isMachine ? disks.map(({ name }) => name) : []);
   const steps = Array.from({ length }, () => history.step()).flat();
   return {
     name: `history ${seed}`,
     eventsApart: true,
+    ...(isMachine ? { disks } : {}),
     steps: [...steps, 'query-named-block-nodes', 'query-block-exports', 'query-jobs', 'x-debug-query-block-graph'],
   };
 }

@@ -66,7 +66,6 @@ export async function addDriveByOptions(system: System, text: string): Promise<s
     const mode = cache === undefined ? undefined : cacheModes[cache];
     if (cache !== undefined && mode === undefined) throw new BlockError('invalid cache option');
     for (const word of deviceWords) delete rest[word];
-    if (engine.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`);
     const options: OptionTree = {
       ...(unflatten(rest) as OptionTree),
       ...(readOnly === undefined ? {} : { 'read-only': readOnly }),
@@ -80,11 +79,15 @@ export async function addDriveByOptions(system: System, text: string): Promise<s
         : file === undefined
           ? await engine.opener.openNode(options)
           : await engine.opener.openImage({ filename: file, format: format ?? driver, options });
-      if (number !== 0) {
+      try {
+        // the medium's own errors come first
+        if (engine.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`);
+        if (number !== 0) throw new BlockError(`Can't hot-add drive to type ${number}`);
+        machine.addDrive(id, node);
+      } catch (error) {
         if (node !== undefined) await engine.graph.releaseUnused(node);
-        throw new BlockError(`Can't hot-add drive to type ${number}`);
+        throw error;
       }
-      machine.addDrive(id, node);
     });
     return 'OK\n';
   });
@@ -101,7 +104,7 @@ async function attempt(notes: string, body: () => Promise<string>): Promise<stri
   try {
     return notes + (await body());
   } catch (error) {
-    if (error instanceof BlockError) return `${notes}Error: ${error.message}\n`;
+    if (error instanceof BlockError) return `${notes}Error: ${error.message}\n${error.detail === undefined ? '' : `${error.detail}\n`}`;
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { BlockError } from '../../core/util/errors.ts';
 import type { NbdAddress } from '../../nbd/socket.ts';
 import type { BlockExport } from '../exports.ts';
 import type { System } from '../system.ts';
-import { lookupNode } from './lookup.ts';
+import { lookupEither, lookupNode } from './lookup.ts';
 
 export interface ServerArgs {
   readonly addr: NbdAddress;
@@ -44,6 +44,27 @@ export interface ExportArgs {
   readonly name?: string | undefined;
   readonly description?: string | undefined;
   readonly bitmaps?: readonly unknown[] | undefined;
+}
+
+export interface DeviceExportArgs {
+  /** A block device or a node. */
+  readonly device: string;
+  /** Id of the export and name for clients; default: the device's. */
+  readonly name?: string | undefined;
+  readonly description?: string | undefined;
+  /** Read-only nodes are exported read only all the same. */
+  readonly writable: boolean;
+}
+
+/** nbd-server-add: an export of a block device ends when its medium goes. */
+export async function addDeviceExport(system: System, args: DeviceExportArgs): Promise<void> {
+  const { exports } = system;
+  const node = lookupEither(system, args.device);
+  const name = args.name ?? args.device;
+  const added = await exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly });
+  system.machine?.findDrive(args.device)?.onMediumGone(async () => {
+    if (exports.list().includes(added)) await exports.remove(added.id, 'hard');
+  });
 }
 
 /** block-export-add. */

@@ -1,7 +1,7 @@
 /* The NBD server and exports, in today's commands and in the deprecated ones. */
 import { BlockError } from '../../core/util/errors.ts';
 import { listOf, optional, str, struct } from '../../core/util/schema.ts';
-import { addExport, nbdAddress, startNbdServer } from '../../engine/ops/exports.ts';
+import { addDeviceExport, addExport, nbdAddress, startNbdServer } from '../../engine/ops/exports.ts';
 import { lookupEither } from '../../engine/ops/lookup.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
 import { blockExportOptions, nbdServerAdd, nbdServerOptionsLegacy, removeMode } from '../types/block.ts';
@@ -30,10 +30,11 @@ export const nbdCommands: readonly AnyCommand[] = [
     deprecated: true,
     today: 'block-export-add',
     run: async (args, { system }) => {
-      const node = lookupEither(system, args.device);
-      if (args.bitmap !== undefined) throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
-      const name = args.name ?? args.device;
-      await system.exports.add({ id: name, node, name, description: args.description, writable: (args.writable ?? false) && !node.readOnly });
+      if (args.bitmap !== undefined) {
+        lookupEither(system, args.device);
+        throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
+      }
+      await addDeviceExport(system, { device: args.device, name: args.name, description: args.description, writable: args.writable ?? false });
     },
   }),
   defineCommand({
