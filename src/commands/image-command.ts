@@ -7,6 +7,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import type { CommandHelp, OperandHelp } from '../cli/help.ts';
 import { type OptionTable, type ParseResult, parseOptions } from '../cli/options.ts';
+import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, noIoPerms, readerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
@@ -155,8 +156,8 @@ export async function openImage(engine: Engine, report: Reporter, image: OpenIma
   try {
     const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
     const node = backend.node;
-    if (image.writable === true && image.format === undefined && node?.driver.name === 'raw' && tree?.['driver'] === undefined) {
-      warnAboutRaw(report, nodeFilename(node));
+    if (image.writable === true && node?.isProbed === true && node.driver.name === 'raw') {
+      report.stderr.write(rawWarning(nodeFilename(node)));
     }
     return backend;
   } catch (error) {
@@ -216,15 +217,6 @@ function imageOptions(text: string, report: Reporter): OptionTree {
     if (name !== 'id') flat[name] = value;
   }
   return unflatten(flat) as OptionTree;
-}
-
-function warnAboutRaw(report: Reporter, filename: string): void {
-  const margin = ' '.repeat(9);
-  report.stderr.write(
-    `WARNING: Image format was not specified for '${filename}' and probing guessed raw.\n` +
-      `${margin}Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n` +
-      `${margin}Specify the 'raw' format explicitly to remove the restrictions.\n`,
-  );
 }
 
 /** Size of an image in whole sectors, as all of its users see it: a ragged end counts as one more sector. */

@@ -89,8 +89,7 @@ async function collect(engine: Engine, { report }: CommandContext, start: string
     const backend = await openImage(engine, report, { filename, format, imageOpts, cache: how.cache, forceShare: how.forceShare, metadataOnly: true });
     const node = backend.node;
     if (node === undefined) break;
-    const isProbedRaw = format === undefined && node.driver.isFilterLike === true;
-    const info = await imageInfo(node, how.withLimits, isProbedRaw);
+    const info = await imageInfo(node, how.withLimits);
     infos.push(info);
     await engine.closeBackend(backend);
     filename = how.isChain ? (info.backing?.full ?? info.backing?.filename) : undefined;

@@ -3,6 +3,7 @@
  * Knows no protocol. Rule source: observed behaviour of qemu-nbd 11.1.
  */
 
+import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, readerPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
@@ -18,7 +19,7 @@ export async function openServedImage(engine: Engine, settings: NbdSettings, rep
   try {
     const backend = settings.imageOpts ? await openByOptions(engine, settings) : await openByName(engine, settings);
     const node = backend.node;
-    if (!settings.readOnly && !settings.imageOpts && settings.format === undefined && node?.driver.name === 'raw') warnAboutRaw(report, nodeFilename(node));
+    if (!settings.readOnly && node?.isProbed === true && node.driver.name === 'raw') report.stderr.write(rawWarning(nodeFilename(node)));
     return backend;
   } catch (error) {
     throw error instanceof BlockError ? error.prepend(`Failed to blk_new_open '${settings.file}': `) : error;
@@ -67,13 +68,4 @@ export function exportStart(offset: bigint, bytes: number): number {
   if (offset >= 1n << 63n) throw new BlockError(`Value '${BigInt.asIntN(64, offset)}' is out of range for parameter 'offset'`);
   if (offset > BigInt(size)) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${size})`);
   return Number(offset);
-}
-
-function warnAboutRaw(report: Reporter, filename: string): void {
-  const margin = ' '.repeat(9);
-  report.stderr.write(
-    `WARNING: Image format was not specified for '${filename}' and probing guessed raw.\n` +
-      `${margin}Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n` +
-      `${margin}Specify the 'raw' format explicitly to remove the restrictions.\n`,
-  );
 }

@@ -15,6 +15,7 @@ import { type Clock, realClock } from '../core/util/clock.ts';
 import { EventSink } from '../core/util/events.ts';
 import { YieldBudget } from '../core/util/maybe.ts';
 import { driverEntries } from './drivers.ts';
+import { foreignFormat } from './foreign-formats.ts';
 
 export interface EngineOptions {
   readonly openStorage?: OpenStorage;
@@ -39,7 +40,7 @@ export interface OpenBackendOptions extends ImageName {
 
 export class Engine implements AsyncDisposable {
   readonly graph: Graph = new Graph();
-  readonly registry: DriverRegistry = new DriverRegistry(driverEntries);
+  readonly registry: DriverRegistry = new DriverRegistry(driverEntries, foreignFormat);
   readonly clock: Clock;
   readonly events: EventSink;
   readonly budget: YieldBudget = new YieldBudget();

@@ -158,7 +158,7 @@ export interface IoHost {
 }
 
 /**
- * Runs one line. The backend gets the permissions that the command needs, and gives them back. Settles with what is said to
+ * Runs one line. The backend gets the permissions that the command needs, and keeps them. Settles with what is said to
  * the monitor (usually nothing); failures of the command are text too, only bugs of ours reject.
  */
 export async function runIoCommand(backend: BlockBackend, line: string, { out, readFile }: IoHost): Promise<string> {
@@ -179,20 +179,9 @@ export async function runIoCommand(backend: BlockBackend, line: string, { out, r
   try {
     if (command.perm !== undefined) backend.setPerm(before.perm | command.perm, before.shared);
   } catch (error) {
-    return `${failureText(error)}\n`;
+    return `${failureText(error)}\n${error instanceof BlockError && error.detail !== undefined ? `${error.detail}\n` : ''}`;
   }
-  try {
-    return await parseAndRun(command, words, { backend, out, readFile });
-  } finally {
-    await restore(backend, before);
-  }
-}
-
-async function restore(backend: BlockBackend, before: BlockBackend['perms']): Promise<void> {
-  if (backend.perms.perm === before.perm) return;
-  // what goes on in the background still needs them
-  await waitForBackground(backend);
-  backend.setPerm(before.perm, before.shared);
+  return parseAndRun(command, words, { backend, out, readFile });
 }
 
 async function parseAndRun(command: IoCommand, words: readonly string[], host: Pick<IoContext, 'backend' | 'out' | 'readFile'>): Promise<string> {

@@ -72,7 +72,7 @@ async function describe({ name, node, disk }: Shown, isVerbose: boolean): Promis
   if (node.settings.detectZeroes !== 'off') text += `${label('Detect zeroes:')}${node.settings.detectZeroes}\n`;
   if (!isVerbose) return text;
   text += '\nImages:\n';
-  for (const image of images) text += infoText({ ...(await imageInfo(image, true, false)), children: [] });
+  for (const image of images) text += infoText({ ...(await imageInfo(image, true)), children: [] });
   return text;
 }
 

@@ -19,6 +19,8 @@ export interface ServeOptions {
 }
 
 const maxQueued = 8;
+/** For clients to hang up at the end. */
+const graceMs = 50;
 /** `sockaddr_un.sun_path` with its NUL. */
 const maxUnixPath = 108;
 
@@ -156,17 +158,27 @@ export class QmpServer implements AsyncDisposable {
     this.#isServing = true;
     for (let socket = this.#clients[0]; socket !== undefined && !monitor.hasQuit; socket = this.#clients[0]) {
       await serveClient(monitor, socket, socket, this.#options).catch((error: unknown) => monitor.fail(error));
-      // a client that stays on the line must not keep us
-      socket.destroySoon();
+      // after quit the client has a moment to hang up first
+      if (!monitor.hasQuit) socket.destroySoon();
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);
     }
     this.#isServing = false;
   }
 
-  /** Stops listening (a unix socket's file goes) and hangs up: what a client has not taken by then is lost to it. */
+  /**
+   * Stops listening (a unix socket's file goes) and hangs up: what a client has not taken by then is lost to it. Clients
+   * that are about to hang up themselves get a moment for it: some take our hanging up first for an error.
+   */
   async close(): Promise<void> {
     this.#server.close();
+    const gone = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+    let timer: NodeJS.Timeout | undefined;
+    const moment = new Promise((resolve) => {
+      timer = setTimeout(resolve, graceMs);
+    });
+    await Promise.race([Promise.all(gone), moment]);
+    clearTimeout(timer);
     for (const socket of this.#sockets) socket.destroy();
   }
 

@@ -1,4 +1,6 @@
 /* Starts and ends the machine that lives in this process: its disks, its monitor, and the sockets that serve it. */
+import { rawWarning } from '../cli/raw-warning.ts';
+import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { System } from '../engine/system.ts';
 import { Machine } from '../machine/machine.ts';
@@ -44,6 +46,7 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
 /** Opens the image and puts it under a disk of the machine. */
 export async function addDisk(system: System, disk: DiskOption): Promise<void> {
   const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
+  if (node.isProbed && node.driver.name === 'raw' && !node.readOnly) process.stderr.write(rawWarning(nodeFilename(node)));
   await system.machine?.addDisk(disk.name, node);
 }
 

@@ -49,7 +49,7 @@ describe('a disk of the machine', () => {
   it('only reads when its medium is read-only', async () => {
     const { system, machine } = await machineWith({ readOnly: true });
     expect(system.engine.graph.find('node')?.parents[0]?.perm).toBe(perm.consistentRead);
-    expect(() => machine.guestDisk('hd0').write(0, new Uint8Array(512))).toThrow('Block node is read-only');
+    expect(() => machine.guestDisk('hd0').write(0, new Uint8Array(512))).toThrow('Operation not permitted');
     expect(() => machine.run('hd0', { kind: 'mixed', seed: 1 })).toThrow("Disk 'hd0' is read-only");
     await machine.guestDisk('hd0').read(0, new Uint8Array(512));
   });

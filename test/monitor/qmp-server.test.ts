@@ -167,13 +167,14 @@ describe('a QMP socket', () => {
     await (await QmpServer.listen(makeMonitor(), { type: 'unix', path })).close();
   });
 
-  it('closes the connection after the reply to quit', async () => {
+  it('answers quit last and closes the connection when it is closed', async () => {
     await using server = await QmpServer.listen(makeMonitor(), { type: 'unix', path: folder.file('s') });
     const client = new Client(folder.file('s'));
     client.socket.write(`${negotiate}{"execute":"quit","id":"q"}{"execute":"query-jobs"}`);
+    await client.until(3);
+    await server.close();
     await client.ended();
     expect(client.lines.slice(1)).toEqual(['{"return": {}}', '{"return": {}, "id": "q"}']);
-    await server.close();
   });
 });
 

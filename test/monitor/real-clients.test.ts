@@ -29,7 +29,10 @@ async def main():
     except ExecuteError as error:
         print(error.received['error']['class'], '|', error)
     await client.execute('quit')
-    await client.disconnect()
+    try:
+        await client.disconnect()
+    except EOFError:
+        pass # the program was faster
 asyncio.run(main())
 `;
 

@@ -30,6 +30,8 @@ export interface BackendOptions {
 
 export class BlockBackend implements Parent, AsyncDisposable {
   readonly name: string | undefined;
+  /** Later ones have larger numbers. */
+  readonly order: number;
   readonly #graph: Graph;
   readonly #options: BackendOptions;
   #perm: PermBits;
@@ -44,6 +46,7 @@ export class BlockBackend implements Parent, AsyncDisposable {
     this.#graph = graph;
     this.#options = options;
     this.name = options.name;
+    this.order = graph.countUser();
     this.#perm = options.perm;
     this.#shared = options.shared;
   }

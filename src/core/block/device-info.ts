@@ -41,7 +41,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
 }
 
 async function deviceImage(node: BlockNode, flat: boolean): Promise<Data> {
-  const { children: _children, ...image } = infoJson(await imageInfo(node, true, false));
+  const { children: _children, ...image } = infoJson(await imageInfo(node, true));
   const below = flat ? undefined : imageBelow(node);
   return below === undefined ? image : { ...image, 'backing-image': await deviceImage(below, false) };
 }

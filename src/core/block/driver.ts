@@ -196,6 +196,8 @@ export interface NodeHost {
   attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
   /** The node, or the root node of the block device, with this name. */
   findNode(name: string): BlockNode | undefined;
+  /** Whether an image that begins with `head` would be taken for another format than this; absent where the format was given. */
+  looksLikeAnother?(head: Uint8Array): boolean;
   /** Raises an event (BLOCK_IMAGE_CORRUPTED …). */
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }

@@ -22,6 +22,7 @@ const maxNodeName = 31;
 export class Graph {
   readonly #nodes = new Map<string, BlockNode>();
   readonly #turn = new Mutex();
+  #users = 0;
   readonly #backingBlockers = new Map<Child, Disposable>();
   #nextImplicit = 100;
   /** Names of block devices (backends) share the name space of nodes; set by whoever owns them. */
@@ -61,6 +62,11 @@ export class Graph {
     if (name.length > maxNodeName) throw new BlockError('Node name too long');
     if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
     if (this.#nodes.has(name)) throw new BlockError(`Duplicate nodes with node-name='${name}'`);
+  }
+
+  /** A number for a user of the graph, larger than those before. */
+  countUser(): number {
+    return ++this.#users;
   }
 
   publish(node: BlockNode): void {

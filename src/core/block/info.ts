@@ -32,16 +32,15 @@ export interface ImageInfo {
 }
 
 /**
- * Collects the information of a node and of the nodes below it, its backing chain left out. `isProbedRaw`: the format was
- * guessed for want of another; such an image is written in whole sectors only.
+ * Collects the information of a node and of the nodes below it, its backing chain left out.
  */
-export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRaw: boolean): Promise<ImageInfo> {
+export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<ImageInfo> {
   const { state } = node;
   const format = state.info?.() ?? passedInfo(node);
   const recorded = state.imageBacking;
   const children: { name: string; info: ImageInfo }[] = [];
   for (const child of node.children) {
-    if ((child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await imageInfo(child.node, withLimits, false) });
+    if ((child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await imageInfo(child.node, withLimits) });
   }
   return {
     filename: nodeFilename(node),
@@ -56,7 +55,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean, isProbedRa
     backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
     snapshots: state.snapshots?.() ?? [],
     specific: state.info?.().specific ?? (node.driver.isMedium === true ? { type: 'file', data: {} } : undefined),
-    limits: withLimits ? limitsOf(node, isProbedRaw) : undefined,
+    limits: withLimits ? limitsOf(node) : undefined,
     children,
   };
 }
@@ -101,14 +100,14 @@ function hasInfo(node: BlockNode): boolean {
   return below !== undefined && hasInfo(below);
 }
 
-function limitsOf(node: BlockNode, isProbedRaw: boolean): Record<string, number> {
+function limitsOf(node: BlockNode): Record<string, number> {
   const { limits } = node;
   const isProtocol = node.driver.kind === 'protocol';
   const passesThrough = node.driver.kind === 'filter' || node.driver.isFilterLike === true;
   const discardAlign = discardAlignOf(node);
   return {
     // formats take any request: the engine aligns it for the medium below
-    'request-alignment': isProtocol ? limits.requestAlign : isProbedRaw ? 512 : 1,
+    'request-alignment': isProtocol ? limits.requestAlign : node.isProbed && node.driver.isFilterLike === true ? sector : 1,
     ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
     // alignment of discards comes up through filters, that of zero writes does not
     ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),

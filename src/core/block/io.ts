@@ -96,7 +96,7 @@ export function writeNode(node: BlockNode, offset: number, from: Uint8Array, fla
   const length = from.length;
   if (length === 0) return;
   const state = node.state;
-  if (state.write === undefined || node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  if (state.write === undefined || node.readOnly) throw cannotWrite(node);
   const limits = state.limits;
   if (
     node.serialisingCount !== 0 ||
@@ -169,7 +169,7 @@ function writeUntracked(node: BlockNode, offset: number, from: Uint8Array, flags
   if (isMisaligned(node, offset, from.length)) return writeMisaligned(node, offset, from, flags);
   const { maxTransfer } = node.limits;
   const state = node.state;
-  if (state.write === undefined) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  if (state.write === undefined) throw cannotWrite(node);
   if (maxTransfer === 0 || from.length <= maxTransfer) return state.write(offset, from, flags);
   return inPieces(offset, from.length, maxTransfer, (at, length) => state.write?.(at, from.subarray(at - offset, at - offset + length), flags));
 }
@@ -197,7 +197,7 @@ async function writeMisaligned(node: BlockNode, offset: number, from: Uint8Array
 export function zeroNode(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
   if (length === 0) return;
   const state = node.state;
-  if (state.write === undefined || node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  if (state.write === undefined || node.readOnly) throw cannotWrite(node);
   let rest = flags;
   if ((rest & reqFlag.mayUnmap) !== 0 && !node.settings.discard) rest &= ~reqFlag.mayUnmap;
   noteWrite(node, offset + length);
@@ -239,7 +239,7 @@ function zeroPiece(node: BlockNode, offset: number, length: number, flags: ReqFl
 /** A hint that the range is not needed; dropped unless the node was opened with discard=unmap. */
 export function discardNode(node: BlockNode, offset: number, length: number): Maybe<void> {
   if (length === 0) return;
-  if (node.readOnly) throw new BlockError('Block node is read-only', { code: 'EPERM' });
+  if (node.readOnly) throw cannotWrite(node);
   const state = node.state;
   if (!node.settings.discard || state.discard === undefined) return;
   node.isDirty = true;
@@ -281,6 +281,10 @@ export async function truncateNode(node: BlockNode, size: number, options: Trunc
     endRequest(node, request);
   }
   for (const parent of node.parents) parent.parent.sizeChanged?.();
+}
+
+function cannotWrite(node: BlockNode): BlockError {
+  return node.readOnly ? new BlockError('Operation not permitted', { code: 'EPERM' }) : new BlockError('Operation not supported', { code: 'ENOTSUP' });
 }
 
 // -- helpers ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
  * BlockNode: one opened driver instance in the graph: identity, options that the engine itself obeys, edges in both
  * directions, operation blockers, and what is in flight. Knows no format and no command.
  */
+import type { BlockError } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import type { Child, Parent } from './child.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
@@ -27,6 +28,10 @@ export class BlockNode implements Parent {
   readonly name: string;
   readonly driver: BlockDriver;
   settings: NodeSettings;
+  /** Its driver was guessed from the image's content. */
+  isProbed = false;
+  /** Why it is read-only although it was to be written: what opening its medium for writing came to. */
+  whyReadOnly: BlockError | undefined;
   /** The options the node was opened with, for query commands and json: filenames. */
   openOptions: Readonly<Record<string, unknown>> = {};
   /** The backing node is another than the one the image names. */

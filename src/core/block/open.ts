@@ -110,6 +110,7 @@ export class Opener {
     let driverName = reader.string('driver');
     const settings = readSettings(reader, inherited);
     let first: BlockNode | undefined;
+    const isProbed = driverName === undefined;
     if (driverName === undefined) {
       if (role === 'file') throw new BlockError('Must specify either driver or file');
       first = await this.#openFileToProbe(reader, settings);
@@ -139,6 +140,7 @@ export class Opener {
       if (givenName !== undefined) graph.checkName(givenName);
       node = new BlockNode(givenName ?? graph.implicitName(), driver, settings);
       node.implicit = givenName === undefined;
+      node.isProbed = isProbed;
       node.openOptions = options;
       graph.publish(node);
     } catch (error) {
@@ -172,6 +174,7 @@ export class Opener {
       clock: this.#context.clock,
       emit: (event, data) => this.#context.emit(event, data),
       attachChild: (key, child, roles) => this.#attach(key, roles, node, child),
+      ...(node.isProbed ? { looksLikeAnother: (head: Uint8Array) => this.#context.registry.probe(head, '') !== node.driver.name } : {}),
       findNode: (name) => this.#context.graph.findDeviceOrNode(name),
       openChild: async (key, roles, how = {}) => {
         if (waiting !== undefined && key === 'file') {
@@ -221,6 +224,7 @@ export class Opener {
   #find(reference: string): BlockNode {
     const found = this.#context.graph.findDeviceOrNode(reference);
     if (found === undefined) throw new BlockError(`Cannot find device='${reference}' nor node-name='${reference}'`);
+    if (!found.isOpen) throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`);
     return found;
   }
 

@@ -82,7 +82,7 @@ function refreshNode(node: BlockNode, transaction: Transaction): void {
   if (!node.isOpen) return;
   const asked = cumulativePerms(node);
   if (node.readOnly && (asked.perm & (perm.write | perm.writeUnchanged)) !== 0) {
-    throw new BlockError('Block node is read-only', { code: 'EPERM' });
+    throw node.whyReadOnly ?? new BlockError('Block node is read-only', { code: 'EPERM' });
   }
   for (const child of node.children) {
     const wanted = childPerm(node, child, asked);

@@ -6,7 +6,11 @@ export class DriverRegistry {
   readonly #entries = new Map<string, DriverEntry>();
   readonly #loaded = new Map<string, BlockDriver>();
 
-  constructor(entries: readonly DriverEntry[]) {
+  readonly #foreign: (head: Uint8Array) => string | undefined;
+
+  /** `foreign` names the format of an image that no driver here knows. */
+  constructor(entries: readonly DriverEntry[], foreign: (head: Uint8Array) => string | undefined = () => undefined) {
+    this.#foreign = foreign;
     for (const entry of entries) this.#entries.set(entry.name, entry);
   }
 
@@ -34,7 +38,7 @@ export class DriverRegistry {
     return driver;
   }
 
-  /** The format whose probe is surest of `head` (the first 2048 bytes); `raw` when none is. */
+  /** The format whose probe is surest of `head` (the first 2048 bytes); `raw` when none is. It may be one without a driver. */
   probe(head: Uint8Array, filename: string): string {
     let best = 'raw';
     let score = 1;
@@ -45,7 +49,7 @@ export class DriverRegistry {
         score = found;
       }
     }
-    return best;
+    return best === 'raw' ? (this.#foreign(head) ?? best) : best;
   }
 }
 

@@ -141,6 +141,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     const isReadOnlyMedium = error.code === 'EACCES' || error.code === 'EROFS' || error.code === 'EPERM';
     if (node.readOnly || !node.settings.autoReadOnly || !isReadOnlyMedium) throw error.prepend(`Could not open '${filename}': `);
     storage = await openAs(true);
+    node.whyReadOnly = error.prepend(`Could not open '${filename}': `);
     node.settings = { ...node.settings, readOnly: true };
   }
   try {

@@ -19,21 +19,35 @@ import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
 
+const sector = 512;
+
 class RawState implements DriverState {
   readonly #file: Child;
   readonly #offset: number;
   readonly #fixedSize: number | undefined;
+  /** Set where the format was found by probing: what the guest writes must not make the next probe find another. */
+  readonly #looksLikeAnother: ((head: Uint8Array) => boolean) | undefined;
   readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
+  #limits: Limits | undefined;
+  #fileLimits: Limits | undefined;
 
-  constructor(file: Child, offset: number, fixedSize: number | undefined, strongOptions: Readonly<Record<string, unknown>> | undefined) {
+  constructor(file: Child, offset: number, fixedSize: number | undefined, more: Pick<RawState, 'strongOptions'> & Pick<NodeHost, 'looksLikeAnother'>) {
     this.#file = file;
     this.#offset = offset;
     this.#fixedSize = fixedSize;
-    this.strongOptions = strongOptions;
+    this.strongOptions = more.strongOptions;
+    this.#looksLikeAnother = more.looksLikeAnother;
   }
 
   get limits(): Limits {
-    return this.#file.node.limits;
+    const { limits } = this.#file.node;
+    if (this.#looksLikeAnother === undefined) return limits;
+    // the first sector is written whole, so that it can be judged
+    if (this.#limits === undefined || this.#fileLimits !== limits) {
+      this.#fileLimits = limits;
+      this.#limits = { ...limits, requestAlign: Math.max(sector, limits.requestAlign) };
+    }
+    return this.#limits;
   }
 
   get writeFlags(): ReqFlags {
@@ -51,6 +65,7 @@ class RawState implements DriverState {
 
   write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
     this.#checkEnd(offset + from.length);
+    if (offset === 0 && this.#looksLikeAnother?.(from.subarray(0, sector)) === true) throw new BlockError('Operation not permitted', { code: 'EPERM' });
     return this.#file.write(offset + this.#offset, from, flags);
   }
 
@@ -90,8 +105,8 @@ async function open(host: NodeHost): Promise<DriverState> {
   if (file === undefined) throw new BlockError('A block device must be specified for "file"');
   if (isWindow) {
     // lengths are told in whole sectors
-    const realSize = alignUp(file.size(), 512);
-    if (size !== undefined && size % 512 !== 0) throw new BlockError('Specified size is not multiple of 512');
+    const realSize = alignUp(file.size(), sector);
+    if (size !== undefined && size % sector !== 0) throw new BlockError('Specified size is not multiple of 512');
     if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
     if (size !== undefined && realSize - offset < size) {
       throw new BlockError(
@@ -99,7 +114,10 @@ async function open(host: NodeHost): Promise<DriverState> {
       );
     }
   }
-  return new RawState(file, offset, size, Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined);
+  return new RawState(file, offset, size, {
+    strongOptions: Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined,
+    ...(host.node.readOnly || host.looksLikeAnother === undefined ? {} : { looksLikeAnother: host.looksLikeAnother }),
+  });
 }
 
 const createOptions: readonly CreateOption[] = [

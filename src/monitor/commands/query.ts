@@ -1,11 +1,11 @@
 /* Commands that only tell: nodes, devices, the graph, version, commands, the schema. */
 
+import { BlockBackend } from '../../core/block/backend.ts';
 import type { Child, Parent } from '../../core/block/child.ts';
 import { blockDeviceInfo, blockGraph, deviceStats, type GraphUser, nodeStats } from '../../core/block/device-info.ts';
 import { bool, listOf, optional, struct } from '../../core/util/schema.ts';
 import { introspect } from '../../core/util/schema-introspect.ts';
 import type { System } from '../../engine/system.ts';
-import { Job } from '../../jobs/job.ts';
 import type { DiskDevice } from '../../machine/disk-device.ts';
 import { type AnyCommand, capabilitiesArguments, defineCommand, noArguments } from '../command.ts';
 import { versionInfo as currentVersion } from '../monitor.ts';
@@ -38,15 +38,16 @@ function disksOf(system: System): readonly DiskDevice[] {
   return system.machine?.disks ?? [];
 }
 
-/** Devices, exports and whoever else holds a node, then jobs. */
+/** Block backends, oldest first, then jobs. */
 function graphUsers(system: System): GraphUser[] {
-  const backends = new Set<Parent>([...disksOf(system).map((disk) => disk.backend), ...[...system.exports.list()].reverse().map((entry) => entry.backend)]);
+  const found = new Set<BlockBackend>(disksOf(system).map((disk) => disk.backend));
   for (const node of system.engine.graph.nodes) {
-    for (const { parent } of node.parents) if (parent.asNode === undefined && !(parent instanceof Job)) backends.add(parent);
+    for (const { parent } of node.parents) if (parent instanceof BlockBackend) found.add(parent);
   }
+  const backends = [...found].toSorted((one, other) => one.order - other.order);
   const edgesOf = (parent: Parent): Child[] => [...system.engine.graph.nodes].flatMap((node) => node.parents.filter((edge) => edge.parent === parent));
   return [
-    ...[...backends].map((parent) => ({ type: 'block-backend' as const, name: parent.backendName ?? '', parent, edges: edgesOf(parent) })),
+    ...backends.map((parent) => ({ type: 'block-backend' as const, name: parent.backendName ?? '', parent, edges: edgesOf(parent) })),
     ...system.jobs.list().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
   ];
 }
