@@ -82,12 +82,11 @@ class History {
   }
 
   #backup(): Record<string, unknown> {
-    const full = this.#random(4) === 0;
     return {
       ...this.#maybe(90, () => ({ 'job-id': this.#one(jobs) })),
       device: this.#node(),
       target: this.#node(),
-      ...(full ? { sync: this.#one(['full', 'top']), speed: 1 } : { sync: 'none' }),
+      sync: this.#random(12) === 0 ? this.#one(['bitmap', 'incremental']) : 'none',
       ...this.#maybe(15, () => ({ 'filter-node-name': this.#one(nodes) })),
       ...this.#maybe(10, () => ({ 'auto-dismiss': this.#random(2) === 0 })),
       ...this.#maybe(10, () => ({ 'auto-finalize': this.#random(2) === 0 })),

@@ -210,7 +210,7 @@ export class Opener {
       throw new BlockError(`A block device must be specified for "${key}"`);
     }
     let child: BlockNode;
-    if (typeof value === 'string') child = this.#find(value);
+    if (typeof value === 'string') child = this.#find(value, node);
     else
       child = await this.#open(asTree(value), inheritedByFile(node.settings, roles), (roles & childRole.filtered) !== 0 && kind === 'format' ? 'format' : kind);
     try {
@@ -221,10 +221,11 @@ export class Opener {
     }
   }
 
-  #find(reference: string): BlockNode {
+  /** The node of that name for a user, which is `parent` when it is there already. */
+  #find(reference: string, parent?: BlockNode): BlockNode {
     const found = this.#context.graph.findDeviceOrNode(reference);
     if (found === undefined) throw new BlockError(`Cannot find device='${reference}' nor node-name='${reference}'`);
-    if (!found.isOpen) throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`);
+    if (!found.isOpen && found !== parent) throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`);
     return found;
   }
 
