@@ -17,6 +17,7 @@ import { BlockNode, type NodeSettings } from './node.ts';
 import { combineFilename, type FilenameContext, OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { type DriverRegistry, probeLength } from './registry.ts';
+import { checkSettings, type Inherited, inheritedByFile, readSettings, topInherited } from './settings.ts';
 import { runTransaction } from './transaction.ts';
 
 export interface OpenContext {
@@ -26,23 +27,6 @@ export interface OpenContext {
   readonly clock: Clock;
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }
-
-/** What a child takes over from its parent when its own options say nothing. */
-interface Inherited {
-  readonly readOnly: boolean;
-  readonly autoReadOnly: boolean;
-  readonly forceShare: boolean;
-  readonly noIo: boolean;
-  readonly toCheck?: boolean;
-  readonly direct: boolean;
-  readonly noFlush: boolean;
-  /** Children that formats open themselves pass discards on. */
-  readonly discard: boolean;
-  /** Names of the images above in the backing chain being opened. */
-  readonly overlays?: readonly string[];
-}
-
-const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, noIo: false, direct: false, noFlush: false, discard: false };
 
 /** An image by name, as command-line tools open it. */
 export interface ImageName {
@@ -369,49 +353,4 @@ function withOverlay(overlays: readonly string[] = [], node: BlockNode, backing:
 
 function asTree(value: OptionValue): OptionTree {
   return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as OptionTree) : {};
-}
-
-function inheritedByFile(settings: NodeSettings, roles: ChildRoles): Inherited {
-  return {
-    readOnly: settings.readOnly,
-    autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
-    forceShare: settings.forceShare,
-    noIo: settings.noIo,
-    direct: settings.cache.direct,
-    noFlush: settings.cache.noFlush,
-    discard: true,
-  };
-}
-
-function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings {
-  const discardText = reader.string('discard');
-  const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
-  const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
-  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
-  const readOnlyGiven = reader.has('read-only');
-  const forceShare = reader.bool('force-share', inherited.forceShare);
-  return {
-    readOnly: reader.bool('read-only', inherited.readOnly),
-    autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
-    forceShare,
-    noIo: inherited.noIo,
-    toCheck: inherited.toCheck ?? false,
-    discard,
-    detectZeroes,
-    cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },
-  };
-}
-
-/** What does not go together; told after the errors of the file below. */
-function checkSettings({ forceShare, readOnly, detectZeroes, discard }: NodeSettings): void {
-  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
-  if (detectZeroes === 'unmap' && !discard) {
-    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
-  }
-}
-
-function parseDiscard(text: string): boolean {
-  if (text === 'unmap' || text === 'on') return true;
-  if (text === 'ignore' || text === 'off') return false;
-  throw new BlockError('Invalid discard option');
 }

@@ -1,0 +1,73 @@
+/*
+ * What every node obeys whatever its driver: settings read from its options, and what a child takes over from its parent
+ * where its own options say nothing.
+ */
+import { BlockError } from '../util/errors.ts';
+import { type ChildRoles, childRole } from './driver.ts';
+import type { NodeSettings } from './node.ts';
+import type { OptionReader } from './options.ts';
+
+/** What a child takes over from its parent when its own options say nothing. */
+export interface Inherited {
+  readonly readOnly: boolean;
+  readonly autoReadOnly: boolean;
+  readonly forceShare: boolean;
+  readonly noIo: boolean;
+  readonly toCheck?: boolean;
+  readonly direct: boolean;
+  readonly noFlush: boolean;
+  /** Children that formats open themselves pass discards on. */
+  readonly discard: boolean;
+  /** Names of the images above in the backing chain being opened. */
+  readonly overlays?: readonly string[];
+}
+
+/** Of a node that has no parent. */
+export const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, noIo: false, direct: false, noFlush: false, discard: false };
+
+/** For the node below `file` of a node with these settings. */
+export function inheritedByFile(settings: NodeSettings, roles: ChildRoles): Inherited {
+  return {
+    readOnly: settings.readOnly,
+    autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
+    forceShare: settings.forceShare,
+    noIo: settings.noIo,
+    direct: settings.cache.direct,
+    noFlush: settings.cache.noFlush,
+    discard: true,
+  };
+}
+
+/** Takes the settings out of the options. */
+export function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings {
+  const discardText = reader.string('discard');
+  const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
+  const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
+  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
+  const readOnlyGiven = reader.has('read-only');
+  const forceShare = reader.bool('force-share', inherited.forceShare);
+  return {
+    readOnly: reader.bool('read-only', inherited.readOnly),
+    autoReadOnly: reader.bool('auto-read-only', readOnlyGiven ? false : inherited.autoReadOnly),
+    forceShare,
+    noIo: inherited.noIo,
+    toCheck: inherited.toCheck ?? false,
+    discard,
+    detectZeroes,
+    cache: { direct: reader.bool('cache.direct', inherited.direct), noFlush: reader.bool('cache.no-flush', inherited.noFlush) },
+  };
+}
+
+/** What does not go together; told after the errors of the file below. */
+export function checkSettings({ forceShare, readOnly, detectZeroes, discard }: NodeSettings): void {
+  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
+  if (detectZeroes === 'unmap' && !discard) {
+    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+  }
+}
+
+function parseDiscard(text: string): boolean {
+  if (text === 'unmap' || text === 'on') return true;
+  if (text === 'ignore' || text === 'off') return false;
+  throw new BlockError('Invalid discard option');
+}
