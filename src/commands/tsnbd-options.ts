@@ -4,7 +4,7 @@
  * Rule source: observed behaviour of qemu-nbd 11.1.
  */
 import { UsageError } from '../cli/getopt.ts';
-import { defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
 
@@ -108,7 +108,7 @@ const groups: readonly (readonly [title: string, options: OptionTable])[] = [
 ];
 
 export function helpText(program: string): string {
-  const lines = [`Usage: ${program} [OPTIONS] FILE`, 'Serves a disk image to NBD clients', '', ...optionLines(standard)];
+  const lines = [`Usage: ${program} [OPTIONS] FILE`, 'Serves a disk image to NBD clients', '', ...optionLines({ ...standard, completion: completionOption })];
   for (const [title, options] of groups) lines.push('', title, ...optionLines(options));
   lines.push('', 'The manual page tsnbd(1) tells more.');
   return `${lines.join('\n')}\n`;
@@ -117,9 +117,11 @@ export function helpText(program: string): string {
 function optionLines(options: OptionTable): string[] {
   return Object.entries(options).flatMap(([key, spec]) => {
     const short = spec.short === undefined ? '    ' : `-${spec.short}, `;
-    const argument = spec.arg === undefined ? '' : spec.arg.startsWith('[') ? ` ${spec.arg}` : key === 'object' ? ` ${spec.arg}` : `=${spec.arg}`;
+    const isApart = spec.arg?.startsWith('[') === true || key === 'object' || key === 'completion';
+    const argument = spec.arg === undefined ? '' : `${isApart ? ' ' : '='}${spec.arg}`;
     const heading = `  ${short}--${longName(key, spec)}${argument}`;
-    return heading.length < 27 ? [`${heading.padEnd(28)}${spec.help}`] : [heading, `${' '.repeat(28)}${spec.help}`];
+    const [first = '', ...rest] = spec.help.split('\n').map((line) => `${' '.repeat(28)}${line}`);
+    return heading.length < 27 ? [heading.padEnd(28) + first.trimStart(), ...rest] : [heading, first, ...rest];
   });
 }
 
