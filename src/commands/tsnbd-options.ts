@@ -149,6 +149,7 @@ export interface NbdSettings {
   readonly fork: boolean;
   readonly pidFile: string | undefined;
   readonly cache: string;
+  readonly aio: string | undefined;
   readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   readonly bitmaps: readonly string[];
@@ -198,6 +199,7 @@ export function readSettings(
     fork: options.fork,
     pidFile: options.pidFile,
     cache: options.nocache ? 'none' : (options.cache ?? 'writeback'),
+    aio: options.aio,
     discard: check.discard,
     detectZeroes: check.detectZeroes,
     bitmaps: options.bitmap,
