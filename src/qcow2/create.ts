@@ -22,7 +22,14 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   await host.createFile(filename, 0, 'off');
   const { size, data_file: dataFile } = values;
   const dataPath = typeof dataFile === 'string' ? stripProtocol(dataFile) : undefined;
-  if (dataPath !== undefined && values['keep_data_file'] !== true) await host.createFile(dataPath, Number(size ?? 0), 'off');
+  if (typeof dataFile === 'string' && dataPath !== undefined && values['keep_data_file'] !== true) {
+    if (withoutDots(dataPath) === withoutDots(stripProtocol(filename))) {
+      throw new BlockError('Failed to get shared "resize" lock', { code: 'EAGAIN', detail: `Is another process using the image [${dataPath}]?` });
+    }
+    await host.createFile(dataPath, Number(size ?? 0), 'off');
+    // the name is taken as it is for making the file, and as a name of any form for opening it
+    await (await host.openFile(dataFile)).close();
+  }
   const settings = checkCreateValues(values);
   const header = headerFor(settings);
   const clusterSize = 2 ** settings.clusterBits;
@@ -42,6 +49,10 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   // what keeps nothing shows by what is read back
   if (!isKept) await (await host.openImage(filename, 'qcow2')).close();
   if (!isDirect) await resizeNew(host, filename, settings.size, preallocation);
+}
+
+function withoutDots(path: string): string {
+  return path.replace(/^(?:\.\/+)+/, '');
 }
 
 /** Looks whether the data file that is there can be kept. */
