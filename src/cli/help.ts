@@ -3,7 +3,7 @@
  * "Arguments:", each spelling on a line and its text indented below).
  */
 
-import { longName, type OptionSpec, type OptionTable } from './options.ts';
+import { longName, type OptionSpec, type OptionTable, spellings } from './options.ts';
 
 export interface OperandHelp {
   readonly name: string;
@@ -39,10 +39,8 @@ export function commandHelp(help: CommandHelp): string {
 /** `-f, --format FMT`. */
 function optionHeading(key: string, spec: OptionSpec): string {
   const long = longName(key, spec);
-  const names: string[] = [];
-  if (spec.short !== undefined) names.push(`-${spec.short}`);
-  if (long !== undefined) names.push(`--${long}`);
-  const heading = names.join(', ');
+  const names = spellings(key, spec);
+  const heading = [...names.filter((name) => !name.startsWith('--')), ...names.filter((name) => name.startsWith('--'))].join(', ');
   if (spec.arg === undefined) return heading;
   if (spec.argOptional === true) return `${heading}[${long === undefined ? '' : '='}${spec.arg}]`;
   return `${heading} ${spec.arg}`;

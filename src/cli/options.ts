@@ -16,7 +16,7 @@ export interface OptionSpec {
   readonly argOptional?: boolean;
   /** Every occurrence counts; otherwise the last wins. */
   readonly many?: boolean;
-  /** Further spellings that are not shown in help. */
+  /** Further spellings. */
   readonly also?: readonly string[];
   /** Parsing stops when the option is met: `--help`, `--version`. */
   readonly stops?: boolean;
@@ -50,6 +50,12 @@ export const helpOption: { readonly short: 'h'; readonly stops: true; readonly h
   help: 'print this help and exit',
 };
 
+/** Understood as the first word only, and so in no table that is parsed: for help texts. */
+export const completionOption: OptionSpec = {
+  arg: 'bash|zsh|fish',
+  help: 'print the script that makes a shell complete the options\n(has to be the first word)',
+};
+
 export interface ParseSettings {
   /** false: the first operand ends the options (options before a sub-command). POSIXLY_CORRECT in `env` does the same. */
   readonly permute?: boolean;
@@ -78,7 +84,7 @@ export function longName(key: string, spec: OptionSpec): string | undefined {
   return spec.long === undefined ? kebabCase(key) : (spec.long ?? undefined);
 }
 
-/** All spellings of an option with their dashes, the hidden ones last. */
+/** All spellings of an option with their dashes: the short one, the long one, the others. */
 export function spellings(key: string, spec: OptionSpec): string[] {
   const names: string[] = [];
   if (spec.short !== undefined) names.push(`-${spec.short}`);

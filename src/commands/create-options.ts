@@ -12,6 +12,7 @@ import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
+import { creatorOf } from '../engine/protocol-creators.ts';
 
 /** Formats that exist but that nobody can make images of. */
 const readOnlyFormats = ['bochs', 'cloop', 'dmg'];
@@ -44,15 +45,16 @@ export async function creatingDriver(engine: Engine, format: string, filename?: 
   if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`);
   const protocol = filename === undefined ? undefined : protocolOf(filename);
   if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
-  const driver = isKnown ? await engine.registry.load(format) : undefined;
+  const driver = isKnown ? await creatorOf(engine, format) : undefined;
   if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
-  if (protocol !== undefined) throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+  // a protocol as format takes the name for its own
+  if (protocol !== undefined && driver.kind !== 'protocol') throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
   return driver;
 }
 
 /** What a filename begins with, when it is no file. */
 function protocolOf(filename: string): string | undefined {
-  if (filename.startsWith('json:') || filename.startsWith('file:') || !hasProtocol(filename)) return undefined;
+  if (filename.startsWith('file:') || !hasProtocol(filename)) return undefined;
   return filename.slice(0, filename.indexOf(':'));
 }
 
@@ -61,12 +63,13 @@ function allOptions(driver: BlockDriver): readonly CreateOption[] {
   // raw is nothing but its file
   if (driver.isFilterLike === true) return fileOptions;
   const own = driver.createOptions ?? [];
+  if (driver.kind === 'protocol') return own;
   return [...own, ...fileOptions.filter(({ name }) => !own.some((option) => option.name === name))];
 }
 
 /** Prints what `-o help` shows; without a filename the options of the file are left out. */
 export function printOptionHelp(report: Reporter, driver: BlockDriver, hasFilename: boolean): void {
-  const onlyOwn = driver.isFilterLike === true ? fileOptions.slice(0, 1) : (driver.createOptions ?? []);
+  const onlyOwn = driver.kind === 'protocol' ? allOptions(driver) : driver.isFilterLike === true ? fileOptions.slice(0, 1) : (driver.createOptions ?? []);
   const shown = [...(hasFilename ? allOptions(driver) : onlyOwn)].sort((a, b) => (a.name < b.name ? -1 : 1));
   const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
   const lines = shown.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`);

@@ -7,7 +7,7 @@
 import type { CompletionProgram } from '../cli/completion.ts';
 import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
-import { asksForCompletion, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
+import { asksForCompletion, completionOption, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter, type TextSink } from '../cli/report.ts';
 import type { ImageCommand } from './image-command.ts';
 import { versionLines } from './version.ts';
@@ -39,8 +39,12 @@ const table = defineOptions({
   version: { short: 'V', stops: true, help: 'print the version and exit' },
   trace: { short: 'T', arg: 'TRACE', many: true, help: 'trace points to follow: [[enable=]PATTERN][,events=FILE][,file=FILE]' },
 });
-/** Options before the subcommand. */
-export const globalOptions: OptionTable = table;
+/** Options before the subcommand, as help shows them. */
+export const globalOptions: OptionTable = {
+  ...table,
+  hints: { help: 'print hints after errors although stderr is no terminal\n(has to be the first word)' },
+  completion: completionOption,
+};
 
 /** Runs the program; the exit code. Never throws. Text goes to the process's own streams, or to the ones given. */
 export async function main(
@@ -106,7 +110,7 @@ async function completionProgram(name: string): Promise<CompletionProgram> {
   const formats = driverEntries.filter(({ kind }) => kind === 'format').map((entry) => entry.name);
   return {
     name,
-    options: globalOptions,
+    options: table,
     commands: Object.entries(commands).map(([command, { summary, load }]) => ({
       name: command,
       summary,

@@ -4,7 +4,7 @@
  * Rule source: observed behaviour of qemu-nbd 11.1.
  */
 import { UsageError } from '../cli/getopt.ts';
-import { defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
 
@@ -22,32 +22,32 @@ const connection = defineOptions({
 
 const part = defineOptions({
   offset: { short: 'o', arg: 'OFFSET', help: 'export what follows this byte of the image' },
-  allocationDepth: { short: 'A', help: 'offer the depth of allocation' },
-  bitmap: { short: 'B', arg: 'NAME', many: true, help: 'offer a dirty bitmap of the image' },
+  allocationDepth: { short: 'A', help: 'offer the depth of allocation (not in this version)' },
+  bitmap: { short: 'B', arg: 'NAME', many: true, help: 'offer a dirty bitmap of the image (this version finds none)' },
 });
 
 const general = defineOptions({
-  list: { short: 'L', help: 'list the exports of a server' },
+  list: { short: 'L', help: 'list the exports of a server (not in this version)' },
   object: { arg: 'type,id=ID,...', many: true, help: 'define an object, a secret for instance' },
-  tlsCreds: { arg: 'ID', help: 'encrypt with the credentials of this object' },
+  tlsCreds: { arg: 'ID', help: 'encrypt with the credentials of this object (not in this version)' },
   tlsAuthz: { arg: 'ID', help: 'admit whom this object admits' },
   tlsHostname: { arg: 'HOSTNAME', help: 'name that the certificate must carry' },
   trace: { short: 'T', arg: '[[enable=]<pattern>][,events=<file>][,file=<file>]', many: true, help: 'trace points to follow' },
   fork: { help: 'run in the background, return when it serves' },
   pidFile: { arg: 'PATH', help: 'write the process id to this file', complete: 'file' },
-  selinuxLabel: { arg: 'LABEL', help: 'label of the listening socket' },
+  selinuxLabel: { arg: 'LABEL', help: 'label of the listening socket (not in this version)' },
 });
 
 const kernel = defineOptions({
-  connect: { short: 'c', arg: 'DEV', help: "connect FILE to the kernel's device DEV" },
-  disconnect: { short: 'd', help: 'disconnect DEV' },
+  connect: { short: 'c', arg: 'DEV', help: "connect FILE to the kernel's device DEV (not in this version)" },
+  disconnect: { short: 'd', help: 'disconnect DEV (not in this version)' },
 });
 
 const image = defineOptions({
   format: { short: 'f', arg: 'FORMAT', help: 'format of the image (raw, qcow2, ...)', complete: 'format' },
   readOnly: { short: 'r', help: 'export without writing' },
-  snapshot: { short: 's', help: 'keep writes in a temporary overlay' },
-  loadSnapshot: { short: 'l', arg: 'SNAPSHOT_PARAM', help: 'export a snapshot inside the image' },
+  snapshot: { short: 's', help: 'keep writes in a temporary overlay (not in this version)' },
+  loadSnapshot: { short: 'l', arg: 'SNAPSHOT_PARAM', help: 'export a snapshot inside the image (not in this version)' },
   nocache: { short: 'n', help: "do without the host's cache (--cache=none)" },
   cache: { arg: 'MODE', help: 'none, writeback, writethrough, directsync, unsafe', complete: ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] },
   aio: { arg: 'MODE', help: 'threads, native, io_uring', complete: ['threads', 'native', 'io_uring'] },
@@ -108,7 +108,7 @@ const groups: readonly (readonly [title: string, options: OptionTable])[] = [
 ];
 
 export function helpText(program: string): string {
-  const lines = [`Usage: ${program} [OPTIONS] FILE`, `  or:  ${program} -L [OPTIONS]`, 'Serves a disk image to NBD clients', '', ...optionLines(standard)];
+  const lines = [`Usage: ${program} [OPTIONS] FILE`, 'Serves a disk image to NBD clients', '', ...optionLines({ ...standard, completion: completionOption })];
   for (const [title, options] of groups) lines.push('', title, ...optionLines(options));
   lines.push('', 'The manual page tsnbd(1) tells more.');
   return `${lines.join('\n')}\n`;
@@ -117,9 +117,11 @@ export function helpText(program: string): string {
 function optionLines(options: OptionTable): string[] {
   return Object.entries(options).flatMap(([key, spec]) => {
     const short = spec.short === undefined ? '    ' : `-${spec.short}, `;
-    const argument = spec.arg === undefined ? '' : spec.arg.startsWith('[') ? ` ${spec.arg}` : key === 'object' ? ` ${spec.arg}` : `=${spec.arg}`;
+    const isApart = spec.arg?.startsWith('[') === true || key === 'object' || key === 'completion';
+    const argument = spec.arg === undefined ? '' : `${isApart ? ' ' : '='}${spec.arg}`;
     const heading = `  ${short}--${longName(key, spec)}${argument}`;
-    return heading.length < 27 ? [`${heading.padEnd(28)}${spec.help}`] : [heading, `${' '.repeat(28)}${spec.help}`];
+    const [first = '', ...rest] = spec.help.split('\n').map((line) => `${' '.repeat(28)}${line}`);
+    return heading.length < 27 ? [heading.padEnd(28) + first.trimStart(), ...rest] : [heading, first, ...rest];
   });
 }
 
@@ -147,6 +149,7 @@ export interface NbdSettings {
   readonly fork: boolean;
   readonly pidFile: string | undefined;
   readonly cache: string;
+  readonly aio: string | undefined;
   readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   readonly bitmaps: readonly string[];
@@ -168,10 +171,10 @@ export function readSettings(
   if (stoppedAt === 'help' || stoppedAt === 'version') return stoppedAt;
   if (options.list) checkList(options, operands);
   if (options.tlsAuthz !== undefined && options.tlsCreds === undefined) throw new BlockError('--tls-authz is not permitted without --tls-creds');
-  if (options.tlsHostname !== undefined) {
-    throw new BlockError(
-      options.tlsCreds === undefined ? '--tls-hostname is not permitted without --tls-creds' : 'TLS hostname is only supported with export list',
-    );
+  if (options.tlsHostname !== undefined && options.tlsCreds === undefined) throw new BlockError('--tls-hostname is not permitted without --tls-creds');
+  if (options.tlsHostname !== undefined && !options.list) throw new BlockError('TLS hostname is only supported with export list');
+  if (options.list) {
+    throw new BlockError("The option '--list' is not part of this version, which has no NBD client", { hint: 'list the exports with nbdinfo --list' });
   }
   const [file, ...more] = operands;
   if (file === undefined || more.length > 0) throw new UsageError('Invalid number of arguments');
@@ -196,6 +199,7 @@ export function readSettings(
     fork: options.fork,
     pidFile: options.pidFile,
     cache: options.nocache ? 'none' : (options.cache ?? 'writeback'),
+    aio: options.aio,
     discard: check.discard,
     detectZeroes: check.detectZeroes,
     bitmaps: options.bitmap,
@@ -232,7 +236,6 @@ function refuseMissing(options: NbdOptions): void {
     throw new BlockError("The kernel's NBD devices are not supported", { hint: 'serve the image on a socket (-k) and connect an NBD client to it' });
   }
   const missing: readonly (readonly [boolean, string])[] = [
-    [options.list, '--list'],
     [options.snapshot, '--snapshot'],
     [options.loadSnapshot !== undefined, '--load-snapshot'],
     [options.allocationDepth, '--allocation-depth'],

@@ -11,15 +11,16 @@ import type { Prealloc, Storage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import type { Engine } from './engine.ts';
+import { creatorOf } from './protocol-creators.ts';
 
 /**
  * Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. True when it is known to
  * read as zeros: all that holds it was made here, out of empty regular files, whatever of it was allocated.
  */
 export async function createImage(engine: Engine, format: string, filename: string, values: CreateValues): Promise<boolean> {
-  const driver = await engine.registry.load(format);
+  const driver = await creatorOf(engine, format);
   if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
-  const path = localPath(filename);
+  const path = driver.kind === 'protocol' ? stripProtocol(filename, format) : localPath(filename);
   const outcome: Outcome = { made: [], readsAsZeros: true };
   try {
     await driver.create(createHost(engine, path, outcome), path, values);
@@ -93,6 +94,10 @@ function target(engine: Engine, backend: BlockBackend): CreateTarget {
     zero: (offset, length) => root.zero(offset, length),
     truncate: (size, prealloc) => backend.truncate(size, { exact: false, prealloc }),
     flush: () => backend.flush(),
-    close: () => engine.closeBackend(backend),
+    close: () =>
+      engine.closeBackend(backend).catch((error: unknown) => {
+        // a device that knows no flush has nothing left to lose
+        if (!(error instanceof BlockError) || error.code !== 'EINVAL') throw error;
+      }),
   };
 }

@@ -22,7 +22,14 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   await host.createFile(filename, 0, 'off');
   const { size, data_file: dataFile } = values;
   const dataPath = typeof dataFile === 'string' ? stripProtocol(dataFile) : undefined;
-  if (dataPath !== undefined && values['keep_data_file'] !== true) await host.createFile(dataPath, Number(size ?? 0), 'off');
+  if (typeof dataFile === 'string' && dataPath !== undefined && values['keep_data_file'] !== true) {
+    if (withoutDots(dataPath) === withoutDots(stripProtocol(filename))) {
+      throw new BlockError('Failed to get shared "resize" lock', { code: 'EAGAIN', detail: `Is another process using the image [${dataPath}]?` });
+    }
+    await host.createFile(dataPath, Number(size ?? 0), 'off');
+    // the name is taken as it is for making the file, and as a name of any form for opening it
+    await (await host.openFile(dataFile)).close();
+  }
   const settings = checkCreateValues(values);
   const header = headerFor(settings);
   const clusterSize = 2 ** settings.clusterBits;
@@ -33,12 +40,19 @@ export async function createQcow2(host: CreateHost, filename: string, values: Cr
   const preallocation = settings.dataFileRaw && settings.preallocation === 'off' ? 'metadata' : settings.preallocation;
   const isDirect = preallocation === 'off' && fixedClusters + l1Clusters <= countsPerBlock && entries * 8 <= maxL1Bytes;
   const file = await host.openFile(filename);
+  let isKept: boolean;
   try {
-    await writeImage(file, header, { size: isDirect ? settings.size : 0, entries: isDirect ? entries : 0 });
+    isKept = await writeImage(file, header, { size: isDirect ? settings.size : 0, entries: isDirect ? entries : 0 });
   } finally {
     await file.close();
   }
+  // what keeps nothing shows by what is read back
+  if (!isKept) await (await host.openImage(filename, 'qcow2')).close();
   if (!isDirect) await resizeNew(host, filename, settings.size, preallocation);
+}
+
+function withoutDots(path: string): string {
+  return path.replace(/^(?:\.\/+)+/, '');
 }
 
 /** Looks whether the data file that is there can be kept. */
@@ -65,7 +79,8 @@ function headerFor(settings: CreateSettings): Header {
   return header;
 }
 
-async function writeImage(file: CreateTarget, header: Header, content: { size: number; entries: number }): Promise<void> {
+/** False when the file is of a kind that cannot be flushed: a device that keeps nothing, for one. */
+async function writeImage(file: CreateTarget, header: Header, content: { size: number; entries: number }): Promise<boolean> {
   const clusterSize = 2 ** header.clusterBits;
   header.size = content.size;
   header.l1Size = content.entries;
@@ -76,11 +91,25 @@ async function writeImage(file: CreateTarget, header: Header, content: { size: n
   const block = new DataView(tables.buffer, clusterSize, clusterSize);
   const used = fixedClusters + ceilDiv(content.entries * 8, clusterSize);
   for (let cluster = 0; cluster < used; cluster++) setRefcount(block, 2 ** header.refcountOrder, cluster, 1);
-  await file.write(clusterSize, tables);
-  if (content.entries > 0) await file.write(header.l1Offset, new Uint8Array(content.entries * 8));
-  await file.flush();
-  await file.write(0, encoded);
-  await file.flush();
+  try {
+    await file.write(clusterSize, tables);
+    if (content.entries > 0) await file.write(header.l1Offset, new Uint8Array(content.entries * 8));
+    const isKept = await flushed(file);
+    await file.write(0, encoded);
+    return (await flushed(file)) && isKept;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('Could not write qcow2 header: ') : error;
+  }
+}
+
+async function flushed(file: CreateTarget): Promise<boolean> {
+  try {
+    await file.flush();
+    return true;
+  } catch (error) {
+    if (error instanceof BlockError && error.code === 'EINVAL') return false;
+    throw error;
+  }
 }
 
 function encode(header: Header): Uint8Array {

@@ -1,9 +1,10 @@
-/* What the documents name exists. */
+/* What the documents name exists, and what the README shows works as it stands there. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { projectRoot } from '../support/run.ts';
+import { builtProgram, projectRoot, run } from '../support/run.ts';
+import { tempFolder } from '../support/tmp.ts';
 
 const documents = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: projectRoot, encoding: 'utf8' })
   .split('\n')
@@ -18,5 +19,42 @@ describe('documents', () => {
     const text = readFileSync(join(projectRoot, file), 'utf8');
     const paths = [...text.matchAll(/(?<![\w./-])((?:src|test|bin|man|docs|bench|examples|scripts)\/[\w./-]*\w)/g)].map((match) => match[1] ?? '');
     expect(paths.filter((path) => !path.includes('NAME') && !existsSync(join(projectRoot, path)))).toEqual([]);
+  });
+});
+
+describe('README', () => {
+  const readme = readFileSync(join(projectRoot, 'README.md'), 'utf8');
+
+  it('shows a library program that runs in this Node', async () => {
+    const program = /```js\n(.*?)```/s.exec(readme)?.[1] ?? '';
+    expect(program).toContain("from 'tsimg'");
+    builtProgram('tsimg');
+    using folder = tempFolder('readme');
+    mkdirSync(folder.file('node_modules'));
+    symlinkSync(projectRoot, folder.file('node_modules/tsimg'));
+    writeFileSync(folder.file('program.mjs'), program);
+    const { code, stdout, stderr } = await run(process.execPath, ['program.mjs'], { cwd: folder.path });
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: `${1024 ** 3} 1\n`, stderr: '' });
+  });
+
+  it('shows a session that works from its first line to its last', async () => {
+    const session = /```\n(\$ npx tsimg create.*?)```/s.exec(readme)?.[1]?.split('\n') ?? [];
+    const typed = session
+      .filter((line) => line.startsWith('$ npx '))
+      .map((line) =>
+        line
+          .slice('$ npx '.length)
+          .replace(/\s+#.*$/, '')
+          .split(' '),
+      );
+    const lines = session.filter((line) => line.startsWith('(QEMU) ')).map((line) => line.slice('(QEMU) '.length));
+    expect([typed.length, lines.length]).toEqual([3, 7]);
+    using folder = tempFolder('readme');
+    for (const [program = '', ...words] of typed) {
+      const input = program === 'tsqmp' ? `${lines.join('\n').replaceAll('/tmp/', `${folder.path}/`)}\n` : '';
+      const { code, stderr } = await run(process.execPath, [builtProgram(program), ...words], { cwd: folder.path, input });
+      // the old spelling earns notes, and nothing else
+      expect({ words, code, stderr: stderr.replace(/^note: .*\n/gm, '') }).toEqual({ words, code: 0, stderr: '' });
+    }
   });
 });

@@ -1,4 +1,4 @@
-/* The manual pages tell the options of the tables: each option under its command, and nothing that is not in a table. */
+/* The manual pages tell the options of the tables and of the help texts: each option under its command, and no other. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +9,7 @@ import { daemonTable } from '../../src/qmp-shell/daemon.ts';
 import { ownCommands } from '../../src/qmp-shell/help-text.ts';
 import { shellTable } from '../../src/qmp-shell/options.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
-import { projectRoot, run } from '../support/run.ts';
+import { builtProgram, projectRoot, run } from '../support/run.ts';
 
 const pages = ['tsimg', 'tsnbd', 'tsqmp'];
 /** Understood before the tables are asked. */
@@ -42,6 +42,17 @@ function declared(table: OptionTable, more: readonly string[] = []): string[] {
   return [...lines, ...more].sort();
 }
 
+/** The same lines, of a text that `--help` prints: its lines that begin with a spelling. */
+async function helped(program: string, ...words: string[]): Promise<string[]> {
+  const { code, stdout } = await run(process.execPath, [builtProgram(program), ...words, '--help']);
+  expect(code).toBe(0);
+  const lines = stdout.split('\n').flatMap((line) => {
+    const [, names, rest] = /^ {2,6}(-[\w-]+(?:, -[\w-]+)*)(.*)$/.exec(line) ?? [];
+    return names === undefined ? [] : [`${names.split(', ').sort().join(' ')}${/^[ =[]\S/.test(rest ?? '') ? ' ARG' : ''}`];
+  });
+  return lines.sort();
+}
+
 describe('tsimg(1)', () => {
   const page = documented('tsimg');
 
@@ -50,18 +61,30 @@ describe('tsimg(1)', () => {
   });
 
   it('tells the options before the command', () => {
-    expect(page['Global options']).toEqual(declared(globalOptions, ['--hints', completion]));
+    expect(page['Global options']).toEqual(declared(globalOptions));
   });
 
   it.each(Object.keys(commands))('tells the options of %s', async (name) => {
     const command = await commands[name]?.load();
     expect(page[name]).toEqual(declared(command?.help(name).options ?? {}));
   });
+
+  it('tells what --help tells', async () => {
+    expect(page['Global options']).toEqual(await helped('tsimg'));
+  });
+
+  it.each(Object.keys(commands))('tells what %s --help tells', async (name) => {
+    expect(page[name]).toEqual(await helped('tsimg', name));
+  });
 });
 
 describe('tsnbd(1)', () => {
   it('tells all options', () => {
     expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(declared(nbdOptions, [completion]));
+  });
+
+  it('tells what --help tells', async () => {
+    expect(Object.values(documented('tsnbd')).flat().sort()).toEqual(await helped('tsnbd'));
   });
 });
 
@@ -72,6 +95,13 @@ describe('tsqmp(1)', () => {
     expect(page['Shell']).toEqual(declared(shellTable, ['--daemon', completion]));
     expect(page['Daemon']).toEqual(declared(daemonTable));
     expect(Object.keys(page)).toEqual(['Shell', 'Daemon']);
+  });
+
+  it('tells what --help tells', async () => {
+    // --daemon stands in the usage lines
+    const ofShell = (page['Shell'] ?? []).filter((line) => line !== '--daemon' && line !== completion);
+    expect(ofShell).toEqual((await helped('tsqmp')).filter((line) => line !== completion));
+    expect(page['Daemon']).toEqual(await helped('tsqmp', '--daemon'));
   });
 
   it('tells the commands of the shell', () => {

@@ -50,10 +50,12 @@ describe('tarball', () => {
   const [{ files, unpackedSize }] = JSON.parse(packed.stdout) as [{ files: { path: string; mode: number }[]; unpackedSize: number }];
   const paths = files.map(({ path }) => path);
 
-  it('holds what is built, the manual pages and the texts, and nothing else', () => {
-    expect(paths.filter((path) => !path.startsWith('dist/')).sort()).toEqual(
+  it('holds what is built, the manual pages, the examples and the texts, and nothing else', () => {
+    expect(paths.filter((path) => !/^(?:dist|examples)\//.test(path)).sort()).toEqual(
       ['CHANGELOG.md', 'LICENSE', 'README.md', 'man/tsimg.1', 'man/tsnbd.1', 'man/tsqmp.1', 'package.json'].sort(),
     );
+    const examples = readdirSync(join(projectRoot, 'examples')).map((name) => `examples/${name}`);
+    expect(paths.filter((path) => path.startsWith('examples/')).sort()).toEqual(examples.sort());
     expect(
       paths.filter(
         (path) =>

@@ -62,7 +62,7 @@ describeWithPeers(['qemu-img', 'qemu-io', 'qemu-storage-daemon'], 'image locks',
       if (!(failure instanceof BlockError)) throw new Error('opened an image that is in use');
       expect(failure.message).toBe('Failed to get "write" lock');
       expect(failure.detail).toBe(`Is another process using the image [${image}]?`);
-      expect(failure.hint).toContain(`process ${holder.pid}`);
+      expect(failure.hint).toBe(`${image} is in use by process ${holder.pid} (qemu-storage-daemon)`);
       expect([...engine.graph.nodes]).toEqual([]);
       await engine.openBackend({ filename: image, format: 'raw', forceShare: true });
     } finally {

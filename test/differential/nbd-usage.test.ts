@@ -99,6 +99,9 @@ const served: readonly (readonly string[])[] = [
   ['-o', '9223372036854775808', '-r', 'disk.raw'],
   ['--pid-file=/nosuch/folder/p', '-f', 'raw', 'disk.raw'],
   ['--fork', 'nofile'],
+  ['--aio=native', '-f', 'raw', 'disk.raw'],
+  ['--aio=native', '--cache=writethrough', '--image-opts', 'driver=raw,file.driver=file,file.filename=disk.raw'],
+  ['--aio=native', '-f', 'raw', 'nofile'],
 ];
 
 describeWithPeers(['qemu-nbd'], 'tsnbd says what qemu-nbd says', () => {

@@ -1,6 +1,6 @@
 /* tsimg as a process: what the comparison with the peer cannot hold, since the peer fails there or does not end. */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, symlinkSync, watch, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, symlinkSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { builtProgram, type Finished, run } from '../support/run.ts';
@@ -92,4 +92,15 @@ it('answers SIGUSR1 with the progress of a copy', async () => {
   expect(await ended).toBe(0);
   expect(stderr).toMatch(/^ {4}\(\d+\.\d\d\/100%\)\n$/);
   expect(readFileSync(folder.file('b')).equals(readFileSync(folder.file('a')))).toBe(true);
+});
+
+it.each([
+  ['json:x', "Could not parse the JSON options: 1:1: JSON parse error, invalid keyword 'x'"],
+  ['foo:x', "Unknown protocol 'foo'"],
+  ['disk.qcow2', 'Failed to get shared "resize" lock\nIs another process using the image [disk.qcow2]?'],
+  ['./disk.qcow2', 'Failed to get shared "resize" lock\nIs another process using the image [./disk.qcow2]?'],
+])('refuses %s as data file, and nothing stays behind', async (dataFile, words) => {
+  const { code, stderr } = await tsimg('create', '-q', '-f', 'qcow2', '-o', `data_file=${dataFile}`, 'disk.qcow2', '1M');
+  expect([code, stderr]).toEqual([1, `tsimg: disk.qcow2: ${words}\n`]);
+  expect(readdirSync(folder.path)).toEqual([]);
 });

@@ -39,6 +39,15 @@ async function serve(...args: string[]): Promise<string> {
 const tsimg = (...args: string[]): ReturnType<typeof run> => run(process.execPath, [builtProgram('tsimg'), ...args], { cwd: folder.path });
 
 describe('tsnbd', () => {
+  it.each([[['-L']], [['-L', '-b', 'localhost', '-p', '1']], [['--list', '-k', '/nosuch.sock']]])('says that it cannot list exports: %j', async (words) => {
+    const { code, stdout, stderr } = await run(process.execPath, [builtProgram('tsnbd'), ...words]);
+    expect({ code, stdout, stderr }).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: "tsnbd: The option '--list' is not part of this version, which has no NBD client\n",
+    });
+  });
+
   it('ends when its last client leaves, unless -t', async () => {
     writeFileSync(folder.file('disk.raw'), new Uint8Array(65536).fill(3));
     await serve('-f', 'raw', 'disk.raw', '-r');

@@ -193,10 +193,10 @@ describe('images that are in use', () => {
     const other = await tsqmp(folder, ['--hints', ...disk, '-c', 'query-status']);
     expect(other.code).toBe(1);
     expect(other.stderr).toMatch(
-      /^tsqmp: .*Failed to get "write" lock\nIs another process using the image \[.*VM\.qcow2\]\?\nhint: .*VM\.qcow2 is in use by process \d+ \(.*\)\n$/,
+      /^tsqmp: .*Failed to get "write" lock\nIs another process using the image \[.*VM\.qcow2\]\?\nhint: .*VM\.qcow2 is in use by process \d+ \(tsqmp\)\n$/,
     );
     const added = await tsqmp(folder, ['--hints', '-c', 'blockdev-add driver=qcow2 node-name=t file.driver=file file.filename=VM.qcow2']);
-    expect(added.stderr).toMatch(/^tsqmp: .*Failed to get "write" lock\nhint: .*VM\.qcow2 is in use by process \d+ \(.*\)\n$/);
+    expect(added.stderr).toMatch(/^tsqmp: .*Failed to get "write" lock\nhint: .*VM\.qcow2 is in use by process \d+ \(tsqmp\)\n$/);
   });
 });
 

@@ -3,9 +3,10 @@
  * not shared with others. Locks are set first and tested after; a conflict takes the new ones back.
  * Rule source: observed behaviour of QEMU 11.1 (docs/adr; test/differential holds both sides against each other).
  */
-import { fstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { BlockError } from '../util/errors.ts';
 import { type PermBits, permNames } from '../util/perm-bits.ts';
+import { findLockHolder } from './lock-holder.ts';
 import type { LockChange } from './storage.ts';
 import type { Syscalls } from './syscalls.ts';
 
@@ -75,12 +76,18 @@ export class ImageLock {
   }
 
   #conflict(byte: number, message: string): BlockError {
-    const holder = findHolder(this.#path, byte);
     return new BlockError(message, {
       code: 'EAGAIN',
       detail: `Is another process using the image [${this.#path}]?`,
-      hint: holder === undefined ? undefined : `${this.#path} is in use by process ${holder.pid} (${holder.command})`,
+      hint: this.#holderHint(byte),
     });
+  }
+
+  #holderHint(byte: number): string | undefined {
+    const holder = findLockHolder(this.#fd, byte);
+    if (holder === undefined) return undefined;
+    if (holder === 'this program') return `${this.#path} is open in this program already`;
+    return `${this.#path} is in use by process ${holder.pid} (${holder.command})`;
   }
 }
 
@@ -94,65 +101,4 @@ export function hasLocks(fd: number): boolean {
     return true;
   }
   return list.includes(`:${fstatSync(fd).ino} `);
-}
-
-/** The process that holds a lock on `byte` of the file, as far as /proc shows it (one's own processes). */
-function findHolder(path: string, byte: number): { pid: number; command: string } | undefined {
-  try {
-    const { dev, ino } = statSync(path);
-    const device = `${hex2(Math.floor(dev / 256) % 4096)}:${hex2(dev % 256)}:${ino}`;
-    for (const pid of readdirSync('/proc')) {
-      if (!/^\d+$/.test(pid)) continue;
-      for (const fd of listFds(pid)) {
-        const info = readText(`/proc/${pid}/fdinfo/${fd}`);
-        if (!info.includes('OFDLCK') || !isLockOn(info, device, ino, byte)) continue;
-        const target = readLink(`/proc/${pid}/fd/${fd}`);
-        if (target === undefined || (Number(pid) === process.pid && !target.endsWith(path.replace(/^.*\//, '')))) continue;
-        return { pid: Number(pid), command: readText(`/proc/${pid}/cmdline`).split('\0')[0]?.replace(/^.*\//, '') ?? '' };
-      }
-    }
-  } catch {
-    // no /proc here, or the file went away: nothing to tell, the lock error stands for itself
-  }
-  return undefined;
-}
-
-/** `lock: 1: OFDLCK ADVISORY READ -1 08:01:1234 100 100` */
-function isLockOn(info: string, device: string, inode: number, byte: number): boolean {
-  return info.split('\n').some((line) => {
-    if (!line.startsWith('lock:')) return false;
-    const words = line.trim().split(/\s+/);
-    const end = words.at(-1);
-    const start = words.at(-2);
-    const where = words.at(-3) ?? '';
-    return (where === device || where.endsWith(`:${inode}`)) && Number(start) <= byte && (end === 'EOF' || Number(end) >= byte);
-  });
-}
-
-function listFds(pid: string): string[] {
-  try {
-    return readdirSync(`/proc/${pid}/fdinfo`);
-  } catch {
-    return [];
-  }
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function readLink(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-function hex2(value: number): string {
-  return value.toString(16).padStart(2, '0');
 }
