@@ -1,5 +1,5 @@
 /* The shell under a real terminal: what a user types, and what is on the screen afterwards. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { QmpClient } from '../../src/monitor/qmp-client.ts';
 import { builtProgram, run } from '../support/run.ts';
@@ -19,6 +19,14 @@ async function withDisks(): Promise<TempFolder> {
 
 function open(folder: TempFolder, args = '--disk ide0-hd0=VM.qcow2', more: { env?: Record<string, string>; columns?: number } = {}): Promise<Terminal> {
   return Terminal.open(`${tsqmp} ${args}`, { cwd: folder.path, ...more, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '', ...more.env } });
+}
+
+/** Whether the first MiB of the guest's disk is full of 0xaa, as anybody sees it. */
+async function written(folder: TempFolder): Promise<boolean> {
+  writeFileSync(folder.file('wanted.raw'), new Uint8Array(4 << 20).fill(0xaa, 0, 1 << 20));
+  const compared = await run(process.execPath, [builtProgram('tsimg'), 'compare', '-F', 'raw', 'VM.qcow2', 'wanted.raw'], { cwd: folder.path });
+  expect(compared.stderr).toBe('');
+  return compared.code === 0;
 }
 
 /** Lines as they are typed, and what each has to bring onto the screen. */
@@ -166,6 +174,49 @@ describeWithTerminal('tsqmp on a terminal', () => {
     await plain.enter('nbd-server-stop');
     await plain.until('hint: start it first: nbd-server-start');
     expect(await plain.screenWithColours()).not.toContain('\u001b[31m');
+  });
+
+  it('stops on Ctrl-Z with what the shell around it does, and goes on with fg and the line that was typed', async () => {
+    using folder = await withDisks();
+    await using terminal = await Terminal.open(`PS1='$ ' bash --norc -i`, { cwd: folder.path, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '' } });
+    await terminal.enter(`${tsqmp} --disk ide0-hd0=VM.qcow2`);
+    await terminal.until(/\(QEMU\)$/);
+    await terminal.enter('guest write ide0-hd0 0 1M 0xaa');
+    await terminal.until(/wrote 1048576 bytes at offset 0\n\(QEMU\)$/);
+    await terminal.type('query-sta');
+    await terminal.until(/query-sta$/);
+    for (const round of [1, 2]) {
+      await terminal.press('C-z');
+      await terminal.until(new RegExp(`(?:Stopped[^]*){${round}}\\$$`));
+      await terminal.enter('fg');
+      await terminal.until(/fg\n.*tsqmp.*\n\(QEMU\) query-sta$/);
+    }
+    await terminal.press('Tab');
+    await terminal.until('query-status');
+    await terminal.press('Enter');
+    await terminal.until(/"running": true\}\}\n\(QEMU\)$/);
+    await terminal.press('C-d');
+    await terminal.until(/\n\$$/);
+    // the code of fg is the job's
+    await terminal.enter('echo CODE=$?');
+    await terminal.until('CODE=0');
+    expect(await written(folder)).toBe(true);
+  });
+
+  it('ends in good order when nothing can happen any more', async () => {
+    using folder = await withDisks();
+    // a fault as a stranger might make it: standard input is never read again
+    writeFileSync(
+      folder.file('deaf.cjs'),
+      "require('node:fs').writeFileSync('pid', String(process.pid)); process.once('SIGUSR2', () => process.stdin.pause());",
+    );
+    await using terminal = await open(folder, undefined, { env: { NODE_OPTIONS: '--require ./deaf.cjs' } });
+    await terminal.until(/\(QEMU\)$/);
+    await terminal.enter('guest write ide0-hd0 0 1M 0xaa');
+    await terminal.until(/wrote 1048576 bytes at offset 0\n\(QEMU\)$/);
+    process.kill(Number(readFileSync(folder.file('pid'), 'utf8')), 'SIGUSR2');
+    await terminal.until('EXIT=0');
+    expect(await written(folder)).toBe(true);
   });
 
   it('warns when the view thaws', async () => {
