@@ -1,5 +1,5 @@
 /* The shell under a real terminal: what a user types, and what is on the screen afterwards. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { QmpClient } from '../../src/monitor/qmp-client.ts';
 import { builtProgram, run } from '../support/run.ts';
@@ -28,6 +28,9 @@ async function written(folder: TempFolder): Promise<boolean> {
   expect(compared.stderr).toBe('');
   return compared.code === 0;
 }
+
+/** A write of the guest's in QMP, as a monitor takes it. */
+const qmpWrite = '{"execute":"qmp_capabilities"} {"execute":"human-monitor-command","arguments":{"command-line":"qemu-io ide0-hd0 \\"write -P 0xaa 0 1M\\""}}';
 
 /** Lines as they are typed, and what each has to bring onto the screen. */
 type Typed = readonly (readonly [line: string, answer: string])[];
@@ -244,6 +247,38 @@ describeWithTerminal('tsqmp on a terminal', () => {
     await terminal.until("Error: Device 'nosuch' not found");
     await terminal.enter('quit');
     await terminal.until('EXIT=0');
+  });
+});
+
+describeWithTerminal('tsqmp whose terminal is closed', () => {
+  const socket = '--qmp unix:vm.qmp';
+  const write = 'guest write ide0-hd0 0 1M 0xaa';
+  const wait = 'wait NEVER timeout=60m';
+  it.each<[title: string, args: string, typed: readonly string[], code: string]>([
+    ['at the prompt', `--disk ide0-hd0=VM.qcow2 ${socket}`, [write], '0'],
+    ['in a line that waits', `--disk ide0-hd0=VM.qcow2 ${socket}`, [write, wait], '0'],
+    ['in a script', `--disk ide0-hd0=VM.qcow2 ${socket} run script`, [], '1'],
+    ['as a daemon', `--daemon --disk ide0-hd0=VM.qcow2 ${socket} --chardev stdio,id=c --monitor chardev=c`, [qmpWrite], '0'],
+  ])('ends in good order %s', async (_title, args, typed, code) => {
+    using folder = await withDisks();
+    writeFileSync(folder.file('script'), `${write}\n${wait}\n`);
+    expect((await run('mkfifo', [folder.file('code')])).code).toBe(0);
+    // the subshell outlives the terminal to tell the exit code
+    const line = `(trap : HUP; ${tsqmp} ${args} 2>err.txt; echo $? >code)`;
+    await using terminal = await Terminal.open(line, { cwd: folder.path, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '' } });
+    const ended = run('cat', [folder.file('code')]);
+    await terminal.until(/\(QEMU\)|QMP/);
+    for (const text of typed) {
+      await terminal.enter(text);
+      await terminal.until(text === wait ? wait : /wrote 1048576/);
+    }
+    if (typed.length === 0) await terminal.until(wait);
+    expect(readdirSync(folder.path)).toContain('vm.qmp');
+    await terminal.close();
+    expect((await ended).stdout.trim()).toBe(code);
+    expect(readFileSync(folder.file('err.txt'), 'utf8')).toBe(code === '0' ? '' : `interrupted\nscript:2: ${wait}: interrupted\n`);
+    expect(readdirSync(folder.path)).not.toContain('vm.qmp');
+    expect(await written(folder)).toBe(true);
   });
 });
 
