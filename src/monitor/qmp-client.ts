@@ -9,15 +9,20 @@ import { isJsonObject, type JsonObject, JsonStream, writeJson } from '../core/ut
 
 export type QmpTarget = { readonly path: string } | { readonly host: string; readonly port: number };
 
-/** SERVER as users write it: `unix:PATH`, `host:port`, or a path. */
+/** SERVER as users write it: `unix:PATH`, `host:port`, or a path. Throws BlockError for what is none of these. */
 export function parseTarget(text: string): QmpTarget {
-  if (text.startsWith('unix:')) return { path: text.slice('unix:'.length) };
+  if (text.startsWith('unix:')) return pathTarget(text.slice('unix:'.length));
   const plain = text.startsWith('tcp:') ? text.slice('tcp:'.length) : text;
   const colon = plain.lastIndexOf(':');
-  if (colon < 0 || plain.includes('/')) return { path: plain };
+  if (colon < 0 || plain.includes('/')) return pathTarget(plain);
   const port = plain.slice(colon + 1);
-  if (!/^\d+$/.test(port)) throw new BlockError(`Bad port number: ${port}`);
+  if (!/^\d+$/.test(port) || Number(port) > 65535) throw new BlockError(`Bad port number: ${port}`);
   return { host: plain.slice(0, colon) || '127.0.0.1', port: Number(port) };
+}
+
+function pathTarget(path: string): QmpTarget {
+  if (path === '' || path.includes('\0')) throw new BlockError('The path of a socket is expected');
+  return { path };
 }
 
 export class QmpClient implements AsyncDisposable {

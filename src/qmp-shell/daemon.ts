@@ -23,6 +23,7 @@ import { blockExportOptions, nbdServerOptions, secretOptions } from '../monitor/
 import { blockdevOptions } from '../monitor/types/blockdev.ts';
 import { isBackground, reportReady, startBackground } from './background.ts';
 import { Chardevs } from './chardevs.ts';
+import { keepFromDying } from './lifetime.ts';
 import { addDisk } from './machine-host.ts';
 import { parseDisk, parseQmpAddress } from './options.ts';
 
@@ -146,6 +147,9 @@ class Daemon {
   async run(order: readonly GivenOption[], operands: readonly string[]): Promise<number> {
     const end = (): void => void this.#monitor.quit('host-signal');
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
+    keepFromDying();
+    // it stays when nothing is there that could end it but a signal
+    const stay = setInterval(() => {}, 1 << 30);
     let hasPidFile = false;
     try {
       for (const option of order) await this.#carryOut(option);
@@ -161,6 +165,7 @@ class Daemon {
       await new Promise((resolve) => setImmediate(resolve));
       return 0;
     } finally {
+      clearInterval(stay);
       await this.#system.close();
       for (const server of this.#servers) await server.close();
       await this.#chardevs.close();

@@ -16,6 +16,7 @@ import { packageText, qemuVersion } from '../monitor/monitor.ts';
 import { parseTarget } from '../monitor/qmp-client.ts';
 import { EventLog } from './event-log.ts';
 import { Interpreter } from './interpreter.ts';
+import { type EndCause, watchForEnd } from './lifetime.ts';
 import { type RunningMachine, startMachine } from './machine-host.ts';
 import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp, shellTable } from './options.ts';
 import { createPainter, eventText, hasColour, type Painter, plainPainter, warningText } from './render.ts';
@@ -60,9 +61,6 @@ export async function main(argv: readonly string[], progName: string): Promise<n
 /** How long a line may take to end after the program was told to end. */
 const graceMs = 1000;
 
-type Signal = 'SIGTERM' | 'SIGHUP' | 'SIGINT';
-const signals: readonly Signal[] = ['SIGTERM', 'SIGHUP', 'SIGINT'];
-
 class Shell {
   readonly #options: ShellArguments;
   readonly #reporter: Reporter;
@@ -74,7 +72,9 @@ class Shell {
   readonly #events = new EventLog();
   #painter: Painter = plainPainter;
   #isInteractive = false;
-  #show: (text: string) => void = (text) => process.stderr.write(text);
+  /** False when standard output is a pipe that nobody reads any more. */
+  #hasReader = true;
+  #show: (text: string) => void = (text) => this.#tell(text);
 
   constructor(options: ShellArguments, operands: readonly string[], reporter: Reporter, isTerminal: boolean) {
     this.#options = options;
@@ -93,11 +93,7 @@ class Shell {
   }
 
   async run(): Promise<number> {
-    const onSignal = (signal: Signal): void => {
-      // in the shell Ctrl-C is a key; as a signal it is meant for a program that a line has started
-      if (signal !== 'SIGINT' || !this.#isInteractive) this.#ending.abort();
-    };
-    for (const signal of signals) process.on(signal, onSignal);
+    using _watch = watchForEnd((cause) => this.#endFor(cause));
     // a script is read before anything is started
     const script = this.#scriptFile === undefined ? undefined : readScript(this.#scriptFile);
     this.#painter = await createPainter(this.#isTerminal && hasColour(process.stdout, process.env));
@@ -113,12 +109,24 @@ class Shell {
         () => this.#events.close('Disconnected'),
         () => {},
       );
-      return await this.#serve(transport, script);
+      const code = await this.#serve(transport, script);
+      return this.#hasReader ? code : 1;
     } finally {
       await transport?.close();
       await machine?.[Symbol.asyncDispose]();
-      for (const signal of signals) process.off(signal, onSignal);
     }
+  }
+
+  #endFor(cause: EndCause): void {
+    // in the shell Ctrl-C is a key; as a signal it is meant for a program that a line has started
+    if (cause === 'SIGINT' && this.#isInteractive) return;
+    if (cause === 'reader' && !this.#isInteractive) this.#hasReader = false;
+    this.#ending.abort();
+  }
+
+  /** Messages. A reader that went away (`| head`) ends the program quietly. */
+  #tell(text: string): void {
+    if (this.#hasReader) process.stderr.write(text);
   }
 
   #startMachine(): Promise<RunningMachine> {
@@ -180,7 +188,7 @@ class Shell {
   #script(name: string, runner: LineRunner): Script {
     const output: ScriptOutput = {
       out: (text) => process.stdout.write(text),
-      err: (text) => process.stderr.write(text),
+      err: (text) => this.#tell(text),
       hasHints: this.#isTerminal || this.#options.hints,
     };
     return new Script(name, runner, output, this.#ending.signal);
@@ -225,8 +233,13 @@ class Shell {
   /** The result of `work`. When the program is told to end meanwhile, a line that waits ends and tells where; 1 when it does not. */
   #toTheEnd(work: Promise<number>): Promise<number> {
     const ended = this.#ended().then(async () => {
-      const code = await Promise.race([work, new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), graceMs).unref())]);
-      if (code === undefined) this.#reporter.message('interrupted');
+      let timer: NodeJS.Timeout | undefined;
+      // it keeps the event loop alive: there may be nothing else
+      const grace = new Promise<undefined>((resolve) => {
+        timer = setTimeout(() => resolve(undefined), graceMs);
+      });
+      const code = await Promise.race([work, grace]).finally(() => clearTimeout(timer));
+      if (code === undefined && this.#hasReader) this.#reporter.message('interrupted');
       return code ?? 1;
     });
     return Promise.race([work, ended]);
@@ -236,6 +249,7 @@ class Shell {
   async #oneShot(runner: LineRunner): Promise<number> {
     const run = async (): Promise<number> => {
       for (const command of this.#options.command) {
+        if (!this.#hasReader) return 1;
         const { output, notes = [], failure } = await runner.runLine(command, { signal: this.#ending.signal });
         for (const note of notes) process.stderr.write(`note: ${note}\n`);
         if (failure === undefined) {

@@ -99,7 +99,14 @@ function switchOf(name: string, word: string | undefined): boolean {
   throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`);
 }
 
+/** The value of --qmp. Throws BlockError that names the option. */
 export function parseQmpAddress(text: string): QmpAddress {
-  const target = parseTarget(text);
-  return 'path' in target ? { type: 'unix', path: target.path } : { type: 'tcp', host: target.host, port: target.port };
+  try {
+    // a plain path is the SERVER of a client: here it would be a file that nobody asked for
+    if (!/^unix:.|^tcp:[^/]*:[^:/]*$/s.test(text)) throw new BlockError('unix:PATH or tcp:HOST:PORT is expected');
+    const target = parseTarget(text);
+    return 'path' in target ? { type: 'unix', path: target.path } : { type: 'tcp', host: target.host, port: target.port };
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(`--qmp ${text}: `) : error;
+  }
 }

@@ -28,6 +28,8 @@ export class Repl {
   #history: readonly string[];
   #isBusy = false;
   #isClosed = false;
+  /** A program that a line has started reads the terminal. */
+  #isHandedOver = false;
   /** Ends the line that is being carried out. */
   #interrupt: AbortController | undefined;
   #finish: (code: number) => void = () => {};
@@ -72,6 +74,10 @@ export class Repl {
       this.#work().catch(this.#fail);
     });
     this.#readline.on('SIGINT', () => this.#cancelLine());
+    this.#readline.on('SIGTSTP', () => this.#suspend());
+    process.on('SIGCONT', this.#resume);
+    // a terminal that is gone ends the program through the error of its stream
+    this.#readline.on('error', () => {});
     this.#readline.on('close', () => this.#close());
     signal.addEventListener('abort', () => this.#readline.close());
     transport.closed.then(() => {
@@ -132,14 +138,38 @@ export class Repl {
   }
 
   #giveTerminal(): void {
+    this.#isHandedOver = true;
     this.#readline.pause();
     this.#options.input.setRawMode?.(false);
   }
 
   #takeTerminal(): void {
+    this.#isHandedOver = false;
     this.#options.input.setRawMode?.(true);
     this.#readline.resume();
   }
+
+  /** Ctrl-Z: the whole job stops, as the terminal itself would have it: the programs that have started us are part of it. */
+  #suspend(): void {
+    this.#options.input.setRawMode?.(false);
+    process.kill(0, 'SIGTSTP');
+    // where nothing can bring us back (no job control) the signal is void, and no SIGCONT comes
+    this.#resume();
+  }
+
+  /** Back in the foreground: whatever the terminal was used for meanwhile, it is ours again, with the line that was typed. */
+  readonly #resume = (): void => {
+    if (this.#isClosed || this.#isHandedOver) return;
+    const { input } = this.#options;
+    // the state that Node remembers is not the terminal's any more
+    input.setRawMode?.(false);
+    input.setRawMode?.(true);
+    this.#readline.pause();
+    this.#readline.resume();
+    if (this.#isBusy) return;
+    Object.assign(this.#readline, { prevRows: 0 });
+    this.#readline.prompt(true);
+  };
 
   #print({ output: text, notes = [], failure }: Outcome): void {
     const { output, painter, hasHints } = this.#options;
@@ -172,6 +202,7 @@ export class Repl {
     // Ctrl-D leaves the cursor behind the prompt
     if (!this.#isBusy) this.#options.output.write('\n');
     this.#interrupt?.abort();
+    process.off('SIGCONT', this.#resume);
     saveHistory(historyFile(), this.#history);
     this.#finish(0);
   }

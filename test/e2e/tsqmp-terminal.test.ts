@@ -1,5 +1,5 @@
 /* The shell under a real terminal: what a user types, and what is on the screen afterwards. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { QmpClient } from '../../src/monitor/qmp-client.ts';
 import { builtProgram, run } from '../support/run.ts';
@@ -20,6 +20,17 @@ async function withDisks(): Promise<TempFolder> {
 function open(folder: TempFolder, args = '--disk ide0-hd0=VM.qcow2', more: { env?: Record<string, string>; columns?: number } = {}): Promise<Terminal> {
   return Terminal.open(`${tsqmp} ${args}`, { cwd: folder.path, ...more, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '', ...more.env } });
 }
+
+/** Whether the first MiB of the guest's disk is full of 0xaa, as anybody sees it. */
+async function written(folder: TempFolder): Promise<boolean> {
+  writeFileSync(folder.file('wanted.raw'), new Uint8Array(4 << 20).fill(0xaa, 0, 1 << 20));
+  const compared = await run(process.execPath, [builtProgram('tsimg'), 'compare', '-F', 'raw', 'VM.qcow2', 'wanted.raw'], { cwd: folder.path });
+  expect(compared.stderr).toBe('');
+  return compared.code === 0;
+}
+
+/** A write of the guest's in QMP, as a monitor takes it. */
+const qmpWrite = '{"execute":"qmp_capabilities"} {"execute":"human-monitor-command","arguments":{"command-line":"qemu-io ide0-hd0 \\"write -P 0xaa 0 1M\\""}}';
 
 /** Lines as they are typed, and what each has to bring onto the screen. */
 type Typed = readonly (readonly [line: string, answer: string])[];
@@ -168,6 +179,49 @@ describeWithTerminal('tsqmp on a terminal', () => {
     expect(await plain.screenWithColours()).not.toContain('\u001b[31m');
   });
 
+  it('stops on Ctrl-Z with what the shell around it does, and goes on with fg and the line that was typed', async () => {
+    using folder = await withDisks();
+    await using terminal = await Terminal.open(`PS1='$ ' bash --norc -i`, { cwd: folder.path, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '' } });
+    await terminal.enter(`${tsqmp} --disk ide0-hd0=VM.qcow2`);
+    await terminal.until(/\(QEMU\)$/);
+    await terminal.enter('guest write ide0-hd0 0 1M 0xaa');
+    await terminal.until(/wrote 1048576 bytes at offset 0\n\(QEMU\)$/);
+    await terminal.type('query-sta');
+    await terminal.until(/query-sta$/);
+    for (const round of [1, 2]) {
+      await terminal.press('C-z');
+      await terminal.until(new RegExp(`(?:Stopped[^]*){${round}}\\$$`));
+      await terminal.enter('fg');
+      await terminal.until(/fg\n.*tsqmp.*\n\(QEMU\) query-sta$/);
+    }
+    await terminal.press('Tab');
+    await terminal.until('query-status');
+    await terminal.press('Enter');
+    await terminal.until(/"running": true\}\}\n\(QEMU\)$/);
+    await terminal.press('C-d');
+    await terminal.until(/\n\$$/);
+    // the code of fg is the job's
+    await terminal.enter('echo CODE=$?');
+    await terminal.until('CODE=0');
+    expect(await written(folder)).toBe(true);
+  });
+
+  it('ends in good order when nothing can happen any more', async () => {
+    using folder = await withDisks();
+    // a fault as a stranger might make it: standard input is never read again
+    writeFileSync(
+      folder.file('deaf.cjs'),
+      "require('node:fs').writeFileSync('pid', String(process.pid)); process.once('SIGUSR2', () => process.stdin.pause());",
+    );
+    await using terminal = await open(folder, undefined, { env: { NODE_OPTIONS: '--require ./deaf.cjs' } });
+    await terminal.until(/\(QEMU\)$/);
+    await terminal.enter('guest write ide0-hd0 0 1M 0xaa');
+    await terminal.until(/wrote 1048576 bytes at offset 0\n\(QEMU\)$/);
+    process.kill(Number(readFileSync(folder.file('pid'), 'utf8')), 'SIGUSR2');
+    await terminal.until('EXIT=0');
+    expect(await written(folder)).toBe(true);
+  });
+
   it('warns when the view thaws', async () => {
     using folder = await withDisks();
     await using terminal = await open(folder);
@@ -193,6 +247,38 @@ describeWithTerminal('tsqmp on a terminal', () => {
     await terminal.until("Error: Device 'nosuch' not found");
     await terminal.enter('quit');
     await terminal.until('EXIT=0');
+  });
+});
+
+describeWithTerminal('tsqmp whose terminal is closed', () => {
+  const socket = '--qmp unix:vm.qmp';
+  const write = 'guest write ide0-hd0 0 1M 0xaa';
+  const wait = 'wait NEVER timeout=60m';
+  it.each<[title: string, args: string, typed: readonly string[], code: string]>([
+    ['at the prompt', `--disk ide0-hd0=VM.qcow2 ${socket}`, [write], '0'],
+    ['in a line that waits', `--disk ide0-hd0=VM.qcow2 ${socket}`, [write, wait], '0'],
+    ['in a script', `--disk ide0-hd0=VM.qcow2 ${socket} run script`, [], '1'],
+    ['as a daemon', `--daemon --disk ide0-hd0=VM.qcow2 ${socket} --chardev stdio,id=c --monitor chardev=c`, [qmpWrite], '0'],
+  ])('ends in good order %s', async (_title, args, typed, code) => {
+    using folder = await withDisks();
+    writeFileSync(folder.file('script'), `${write}\n${wait}\n`);
+    expect((await run('mkfifo', [folder.file('code')])).code).toBe(0);
+    // the subshell outlives the terminal to tell the exit code
+    const line = `(trap : HUP; ${tsqmp} ${args} 2>err.txt; echo $? >code)`;
+    await using terminal = await Terminal.open(line, { cwd: folder.path, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '' } });
+    const ended = run('cat', [folder.file('code')]);
+    await terminal.until(/\(QEMU\)|QMP/);
+    for (const text of typed) {
+      await terminal.enter(text);
+      await terminal.until(text === wait ? wait : /wrote 1048576/);
+    }
+    if (typed.length === 0) await terminal.until(wait);
+    expect(readdirSync(folder.path)).toContain('vm.qmp');
+    await terminal.close();
+    expect((await ended).stdout.trim()).toBe(code);
+    expect(readFileSync(folder.file('err.txt'), 'utf8')).toBe(code === '0' ? '' : `interrupted\nscript:2: ${wait}: interrupted\n`);
+    expect(readdirSync(folder.path)).not.toContain('vm.qmp');
+    expect(await written(folder)).toBe(true);
   });
 });
 

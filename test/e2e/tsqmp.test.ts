@@ -1,7 +1,7 @@
 /* tsqmp as a process: one-shot commands, pipes, servers, signals, and what it says to wrong command lines. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { describe, expect, it } from 'vitest';
 import { describeWithPeers, peer } from '../support/peers.ts';
@@ -216,6 +216,14 @@ describe('wrong command lines', () => {
     [['--disk', 'd=VM.qcow2,format=nosuch'], "Unknown driver 'nosuch'"],
     [['--disk', 'd=VM.qcow2', '--disk', 'd=BACKUP.qcow2'], "Duplicate ID 'd' for drive"],
     [['--disk', 'd=VM.qcow2', '--qmp', 'unix:no/folder/x'], 'Failed to bind socket to no/folder/x: No such file or directory'],
+    [['--qmp', 'unix:'], 'tsqmp: --qmp unix:: unix:PATH or tcp:HOST:PORT is expected\n'],
+    [['--qmp', 'tcp:1'], 'tsqmp: --qmp tcp:1: unix:PATH or tcp:HOST:PORT is expected\n'],
+    [['--qmp', 'foo'], 'tsqmp: --qmp foo: unix:PATH or tcp:HOST:PORT is expected\n'],
+    [['--qmp', 'tcp:127.0.0.1:99999'], 'tsqmp: --qmp tcp:127.0.0.1:99999: Bad port number: 99999\n'],
+    [['--daemon', '--qmp', 'foo'], 'tsqmp: --qmp foo: unix:PATH or tcp:HOST:PORT is expected\n'],
+    [['-c', 'query-status', '127.0.0.1:99999'], 'tsqmp: Bad port number: 99999\n'],
+    [['-c', 'query-status', 'unix:'], 'tsqmp: The path of a socket is expected\n'],
+    [['-c', 'query-status', ''], 'tsqmp: The path of a socket is expected\n'],
   ])('%s', async (args, message) => {
     using folder = await withDisks();
     writeFileSync(folder.file('raw.img'), Buffer.alloc(65536));
@@ -223,7 +231,8 @@ describe('wrong command lines', () => {
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toContain(message);
     expect(stderr).not.toMatch(/\n\s+at |internal error/);
-    // nothing is left: the images are free
+    // nothing is left: no socket, and the images are free
+    expect(readdirSync(folder.path).sort()).toEqual(['BACKUP.qcow2', 'VM.qcow2', 'raw.img']);
     expect((await tsqmp(folder, [...disk, '-c', 'query-status'])).code).toBe(0);
   });
 

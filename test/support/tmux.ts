@@ -19,6 +19,7 @@ export interface TerminalOptions {
 export class Terminal implements AsyncDisposable {
   readonly #name: string;
   readonly #deadlineMs: number;
+  #isOpen = true;
 
   private constructor(name: string, deadlineMs: number) {
     this.#name = name;
@@ -72,8 +73,15 @@ export class Terminal implements AsyncDisposable {
     }
   }
 
+  /** Closes the terminal under its programs, as a lost connection does. */
+  async close(): Promise<void> {
+    this.#isOpen = false;
+    await this.#tmux('kill-session', '-t', 't');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#tmux('kill-server');
+    // without sessions the server has ended by itself
+    if (this.#isOpen) await this.#tmux('kill-server');
   }
 
   async #tmux(...args: string[]): Promise<string> {

@@ -1,0 +1,62 @@
+/*
+ * What ends the program from outside: a signal, a terminal or a reader that goes away, an event loop with nothing left to
+ * do. Tells it once a cause comes, and keeps Node from dying of it before images are closed. Knows no shell and no image.
+ */
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { isatty } from 'node:tty';
+
+export type Signal = 'SIGTERM' | 'SIGHUP' | 'SIGINT';
+
+/** `terminal`: closed, as by a lost connection. `reader`: nothing takes standard output. `idle`: nothing can happen any more. */
+export type EndCause = Signal | 'terminal' | 'reader' | 'idle';
+
+const signals: readonly Signal[] = ['SIGTERM', 'SIGHUP', 'SIGINT'];
+
+/** Calls `onEnd` for every cause that comes until disposed of. */
+export function watchForEnd(onEnd: (cause: EndCause) => void): Disposable {
+  keepFromDying();
+  const { stdin, stdout, stderr } = process;
+  const isTerminal = { input: stdin.isTTY === true, output: stdout.isTTY === true, messages: stderr.isTTY === true };
+  const onSignal = (signal: Signal): void => onEnd(signal);
+  const onIdle = (): void => onEnd('idle');
+  // a pipe or a file that cannot be read is the business of whoever reads it
+  const onInputError = (): void => (isTerminal.input ? onEnd('terminal') : undefined);
+  const onOutputError = (): void => onEnd(isTerminal.output ? 'terminal' : 'reader');
+  const onMessageError = (): void => (isTerminal.messages ? onEnd('terminal') : undefined);
+  for (const signal of signals) process.on(signal, onSignal);
+  process.on('beforeExit', onIdle);
+  stdin.on('error', onInputError);
+  stdout.on('error', onOutputError);
+  stderr.on('error', onMessageError);
+  return {
+    [Symbol.dispose]: () => {
+      for (const signal of signals) process.off(signal, onSignal);
+      process.off('beforeExit', onIdle);
+      stdin.off('error', onInputError);
+      stdout.off('error', onOutputError);
+      stderr.off('error', onMessageError);
+    },
+  };
+}
+
+/** From now on lost standard streams throw nothing, and a terminal that is gone does not abort the end of the program. */
+export function keepFromDying(): void {
+  for (const stream of [process.stdin, process.stdout, process.stderr]) stream.off('error', ignore).on('error', ignore);
+  process.off('exit', releaseLostTerminals).once('exit', releaseLostTerminals);
+}
+
+function ignore(): void {}
+
+/** Node sets the terminal back at its very end and aborts when that fails: it leaves descriptors alone that are something else by then. */
+function releaseLostTerminals(): void {
+  for (const fd of [0, 1, 2]) {
+    try {
+      if (!fstatSync(fd).isCharacterDevice() || isatty(fd)) continue;
+      closeSync(fd);
+      // takes the lowest number, which has just become free
+      openSync('/dev/null', 'r+');
+    } catch {
+      // not open: nothing to let go
+    }
+  }
+}
