@@ -1,5 +1,6 @@
 /* Starts and ends the machine that lives in this process: its disks, its monitor, and the sockets that serve it. */
 import type { OptionTree } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
 import { System } from '../engine/system.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
@@ -43,6 +44,8 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
 
 /** Opens the image and puts it under a disk of the machine. */
 export async function addDisk(system: System, disk: DiskOption): Promise<void> {
+  // before the image is touched: it may be the one that the first of them has open
+  if (system.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
   const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
   await system.machine?.addDisk(disk.name, node);
 }
