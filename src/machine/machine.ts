@@ -50,7 +50,8 @@ export class Machine {
   /** Adds a disk on a node that nobody uses yet. The node is released when that fails. */
   async addDisk(id: string, node: BlockNode): Promise<DiskDevice> {
     try {
-      if (this.#disks.has(id) || this.#host.graph.find(id) !== undefined) throw new BlockError(`Duplicate ID '${id}' for drive`);
+      if (this.#disks.has(id)) throw new BlockError(`Duplicate ID '${id}' for drive`);
+      if (this.#host.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`);
       const disk = new DiskDevice(this.#host.graph, id, node);
       this.#disks.set(id, disk);
       return disk;

@@ -38,14 +38,14 @@ async function candidates(context: CompletionContext, words: readonly string[], 
   const { transport, isHmp, isInTransaction } = context;
   const [name, ...rest] = words;
   if (isInTransaction) return name === undefined ? actionTypes(await transport.schema()) : actionArguments(transport, name, rest, last);
-  if (name === undefined) return isHmp ? [...ownNames(), ...(await transport.humanNames())] : lineStarts(transport);
+  if (name === undefined) return isHmp ? [...ownNames(transport), ...(await transport.humanNames())] : lineStarts(transport);
   switch (name) {
     case '!':
       return files(last);
     case 'help':
       return rest.length > 0 ? [] : isHmp ? transport.humanNames() : lineStarts(transport);
     case 'graph':
-      return ['-v'];
+      return rest.includes('-v') ? [] : ['-v'];
     case 'map':
     case 'blockers':
       return rest.length === 0 ? nodeNames(transport) : [];
@@ -65,13 +65,15 @@ async function candidates(context: CompletionContext, words: readonly string[], 
   }
 }
 
-function ownNames(): string[] {
-  return ownCommands.map(([usage]) => (usage.startsWith('transaction(') ? 'transaction(' : ownName(usage))).filter((name) => /^[a-z]/.test(name));
+function ownNames(transport: Transport): string[] {
+  return ownCommands(transport.system !== undefined)
+    .map(([usage]) => (usage.startsWith('transaction(') ? 'transaction(' : ownName(usage)))
+    .filter((name) => /^[a-z]/.test(name));
 }
 
 async function lineStarts(transport: Transport): Promise<string[]> {
   const human = (await transport.humanNames()).filter((name) => name.length > 1);
-  return [...(await transport.commandNames()), ...ownNames(), ...human];
+  return [...(await transport.commandNames()), ...ownNames(transport), ...human];
 }
 
 async function guestWords(transport: Transport, rest: readonly string[]): Promise<readonly string[]> {
@@ -200,8 +202,11 @@ async function valueWords(
   last: string,
 ): Promise<readonly string[]> {
   const words = type === undefined ? [] : schema.words(type);
-  if (words.length > 0 && type !== undefined && !schema.takesText(type)) return words;
   const name = key.split('.').at(-1) ?? key;
+  // the schema is QEMU's with all its drivers: offered are those that are here
+  const registry = name === 'driver' ? transport.system?.engine.registry : undefined;
+  if (registry !== undefined) return words.filter((word) => registry.has(word));
+  if (words.length > 0 && type !== undefined && !schema.takesText(type)) return words;
   if (name === 'filename' || name === 'path') return [...words, ...files(last)];
   const isJob = /^(?:block-)?job-/.test(command);
   if (isJob && (name === 'device' || name === 'id')) return names(transport, [['query-jobs', 'id']]);

@@ -146,6 +146,7 @@ class Daemon {
 
   async run(order: readonly GivenOption[], operands: readonly string[]): Promise<number> {
     const end = (): void => void this.#monitor.quit('host-signal');
+    // for good: a second signal finds the end under way and does not cut it short
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
     keepFromDying();
     // it stays when nothing is there that could end it but a signal
@@ -171,7 +172,6 @@ class Daemon {
       await this.#chardevs.close();
       process.stdin.destroy();
       if (hasPidFile && this.#pidFile !== undefined) rmSync(this.#pidFile, { force: true });
-      for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.off(signal, end);
     }
   }
 

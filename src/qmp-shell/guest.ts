@@ -7,6 +7,7 @@
 import { BlockError } from '../core/util/errors.ts';
 import { parseSize } from '../core/util/size.ts';
 import type { System } from '../engine/system.ts';
+import type { DiskDevice } from '../machine/disk-device.ts';
 import type { Machine } from '../machine/machine.ts';
 import { type WorkloadKind, workloadKinds } from '../machine/workload.ts';
 
@@ -25,11 +26,12 @@ export async function runGuest(system: System, words: readonly string[]): Promis
     case 'zero':
       return request(machine, verb, disk, rest);
     case 'flush':
-      await machine.guestDisk(disk ?? '').flush();
+      await runningDisk(machine, disk ?? '').flush();
       return 'flushed\n';
     case 'run':
       return start(machine, disk, rest);
     case 'stop':
+      if (disk !== undefined) machine.guestDisk(disk);
       await machine.stopGuest(disk);
       return status(machine);
     case 'status':
@@ -42,7 +44,7 @@ export async function runGuest(system: System, words: readonly string[]): Promis
 async function request(machine: Machine, verb: 'write' | 'read' | 'discard' | 'zero', disk: string | undefined, words: readonly string[]): Promise<string> {
   const [offsetText, lengthText, patternText] = words;
   if (disk === undefined || offsetText === undefined || lengthText === undefined) throw new BlockError(`Usage: ${usage}`);
-  const device = machine.guestDisk(disk);
+  const device = runningDisk(machine, disk);
   const offset = parseSize(offsetText, 'offset');
   const length = parseSize(lengthText, 'length');
   if (offset + length > device.size) throw new BlockError('Input/output error', { code: 'EIO' });
@@ -74,6 +76,13 @@ async function request(machine: Machine, verb: 'write' | 'read' | 'discard' | 'z
   }
   const past = { write: 'wrote', discard: 'discarded', zero: 'zeroed' }[verb];
   return `${past} ${length} bytes at offset ${offset}\n`;
+}
+
+/** A guest that stands still asks for nothing. */
+function runningDisk(machine: Machine, id: string): DiskDevice {
+  const disk = machine.guestDisk(id);
+  if (machine.runState === 'running') return disk;
+  throw new BlockError('The machine is stopped: its guest does nothing', { hint: "'cont' lets it run" });
 }
 
 async function inPieces(offset: number, length: number, body: (offset: number, length: number) => Promise<void> | void): Promise<void> {

@@ -3,12 +3,10 @@ import { BlockError } from '../core/util/errors.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import type { Transport } from './transport.ts';
 
-export const ownCommands: readonly (readonly [usage: string, text: string])[] = [
+type OwnCommand = readonly [usage: string, text: string];
+
+const everywhere: readonly OwnCommand[] = [
   ['graph [-v]', 'the block graph as a tree; -v: what each edge needs and shares'],
-  ['blockers [NODE]', 'which operations are blocked on which node, why and by whom'],
-  ['map NODE', 'what is allocated where, and what copy-before-write has saved'],
-  ['guest write|read|zero|discard DISK OFFSET LENGTH [PATTERN]', 'requests of the simulated guest; guest flush DISK'],
-  ['guest run DISK [--workload KIND] [--seed N]', 'keep the guest writing; guest stop, guest status'],
   ['transaction( … )', 'several actions at one instant: one a line, then )'],
   ['wait EVENT [key=value …] [timeout=30s]', 'wait for an event, one that came before included'],
   ['expect-error CLASS ["TEXT"] COMMAND', 'COMMAND has to fail with this class, and with this text in its message'],
@@ -16,6 +14,21 @@ export const ownCommands: readonly (readonly [usage: string, text: string])[] = 
   ['help [COMMAND]', 'this text, or one command'],
   ['exit, quit, Ctrl-D', 'end'],
 ];
+
+/** They look into the machine: a server does not let us. */
+const inside: readonly OwnCommand[] = [
+  ['blockers [NODE]', 'which operations are blocked on which node, why and by whom'],
+  ['map NODE', 'what is allocated where, and what copy-before-write has saved'],
+  ['guest write|read|zero|discard DISK OFFSET LENGTH [PATTERN]', 'requests of the simulated guest, while the machine runs; guest flush DISK'],
+  ['guest run DISK [--workload KIND] [--seed N]', 'keep the guest writing; guest stop, guest status'],
+];
+
+/** The shell's own commands; those that look into the machine too when it is in this process. */
+export function ownCommands(isInside: boolean): readonly OwnCommand[] {
+  const [first, ...rest] = everywhere;
+  if (!isInside || first === undefined) return everywhere;
+  return [first, ...inside, ...rest];
+}
 
 /** The word that a usage begins with. */
 export function ownName(usage: string): string {
@@ -28,7 +41,7 @@ export async function helpText(transport: Transport, name: string | undefined): 
   const known = new Map(allCommands.map((command) => [command.name, command]));
   const width = Math.max(0, ...names.map((entry) => entry.length));
   const lines = names.map((entry) => `  ${entry.padEnd(width)}  ${known.get(entry)?.summary ?? ''}`.trimEnd());
-  const own = ownCommands.map(([usage, text]) => `  ${usage}\n      ${text}`);
+  const own = ownCommands(transport.system !== undefined).map(([usage, text]) => `  ${usage}\n      ${text}`);
   const human = (await transport.humanNames()).filter((entry) => entry.length > 1);
   const sections = [`Commands of the machine (QMP), as COMMAND key=value …:\n${lines.join('\n')}\n`];
   if (human.length > 0) sections.push(`Of the human monitor, typed as they are (help NAME tells more):\n${columns(human)}\n`);
@@ -51,7 +64,9 @@ function columns(words: readonly string[]): string {
 }
 
 async function commandText(transport: Transport, name: string): Promise<string> {
-  const own = ownCommands.filter(([usage]) => ownName(usage) === name).map(([usage, text]) => `${usage}\n    ${text}\n`);
+  const own = ownCommands(transport.system !== undefined)
+    .filter(([usage]) => ownName(usage) === name)
+    .map(([usage, text]) => `${usage}\n    ${text}\n`);
   if (own.length > 0) return own.join('');
   if (!(await transport.commandNames()).includes(name)) {
     if (!(await transport.humanNames()).includes(name)) throw new BlockError(`There is no command '${name}'`, { hint: "'help' lists the commands" });

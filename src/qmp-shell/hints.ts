@@ -1,7 +1,17 @@
 /*
  * Advice for wrong orders: what to do first. QEMU's error line comes before and unchanged; a hint is a line of its own.
- * Knows error texts only, so that it advises on any server. Rule source: QEMU's answers to each wrong order.
+ * Knows error texts and the arguments that led to them, so that it advises on any server. Rule source: QEMU's answers to each wrong order.
  */
+import { existsSync } from 'node:fs';
+import { isJsonObject, type Json } from '../core/util/json.ts';
+
+/** What the answer is about, as far as it is known. */
+export interface Question {
+  /** Arguments of the command. */
+  readonly args: Json | undefined;
+  /** Files that it names are looked for in the folder that we are in. */
+  readonly isHere: boolean;
+}
 
 interface Advice {
   readonly when: RegExp;
@@ -16,7 +26,6 @@ const advice: readonly Advice[] = [
   },
   { when: /^Failed to find node with node-name='(.*)'$/, hint: "blockdev-add makes nodes; 'graph' shows those there are" },
   { when: /^Device '(.*)' not found$/, hint: "query-block lists the devices, 'graph' the nodes" },
-  { when: /^Could not open '(.*)': No such file or directory$/, hint: (file) => `create it first: tsimg create -f qcow2 ${file} SIZE` },
   { when: /^Image is not in (\S+) format$/, hint: "look at the file with 'tsimg info', and give its format as driver=" },
   {
     when: /^Failed to get (?:shared )?"(.*)" lock$/,
@@ -103,12 +112,41 @@ const advice: readonly Advice[] = [
   { when: /^unknown command: '(.*)'/, hint: "'help' lists the commands of the human monitor" },
 ];
 
+/** Advice about files, in the words of the command that was given. */
+function fileHint(message: string, question: Question | undefined): string | undefined {
+  const args = question?.args !== undefined && isJsonObject(question.args) ? question.args : {};
+  const missing = /^Could not open '(.*)': No such file or directory$/s.exec(message)?.[1];
+  if (missing !== undefined) {
+    const { driver } = args;
+    // protocols hold bytes as they are
+    const format = driver === undefined || driver === 'qcow2' ? 'qcow2' : 'raw';
+    return `create it first: tsimg create -f ${format} ${shellWord(missing)} SIZE`;
+  }
+  const name = /^Cannot find device='(.*)' nor node-name='\1'$/s.exec(message)?.[1];
+  if (name === undefined || question?.isHere !== true || args['file'] !== name || !existsSync(name)) return undefined;
+  return `file= takes the name of a node, '${name}' is a file: file.driver=file file.filename=${lineWord(name)}`;
+}
+
+/** A word for the system's shell. */
+function shellWord(text: string): string {
+  return /^[\w./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** A value for a line of our shell. */
+function lineWord(text: string): string {
+  return /^[^\s"'\\]+$/.test(text) ? text : `"${text.replace(/["\\]/g, '\\$&')}"`;
+}
+
 /** Words that QEMU puts before the message of a step inside. */
 const contexts = /^(?:Could not create node: |Could not open backing file: |Error while parsing command line: )+/;
 
 /** What to do about an error text, if there is advice. */
-export function hintFor(message: string): string | undefined {
+export function hintFor(message: string, question?: Question): string | undefined {
   const texts = [message, message.replace(contexts, '')];
+  for (const text of texts) {
+    const hint = fileHint(text, question);
+    if (hint !== undefined) return hint;
+  }
   for (const { when, hint } of advice) {
     for (const text of texts) {
       const match = when.exec(text);

@@ -4,7 +4,7 @@
  */
 import { BlockError } from '../core/util/errors.ts';
 import { isJsonObject, type Json, type JsonObject, newJsonObject, parseJson, writeJson } from '../core/util/json.ts';
-import { hintFor } from './hints.ts';
+import { hintFor, type Question } from './hints.ts';
 import { parseArguments, parseCommand, splitWords } from './parse.ts';
 import type { Painter } from './render.ts';
 import type { Transport } from './transport.ts';
@@ -138,22 +138,23 @@ export class Interpreter {
 
   async #send(message: JsonObject, notes: readonly string[] = []): Promise<Outcome> {
     const reply = await this.transport.execute(message);
-    const outcome = this.#outcome(reply);
+    const outcome = this.#outcome(reply, { args: message['arguments'], isHere: this.transport.system !== undefined });
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
     return { ...outcome, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
   }
 
-  #outcome(reply: JsonObject): Outcome {
+  #outcome(reply: JsonObject, question?: Question): Outcome {
     const output = `${this.#json(reply, true)}\n`;
     const error = reply['error'];
     if (!isJsonObject(error)) return { output };
     const message = String(error['desc']);
-    return { output, failure: { errorClass: String(error['class']), message, hint: hintOf(reply, message), isReply: true } };
+    return { output, failure: { errorClass: String(error['class']), message, hint: hintOf(reply, message, question), isReply: true } };
   }
 
   #json(message: JsonObject, isReply: boolean): string {
-    if (this.#options.isPretty) return writeJson(alphabetical(message), { pretty: true, order: 'insertion' });
+    // a line break inside brackets with nothing else: no text of a message has one
+    if (this.#options.isPretty) return writeJson(alphabetical(message), { pretty: true, order: 'insertion' }).replace(/([[{])\n *([\]}])/g, '$1$2');
     return writeJson(message, { order: isReply ? 'qemu' : 'insertion' });
   }
 
@@ -226,9 +227,9 @@ function isHumanError(text: string): boolean {
 }
 
 /** What the error itself knows (who holds a lock) beats general advice. */
-function hintOf(reply: JsonObject, message: string): string | undefined {
+function hintOf(reply: JsonObject, message: string, question?: Question): string | undefined {
   const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
-  return source instanceof BlockError && source.hint !== undefined ? source.hint : hintFor(message);
+  return source instanceof BlockError && source.hint !== undefined ? source.hint : hintFor(message, question);
 }
 
 /** A line that failed in the shell itself; bugs pass through. */

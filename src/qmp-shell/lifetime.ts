@@ -12,31 +12,17 @@ export type EndCause = Signal | 'terminal' | 'reader' | 'idle';
 
 const signals: readonly Signal[] = ['SIGTERM', 'SIGHUP', 'SIGINT'];
 
-/** Calls `onEnd` for every cause that comes until disposed of. */
-export function watchForEnd(onEnd: (cause: EndCause) => void): Disposable {
+/** Calls `onEnd` for every cause that comes. For good: a second signal finds the end under way and does not cut it short. */
+export function watchForEnd(onEnd: (cause: EndCause) => void): void {
   keepFromDying();
   const { stdin, stdout, stderr } = process;
   const isTerminal = { input: stdin.isTTY === true, output: stdout.isTTY === true, messages: stderr.isTTY === true };
-  const onSignal = (signal: Signal): void => onEnd(signal);
-  const onIdle = (): void => onEnd('idle');
+  for (const signal of signals) process.on(signal, () => onEnd(signal));
+  process.on('beforeExit', () => onEnd('idle'));
   // a pipe or a file that cannot be read is the business of whoever reads it
-  const onInputError = (): void => (isTerminal.input ? onEnd('terminal') : undefined);
-  const onOutputError = (): void => onEnd(isTerminal.output ? 'terminal' : 'reader');
-  const onMessageError = (): void => (isTerminal.messages ? onEnd('terminal') : undefined);
-  for (const signal of signals) process.on(signal, onSignal);
-  process.on('beforeExit', onIdle);
-  stdin.on('error', onInputError);
-  stdout.on('error', onOutputError);
-  stderr.on('error', onMessageError);
-  return {
-    [Symbol.dispose]: () => {
-      for (const signal of signals) process.off(signal, onSignal);
-      process.off('beforeExit', onIdle);
-      stdin.off('error', onInputError);
-      stdout.off('error', onOutputError);
-      stderr.off('error', onMessageError);
-    },
-  };
+  if (isTerminal.input) stdin.on('error', () => onEnd('terminal'));
+  stdout.on('error', () => onEnd(isTerminal.output ? 'terminal' : 'reader'));
+  if (isTerminal.messages) stderr.on('error', () => onEnd('terminal'));
 }
 
 /** From now on lost standard streams throw nothing, and a terminal that is gone does not abort the end of the program. */

@@ -2,6 +2,7 @@
 import { rawWarning } from '../cli/raw-warning.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
+import { BlockError } from '../core/util/errors.ts';
 import { System } from '../engine/system.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
@@ -45,6 +46,8 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
 
 /** Opens the image and puts it under a disk of the machine. */
 export async function addDisk(system: System, disk: DiskOption): Promise<void> {
+  // before the image is touched: it may be the one that the first of them has open
+  if (system.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
   const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
   if (node.isProbed && node.driver.name === 'raw' && !node.readOnly) process.stderr.write(rawWarning(nodeFilename(node)));
   await system.machine?.addDisk(disk.name, node);

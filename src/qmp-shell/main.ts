@@ -93,7 +93,7 @@ class Shell {
   }
 
   async run(): Promise<number> {
-    using _watch = watchForEnd((cause) => this.#endFor(cause));
+    watchForEnd((cause) => this.#endFor(cause));
     // a script is read before anything is started
     const script = this.#scriptFile === undefined ? undefined : readScript(this.#scriptFile);
     this.#painter = await createPainter(this.#isTerminal && hasColour(process.stdout, process.env));

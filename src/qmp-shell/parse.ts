@@ -61,6 +61,17 @@ function quoteEnd(line: string, start: number): number | undefined {
   return undefined;
 }
 
+/** The place of a quote that nothing closes. */
+function openQuote(text: string): number | undefined {
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] !== '"' && text[at] !== "'") continue;
+    const end = quoteEnd(text, at);
+    if (end === undefined) return at;
+    at = end;
+  }
+  return undefined;
+}
+
 function bracketEnd(line: string, start: number): number | undefined {
   let depth = 0;
   for (let at = start; at < line.length; at++) {
@@ -139,6 +150,10 @@ async function parseValue(text: string): Promise<Json> {
   if (/^true$/i.test(text)) return true;
   if (/^false$/i.test(text)) return false;
   if (/^[[{]/.test(text)) return (await parseLiteral(text)) ?? text;
+  const open = openQuote(text);
+  if (open !== undefined) {
+    throw new BlockError(`Error while parsing command line: No closing quotation for ${text[open]} in '${text}'`, { code: 'EPARSE' });
+  }
   const quoted = /^"((?:[^"\\]|\\.)*)"$|^'((?:[^'\\]|\\.)*)'$/s.exec(text);
   if (quoted !== null) return (quoted[1] ?? quoted[2] ?? '').replace(/\\(["'\\])/g, '$1');
   return text;

@@ -119,6 +119,9 @@ describe('one-shot commands', () => {
     expect((await tsqmp(folder, [...disk, '-p', '-c', 'query-status'])).stdout).toBe(
       '{\n    "return": {\n        "running": true,\n        "status": "running"\n    }\n}\n',
     );
+    // what is empty stays on its line, as qmp-shell has it
+    expect((await tsqmp(folder, [...disk, '-p', '-c', 'query-jobs'])).stdout).toBe('{\n    "return": []\n}\n');
+    expect((await tsqmp(folder, [...disk, '-p', '-c', 'stop'])).stdout).toBe('{\n    "return": {}\n}\n');
     expect((await tsqmp(folder, [...disk, '-v', '-c', 'query-status'])).stdout).toBe(
       '{"execute": "query-status", "arguments": {}}\n{"return": {"status": "running", "running": true}}\n',
     );
@@ -126,6 +129,18 @@ describe('one-shot commands', () => {
 });
 
 describe('a server of ours', () => {
+  it('is not offered what only looks into a machine of this process', async () => {
+    using folder = await withDisks();
+    await using _server = await Served.start(folder, [...disk, '--qmp', 'unix:vm.qmp']);
+    const here = (await tsqmp(folder, ['-c', 'help'])).stdout;
+    const there = (await tsqmp(folder, ['vm.qmp', '-c', 'help'])).stdout;
+    for (const name of ['map NODE', 'blockers [NODE]', 'guest run DISK']) {
+      expect(here).toContain(name);
+      expect(there).not.toContain(name);
+    }
+    expect(there).toContain('graph [-v]');
+  });
+
   it('answers one-shot commands, scripts and pictures, and ends by quit', async () => {
     using folder = await withDisks();
     await using server = await Served.start(folder, [...disk, '--qmp', 'unix:vm.qmp']);
@@ -215,6 +230,8 @@ describe('wrong command lines', () => {
     [['--disk', 'd=raw.img,format=qcow2'], 'Image is not in qcow2 format'],
     [['--disk', 'd=VM.qcow2,format=nosuch'], "Unknown driver 'nosuch'"],
     [['--disk', 'd=VM.qcow2', '--disk', 'd=BACKUP.qcow2'], "Duplicate ID 'd' for drive"],
+    [['--disk', 'd=VM.qcow2', '--disk', 'd=VM.qcow2'], "Duplicate ID 'd' for drive"],
+    [['--disk', 'd=VM.qcow2,node=d'], "Device name 'd' conflicts with an existing node name"],
     [['--disk', 'd=VM.qcow2', '--qmp', 'unix:no/folder/x'], 'Failed to bind socket to no/folder/x: No such file or directory'],
     [['--qmp', 'unix:'], 'tsqmp: --qmp unix:: unix:PATH or tcp:HOST:PORT is expected\n'],
     [['--qmp', 'tcp:1'], 'tsqmp: --qmp tcp:1: unix:PATH or tcp:HOST:PORT is expected\n'],

@@ -61,6 +61,9 @@ describe('a disk of the machine', () => {
     const second = await engine.opener.openNode({ driver: 'null-co', 'node-name': 'other' });
     await expect(machine.addDisk('hd0', second)).rejects.toThrow("Duplicate ID 'hd0' for drive");
     expect(engine.graph.find('other')).toBeUndefined();
+    const third = await engine.opener.openNode({ driver: 'null-co', 'node-name': 'third' });
+    await expect(machine.addDisk('third', third)).rejects.toThrow("Device name 'third' conflicts with an existing node name");
+    expect(engine.graph.find('third')).toBeUndefined();
     expect(engine.graph.findDeviceOrNode('hd0')?.name).toBe('node');
   });
 

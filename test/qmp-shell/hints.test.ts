@@ -44,6 +44,21 @@ it.each([
   ["Invalid parameter type for 'size', expected: integer", 'of type integer'],
 ])('%s', (message, part) => expect(hintFor(message)).toContain(part));
 
+it('names the format and the file as the command has them', () => {
+  const missing = "Could not open 'a b.img': No such file or directory";
+  expect(hintFor(missing)).toBe("create it first: tsimg create -f qcow2 'a b.img' SIZE");
+  expect(hintFor(missing, { args: { driver: 'raw' }, isHere: true })).toContain('-f raw ');
+  expect(hintFor(missing, { args: { driver: 'file' }, isHere: true })).toContain('-f raw ');
+});
+
+it('tells how to name a file where a node is expected', () => {
+  const message = "Cannot find device='package.json' nor node-name='package.json'";
+  const args = { driver: 'qcow2', file: 'package.json' };
+  expect(hintFor(message, { args, isHere: true })).toContain('file.driver=file file.filename=package.json');
+  expect(hintFor(message, { args, isHere: false })).toContain('no device or node is called');
+  expect(hintFor("Cannot find device='nosuch' nor node-name='nosuch'", { args: { file: 'nosuch' }, isHere: true })).toContain('no device or node');
+});
+
 it('is silent about what it does not know', () => {
   expect(hintFor('Input/output error')).toBeUndefined();
   expect(hintFor('x NBD server not running')).toBeUndefined();

@@ -83,6 +83,9 @@ describe('dotted keys', () => {
     ['x a=1 a.b=2', 'Error while parsing command line: Cannot use "a" as both leaf and non-leaf key'],
     ['x a.b=1 a=2', 'Error while parsing command line: Cannot use "a" as both leaf and non-leaf key'],
     ['x a.b.c=1 a.b=2', 'Error while parsing command line: Cannot use "a.b" as both leaf and non-leaf key'],
+    ['x a="foo', `Error while parsing command line: No closing quotation for " in '"foo'`],
+    ["x a='foo bar", `Error while parsing command line: No closing quotation for ' in ''foo'`],
+    ['x a=fo"o', `Error while parsing command line: No closing quotation for " in 'fo"o'`],
     ['x size', "Error while parsing command line: Expected a key=value pair, got 'size'"],
   ])('refuses %s', async (line, text) => expect(await refused(line)).toBe(text));
 });

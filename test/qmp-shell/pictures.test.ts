@@ -110,6 +110,16 @@ describe('guest', () => {
     expect(await shell.say('guest flush hd')).toBe('flushed\n');
   });
 
+  it('does nothing while the machine is stopped', async () => {
+    await using shell = await MachineShell.start(size);
+    await shell.run('stop');
+    for (const line of ['guest write hd 0 512', 'guest read hd 0 512', 'guest flush hd']) {
+      expect((await shell.run(line)).failure?.message).toBe('The machine is stopped: its guest does nothing');
+    }
+    await shell.run('cont');
+    await shell.say('guest write hd 0 512');
+  });
+
   it('runs a workload until it is stopped', async () => {
     await using shell = await MachineShell.start(size);
     await shell.say('guest run hd --workload random-write --seed 5 --block-size 4k');
@@ -125,6 +135,7 @@ describe('guest', () => {
     ['guest write nosuch 0 512', "The machine has no disk 'nosuch'"],
     ['guest write hd 4M 512', 'Input/output error'],
     ['guest write hd 0 512 256', '256 is not a valid pattern byte'],
+    ['guest stop nosuch', "The machine has no disk 'nosuch'"],
     ['guest write hd x 512', "Invalid offset specified: 'x'"],
     ['guest run hd --workload nosuch', "Unknown workload 'nosuch'"],
     ['guest run hd --seed', 'Invalid seed'],

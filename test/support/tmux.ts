@@ -6,6 +6,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { promisify } from 'node:util';
 import { describe, it } from 'vitest';
+import { tempFolder } from './tmp.ts';
 
 const execute = promisify(execFile);
 
@@ -19,11 +20,14 @@ export interface TerminalOptions {
 export class Terminal implements AsyncDisposable {
   readonly #name: string;
   readonly #deadlineMs: number;
+  /** Settles when the last program in it has ended. */
+  readonly #deserted: Promise<unknown>;
   #isOpen = true;
 
-  private constructor(name: string, deadlineMs: number) {
+  private constructor(name: string, deadlineMs: number, deserted: Promise<unknown>) {
     this.#name = name;
     this.#deadlineMs = deadlineMs;
+    this.#deserted = deserted;
   }
 
   /** Runs a line of the shell in a new terminal; the screen stays when it ends, below it `EXIT=` and the code. */
@@ -31,11 +35,20 @@ export class Terminal implements AsyncDisposable {
     const name = `tsimg-${randomUUID()}`;
     const environment = Object.entries(options.env ?? {}).flatMap(([key, value]) => ['-e', `${key}=${value}`]);
     const size = ['-x', String(options.columns ?? 100), '-y', String(options.rows ?? 50)];
+    const folder = tempFolder('tmux');
+    const pipe = folder.file('programs');
+    await execute('mkfifo', [pipe]);
+    // all programs hold its other end: reading comes to its end with the last of them
+    const deserted = execute('cat', [pipe]).finally(() => folder[Symbol.dispose]());
     // the `read` keeps the screen until the server is ended
-    await execute('tmux', ['-L', name, '-f', '/dev/null', 'new-session', '-d', '-s', 't', ...size, ...environment, `${line}; echo EXIT=$?; read end`], {
-      cwd: options.cwd,
-    });
-    return new Terminal(name, Date.now() + 90_000);
+    await execute(
+      'tmux',
+      ['-L', name, '-f', '/dev/null', 'new-session', '-d', '-s', 't', ...size, ...environment, `exec 9>${pipe}; ${line}; echo EXIT=$?; read end`],
+      {
+        cwd: options.cwd,
+      },
+    );
+    return new Terminal(name, Date.now() + 90_000, deserted);
   }
 
   /** Types text as it is. */
@@ -82,6 +95,7 @@ export class Terminal implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // without sessions the server has ended by itself
     if (this.#isOpen) await this.#tmux('kill-server');
+    await this.#deserted;
   }
 
   async #tmux(...args: string[]): Promise<string> {
