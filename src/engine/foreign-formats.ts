@@ -19,11 +19,14 @@ const magics: readonly (readonly [name: string, offset: number, magic: string])[
   ['cloop', 0, '#!/bin/sh\n#V2.0 Format\n'],
 ];
 
-/** Name of the format that an image beginning with `head` (at least a sector) has; undefined when it is none of these. */
+/** Name of the format that an image beginning with `head` has; undefined when it is none of these. */
 export function foreignFormat(head: Uint8Array): string | undefined {
-  for (const [name, offset, magic] of magics) {
-    if (Buffer.from(head.buffer, head.byteOffset + offset, Math.max(0, Math.min(magic.length, head.length - offset))).toString('latin1') === magic) return name;
-  }
+  for (const [name, offset, magic] of magics) if (hasMagic(head, offset, magic)) return name;
   const isQcow = head.length >= 8 && getU32(head, 0) === 0x514649fb && getU32(head, 4) === 1;
   return isQcow ? 'qcow' : undefined;
+}
+
+function hasMagic(head: Uint8Array, offset: number, magic: string): boolean {
+  for (let at = 0; at < magic.length; at++) if (head[offset + at] !== magic.charCodeAt(at)) return false;
+  return true;
 }

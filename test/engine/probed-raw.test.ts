@@ -60,6 +60,10 @@ describe('an image of a format without a driver here', () => {
     await expect(open(content)).rejects.toThrow(`Unknown driver '${format}'`);
   });
 
+  it.each([0, 1, 4, 17, 66])('raw it is with %d bytes that are not enough for a magic', async (length) => {
+    expect((await open(new Uint8Array(length).fill(1))).node?.driver.name).toBe('raw');
+  });
+
   it('is raw where the user says so', async () => {
     const [, content] = formats[0] ?? ['', new Uint8Array()];
     expect((await open(content, { format: 'raw' })).size()).toBe(4096);
