@@ -10,7 +10,7 @@ import { builtProgram, runSync } from '../support/run.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
 import { imgHistory, type Line } from './img-histories.ts';
 
-const histories = 8;
+const histories = 6;
 const lines = 20;
 
 /** What is on the medium is the file system's affair, and so is a hole in the file of an image. */

@@ -7,10 +7,10 @@ const seeds = (count: number): readonly number[] => Array.from({ length: count }
 
 compareScripts(
   'random histories of a storage daemon',
-  seeds(60).map((seed) => qmpHistory(seed, commands)),
+  seeds(30).map((seed) => qmpHistory(seed, commands)),
 );
 compareScripts(
   'random histories of a machine',
-  seeds(40).map((seed) => qmpHistory(seed, commands, true)),
+  seeds(25).map((seed) => qmpHistory(seed, commands, true)),
   machine,
 );
