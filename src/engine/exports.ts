@@ -6,6 +6,7 @@
 import { BlockBackend } from '../core/block/backend.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isIdentifier } from '../core/util/identifier.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import type { NbdExport } from '../nbd/export.ts';
 import type { NbdServer } from '../nbd/server.ts';
@@ -20,6 +21,8 @@ export interface ExportOptions {
   readonly description?: string | undefined;
   readonly writable: boolean;
   readonly writethrough?: boolean;
+  /** The block device whose medium it shows: it ends when that goes. */
+  readonly device?: string | undefined;
 }
 
 /** An export in force. */
@@ -29,6 +32,7 @@ export interface BlockExport {
   readonly node: BlockNode;
   readonly writable: boolean;
   readonly backend: BlockBackend;
+  readonly device: string | undefined;
   isShuttingDown: boolean;
 }
 
@@ -83,7 +87,7 @@ export class ExportManager {
 
   /** Throws for an id that is malformed or taken. */
   checkId(id: string): void {
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError('Invalid block export id');
+    if (!isIdentifier(id)) throw new BlockError('Invalid block export id');
     if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
   }
 
@@ -121,6 +125,7 @@ export class ExportManager {
           return backend.node ?? node;
         },
         writable: options.writable,
+        device: options.device,
         isShuttingDown: false,
         backend,
         nbd,
@@ -144,6 +149,11 @@ export class ExportManager {
     entry.isShuttingDown = true;
     await server.removeExport(entry.nbd.name, 'hard');
     await this.#finish(entry);
+  }
+
+  /** The medium of this block device went: exports of the device end. */
+  async removeOfDevice(device: string): Promise<void> {
+    for (const entry of this.list()) if (entry.device === device) await this.remove(entry.id, 'hard');
   }
 
   /** Id of the export that NBD clients know as `name`. */

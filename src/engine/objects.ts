@@ -1,6 +1,7 @@
 /* User-creatable objects by id: secrets for now. Rule source: observed behaviour of object-add in QEMU 11.1. */
 import { readSecretFile } from '../core/storage/secret-file.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isIdentifier } from '../core/util/identifier.ts';
 
 export interface SecretOptions {
   readonly 'qom-type': 'secret';
@@ -18,7 +19,7 @@ export class ObjectStore {
 
   add(options: SecretOptions): void {
     const { id } = options;
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) {
+    if (!isIdentifier(id)) {
       throw new BlockError("Parameter 'id' expects an identifier", {
         detail: "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
       });

@@ -3,6 +3,7 @@ import type { Graph } from '../core/block/graph.ts';
 import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
+import { isIdentifier } from '../core/util/identifier.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
 import { JobGroup } from './group.ts';
 import { Job } from './job.ts';
@@ -22,7 +23,7 @@ export class JobManager {
    */
   create(body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()): Job {
     const { id } = options;
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) throw new BlockError(`Invalid job ID '${id}'`);
+    if (!isIdentifier(id)) throw new BlockError(`Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`);
     const job = new Job(this.#host, body, options, group);
     this.#jobs.set(id, job);

@@ -32,7 +32,6 @@ export class DiskDevice {
   readonly isAttached: boolean;
   readonly #graph: Graph;
   readonly #backend: BlockBackend;
-  readonly #whenGone: (() => Promise<void>)[] = [];
   #hasDrive = true;
 
   constructor(graph: Graph, id: string, node: BlockNode | undefined, isAttached = true) {
@@ -79,15 +78,9 @@ export class DiskDevice {
     await this.#graph.releaseUnused(from);
   }
 
-  /** Calls `then` once, when the medium goes; what it does is waited for. */
-  onMediumGone(then: () => Promise<void>): void {
-    this.#whenGone.push(then);
-  }
-
   /** Takes the medium out; the drive stays. */
   async eject(): Promise<void> {
     await this.#backend.remove();
-    for (const then of this.#whenGone.splice(0)) await then();
   }
 
   /** Takes the drive away: its node closes when nobody else uses it. The guest's requests fail from now on. */

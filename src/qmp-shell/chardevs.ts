@@ -6,6 +6,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { temporarySocketPath } from '../core/storage/socket-path.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isIdentifier } from '../core/util/identifier.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
 import { parseBoolOption } from '../core/util/schema-scalars.ts';
 import type { Monitor } from '../monitor/monitor.ts';
@@ -88,7 +89,7 @@ export class Chardevs {
       words.set(name, value);
     }
     if (id === undefined) throw new BlockError('chardev: no id specified');
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(id)) {
+    if (!isIdentifier(id)) {
       throw new BlockError("Parameter 'id' expects an identifier", {
         detail: "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
       });

@@ -2,6 +2,7 @@
 import { commandHelp } from '../cli/help.ts';
 import { defineOptions, type OptionTable, parseOptions } from '../cli/options.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isIdentifier } from '../core/util/identifier.ts';
 import { parseKeyValues } from '../core/util/key-values.ts';
 import { parseTarget } from '../monitor/qmp-client.ts';
 import type { QmpAddress } from '../monitor/qmp-server.ts';
@@ -70,7 +71,7 @@ export function parseDisk(text: string): DiskOption {
   try {
     const equals = text.indexOf('=');
     const name = text.slice(0, Math.max(0, equals));
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError('NAME=FILE is expected');
+    if (!isIdentifier(name)) throw new BlockError('NAME=FILE is expected');
     const { file, format, readonly: readOnly, node, ...rest } = parseKeyValues(`file=${text.slice(equals + 1)}`);
     const surplus = Object.keys(rest)[0];
     if (surplus !== undefined) throw new BlockError(`Parameter '${surplus}' is unexpected`);

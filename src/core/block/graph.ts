@@ -4,6 +4,7 @@
  * and commit there is no yield.
  */
 import { BlockError, invariant } from '../util/errors.ts';
+import { isIdentifier } from '../util/identifier.ts';
 import { Mutex } from '../util/mutex.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
 import { Child, type Parent } from './child.ts';
@@ -58,7 +59,7 @@ export class Graph {
 
   /** Checks a user's node name: form, length, uniqueness among nodes and devices. Throws QEMU's messages. */
   checkName(name: string): void {
-    if (!/^[A-Za-z][A-Za-z0-9\-._]*$/.test(name)) throw new BlockError(`Invalid node-name: '${name}'`);
+    if (!isIdentifier(name)) throw new BlockError(`Invalid node-name: '${name}'`);
     if (name.length > maxNodeName) throw new BlockError('Node name too long');
     if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
     if (this.#nodes.has(name)) throw new BlockError(`Duplicate nodes with node-name='${name}'`);

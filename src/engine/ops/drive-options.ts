@@ -4,6 +4,7 @@
  */
 import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
+import { isIdentifier } from '../../core/util/identifier.ts';
 import { parseOptionWords, unflatten } from '../../core/util/key-values.ts';
 import type { System } from '../system.ts';
 
@@ -53,7 +54,7 @@ export async function addNodeByOptions(system: System, text: string): Promise<st
 export async function addDriveByOptions(system: System, text: string): Promise<string> {
   const { notes, values } = readWords(text);
   const { id: givenId, if: bus, readonly: readOnly, cache, format, file, driver, ...rest } = values;
-  if (givenId !== undefined && !/^[A-Za-z][A-Za-z0-9\-._]*$/.test(givenId)) {
+  if (givenId !== undefined && !isIdentifier(givenId)) {
     return `Parameter 'id' expects an identifier\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n`;
   }
   const { machine, engine } = system;

@@ -18,6 +18,7 @@ export async function deleteDriveOrNode(system: System, id: string): Promise<voi
   disk.node?.blockers.check('drive-del');
   await system.engine.graph.turn(async () => {
     await disk.deleteDrive();
+    await system.exports.removeOfDevice(disk.id);
     if (!disk.isAttached) system.machine?.forget(disk);
   });
 }
@@ -51,5 +52,8 @@ export async function ejectMedium(system: System, args: { readonly device?: stri
   if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { qmpClass: 'DeviceNotFound' });
   if (disk.isAttached) throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
   disk.node?.blockers.check('eject');
-  await system.engine.graph.turn(() => disk.eject());
+  await system.engine.graph.turn(async () => {
+    await disk.eject();
+    await system.exports.removeOfDevice(disk.id);
+  });
 }

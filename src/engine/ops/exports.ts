@@ -58,13 +58,10 @@ export interface DeviceExportArgs {
 
 /** nbd-server-add: an export of a block device ends when its medium goes. */
 export async function addDeviceExport(system: System, args: DeviceExportArgs): Promise<void> {
-  const { exports } = system;
   const node = lookupEither(system, args.device);
   const name = args.name ?? args.device;
-  const added = await exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly });
-  system.machine?.findDrive(args.device)?.onMediumGone(async () => {
-    if (exports.list().includes(added)) await exports.remove(added.id, 'hard');
-  });
+  const device = system.machine?.findDrive(args.device)?.id;
+  await system.exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly, device });
 }
 
 /** block-export-add. */
