@@ -13,7 +13,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
  * - `> TEXT`: these bytes and a line end; what they are answered is found by a command of the harness sent after them;
  * - `>> N TEXT`: the same without that command: exactly N messages are awaited;
  * - `hmp LINE`: the line through human-monitor-command;
- * - `wait EVENT [TEXT]`: until this event came that contains TEXT;
  * - `settle`: until the jobs say twice the same;
  * - `# …`: nothing.
  * `@` followed by a slash is the test's folder.
@@ -133,13 +132,12 @@ export async function play(program: string, args: readonly string[], script: Scr
     for (const step of steps) {
       if (step.startsWith('#')) continue;
       const text = step.replaceAll('@/', `${folder}/`);
-      if (text.startsWith('wait ')) await waitFor(talker, text);
-      else if (text === 'settle') await settle(talker);
+      if (text === 'settle') await settle(talker);
       else if (text.startsWith('>> ')) await exactly(talker, text);
       else {
         const [command = '', event] = text.startsWith('> ') ? [text] : text.split(' => ');
         await withMarker(talker, command.startsWith('> ') ? `${command.slice(2)}\n` : `${message(command)}\n`, `mark-${sent++}`);
-        if (event !== undefined) await waitFor(talker, `wait ${event}`);
+        if (event !== undefined) await waitFor(talker, event);
       }
       transcript.step(step, talker.lines.splice(0));
     }
@@ -151,9 +149,9 @@ export async function play(program: string, args: readonly string[], script: Scr
   return transcript.toString();
 }
 
-async function waitFor(talker: Talker, step: string): Promise<void> {
-  const [, event = '', part = ''] = /^wait (\S+) ?(.*)$/.exec(step) ?? [];
-  await talker.until(() => talker.lines.some((line) => line.includes(`"event": "${event}"`) && line.includes(part)), step);
+async function waitFor(talker: Talker, what: string): Promise<void> {
+  const [, event = '', part = ''] = /^(\S+) ?(.*)$/.exec(what) ?? [];
+  await talker.until(() => talker.lines.some((line) => line.includes(`"event": "${event}"`) && line.includes(part)), what);
 }
 
 /** Asks for the jobs until the answer is the one before; the answers are no part of the transcript. */
