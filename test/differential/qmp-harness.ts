@@ -32,7 +32,10 @@ export interface Script {
   readonly steps: readonly Step[];
 }
 
-const patienceMs = 60_000;
+const patienceMs = 30_000;
+
+/** A program that lives and does not answer. */
+export class Unresponsive extends Error {}
 
 interface Waiter {
   readonly isEnough: () => boolean;
@@ -51,14 +54,14 @@ class Talker {
   #isEnded = false;
   #waiter: Waiter | undefined;
   /** Settles when the program is gone. */
-  readonly ended: Promise<void>;
+  readonly #ended: Promise<void>;
 
   constructor(program: string, args: readonly string[], cwd: string) {
     this.#child = spawn(program, args, { cwd, stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment() });
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#take(text));
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#errors += text));
     this.#child.stdin?.on('error', () => {});
-    this.ended = new Promise((resolve) =>
+    this.#ended = new Promise((resolve) =>
       this.#child.on('close', () => {
         this.#isEnded = true;
         this.#check();
@@ -74,7 +77,7 @@ class Talker {
   /** Waits until `isEnough`; fails when the program ends or says nothing more. */
   until(isEnough: () => boolean, what: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => finish(new Error(`no answer to ${what}; so far:\n${this.lines.join('\n')}\n${this.#errors}`)), patienceMs);
+      const timer = setTimeout(() => finish(new Unresponsive(`no answer to ${what}; so far:\n${this.lines.join('\n')}\n${this.#errors}`)), patienceMs);
       const finish = (error?: Error): void => {
         clearTimeout(timer);
         this.#waiter = undefined;
@@ -89,8 +92,15 @@ class Talker {
   async end(): Promise<void> {
     // the channel stays open meanwhile: what the end raises is heard
     if (!this.#isEnded) this.#child.kill('SIGTERM');
-    await this.ended;
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), patienceMs);
+    await this.#ended;
+    clearTimeout(timer);
     this.#child.stdin?.destroy();
+    if (this.#child.signalCode === 'SIGKILL') throw new Unresponsive(`does not end; so far:\n${this.lines.join('\n')}\n${this.#errors}`);
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
   }
 
   get errors(): string {
@@ -178,8 +188,7 @@ async function withMarker(talker: Talker, text: string, marker: string): Promise
   talker.send(`${text}{"execute":"query-version","id":"${marker}"}\n`);
   const isMarker = (line: string): boolean => line.includes(`"id": "${marker}"`);
   const isGone = text.startsWith('{"execute":"quit"}');
-  if (isGone) await talker.ended;
-  else await talker.until(() => talker.lines.some(isMarker), text);
+  await talker.until(() => (isGone ? talker.isEnded : talker.lines.some(isMarker)), text);
   const at = talker.lines.findIndex(isMarker);
   if (at >= 0) talker.lines.splice(at, 1);
 }
