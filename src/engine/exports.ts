@@ -23,6 +23,10 @@ export interface ExportOptions {
   readonly writethrough?: boolean;
   /** The block device whose medium it shows: it ends when that goes. */
   readonly device?: string | undefined;
+  /** Names of the I/O threads to run in. There are none, so none is found. */
+  readonly iothreads?: readonly string[] | undefined;
+  /** Name of a dirty bitmap to show. There are none, so it is not found. */
+  readonly bitmap?: string | undefined;
 }
 
 /** An export in force. */
@@ -96,6 +100,7 @@ export class ExportManager {
     const { id, node, name, description } = options;
     this.checkId(id);
     if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
+    if (options.iothreads !== undefined) refuseThreads(options.iothreads);
     const needed = perm.consistentRead | (options.writable ? perm.write : perm.none);
     const backend = new BlockBackend(this.#engine.graph, { perm: needed, shared: perm.all });
     backend.insert(node);
@@ -105,6 +110,7 @@ export class ExportManager {
       if (Buffer.byteLength(name) > maxString) throw new BlockError(`export name '${name}' too long`);
       if (description !== undefined && Buffer.byteLength(description) > maxString) throw new BlockError(`description '${description}' too long`);
       if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
+      if (options.bitmap !== undefined) throw new BlockError(`Bitmap '${options.bitmap}' is not found`);
       const { NbdExport } = await import('../nbd/export.ts');
       // clients have been told a size: nobody may change it from now on
       backend.setPerm(needed, perm.all & ~perm.resize);
@@ -181,4 +187,9 @@ export class ExportManager {
     await entry.backend.remove();
     this.#engine.events.emit('BLOCK_EXPORT_DELETED', { id: entry.id });
   }
+}
+
+function refuseThreads([first]: readonly string[]): never {
+  if (first === undefined) throw new BlockError('The set of I/O threads must not be empty');
+  throw new BlockError(`iothread "${first}" not found`);
 }

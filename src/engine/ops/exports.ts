@@ -44,6 +44,8 @@ export interface ExportArgs {
   readonly name?: string | undefined;
   readonly description?: string | undefined;
   readonly bitmaps?: readonly unknown[] | undefined;
+  readonly iothread?: string | readonly string[] | undefined;
+  readonly 'fixed-iothread'?: boolean | undefined;
 }
 
 export interface DeviceExportArgs {
@@ -68,10 +70,10 @@ export async function addDeviceExport(system: System, args: DeviceExportArgs): P
 export async function addExport(system: System, args: ExportArgs): Promise<BlockExport> {
   const { exports } = system;
   exports.checkId(args.id);
+  const { iothread, bitmaps: [bitmap] = [] } = args;
+  if (Array.isArray(iothread) && args['fixed-iothread'] === true) throw new BlockError('Cannot use fixed-iothread for a multi-threaded export');
   if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
   const node = lookupNode(system, { nodeName: args['node-name'] });
-  const bitmap = args.bitmaps?.[0];
-  if (bitmap !== undefined) throw new BlockError(`Bitmap '${typeof bitmap === 'string' ? bitmap : String((bitmap as { name?: unknown }).name)}' is not found`);
   return exports.add({
     id: args.id,
     node,
@@ -79,5 +81,7 @@ export async function addExport(system: System, args: ExportArgs): Promise<Block
     description: args.description,
     writable: args.writable ?? false,
     writethrough: args.writethrough ?? false,
+    iothreads: typeof iothread === 'string' ? [iothread] : iothread,
+    bitmap: typeof bitmap === 'object' && bitmap !== null && 'name' in bitmap ? String(bitmap.name) : (bitmap as string | undefined),
   });
 }

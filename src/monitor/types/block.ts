@@ -103,6 +103,8 @@ export interface BlockExportArgs {
   description?: string | undefined;
   bitmaps?: unknown[] | undefined;
   'allocation-depth'?: boolean | undefined;
+  iothread?: string | string[] | undefined;
+  'fixed-iothread'?: boolean | undefined;
 }
 
 export const blockExportOptions: Schema<BlockExportArgs> = union('BlockExportOptions', {
