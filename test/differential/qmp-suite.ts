@@ -79,7 +79,8 @@ async function again(ask: () => Promise<string>): Promise<string> {
   try {
     return await ask();
   } catch (error) {
-    if (error instanceof Unresponsive) return await ask();
-    throw error;
+    if (!(error instanceof Unresponsive)) throw error;
+    console.warn(`the peer hangs and is asked again: ${error.message}`);
+    return await ask();
   }
 }

@@ -43,7 +43,7 @@ export interface ExportArgs {
   readonly writethrough?: boolean | undefined;
   readonly name?: string | undefined;
   readonly description?: string | undefined;
-  readonly bitmaps?: readonly unknown[] | undefined;
+  readonly bitmaps?: readonly (string | { readonly node: string; readonly name: string })[] | undefined;
   readonly iothread?: string | readonly string[] | undefined;
   readonly 'fixed-iothread'?: boolean | undefined;
 }
@@ -82,6 +82,6 @@ export async function addExport(system: System, args: ExportArgs): Promise<Block
     writable: args.writable ?? false,
     writethrough: args.writethrough ?? false,
     iothreads: typeof iothread === 'string' ? [iothread] : iothread,
-    bitmap: typeof bitmap === 'object' && bitmap !== null && 'name' in bitmap ? String(bitmap.name) : (bitmap as string | undefined),
+    bitmap: typeof bitmap === 'object' ? bitmap.name : bitmap,
   });
 }

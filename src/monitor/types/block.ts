@@ -101,7 +101,7 @@ export interface BlockExportArgs {
   writethrough?: boolean | undefined;
   name?: string | undefined;
   description?: string | undefined;
-  bitmaps?: unknown[] | undefined;
+  bitmaps?: (string | { node: string; name: string })[] | undefined;
   'allocation-depth'?: boolean | undefined;
   iothread?: string | string[] | undefined;
   'fixed-iothread'?: boolean | undefined;
