@@ -198,7 +198,7 @@ export class Interpreter {
     const words = splitWords(line);
     if (words[0]?.startsWith(')')) {
       this.#actions = undefined;
-      if (words.length > 1 || words[0] !== ')') throw new BlockError('Unexpected input after close of Transaction sub-shell', { code: 'EPARSE' });
+      if (words.length > 1 || words[0] !== ')') throw new BlockError('Unexpected input after close of Transaction sub-shell', { code: 'ERR_PARSE' });
       return this.#send({ execute: 'transaction', arguments: { actions } });
     }
     const last = words.at(-1);
@@ -240,7 +240,7 @@ export function failed(error: unknown): Outcome {
 }
 
 function usage(text: string): BlockError {
-  return new BlockError(`Usage: ${text}`, { code: 'EUSAGE' });
+  return new BlockError(`Usage: ${text}`, { code: 'ERR_USAGE' });
 }
 
 function checkWords(text: string, words: readonly string[], isKnown: (word: string) => boolean): void {
