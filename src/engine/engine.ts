@@ -9,6 +9,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import { type ImageName, Opener } from '../core/block/open.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { DriverRegistry } from '../core/block/registry.ts';
+import { runTransaction } from '../core/block/transaction.ts';
 import { localStorage, smallRequest } from '../core/storage/local-file.ts';
 import type { OpenStorage } from '../core/storage/storage.ts';
 import { type Clock, realClock } from '../core/util/clock.ts';
@@ -64,12 +65,18 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */
-  addNode(options: OptionTree): Promise<BlockNode> {
-    return this.graph.turn(async () => {
-      const node = await this.opener.openNode(options);
-      node.monitorOwned = true;
-      return node;
-    });
+  async addNode(options: OptionTree): Promise<BlockNode> {
+    const opened = await this.opener.openApart(options);
+    try {
+      return await this.graph.turn(async () => {
+        runTransaction((transaction) => opened.publish(transaction));
+        opened.top.monitorOwned = true;
+        return opened.top;
+      });
+    } catch (error) {
+      await opened.close().catch(() => {});
+      throw error;
+    }
   }
 
   /** Opens an image for a program: a backend with the permissions of a reader, or of a writer. */
@@ -85,8 +92,21 @@ export class Engine implements AsyncDisposable {
     if (options.cache !== undefined) {
       extra['cache'] = { ...asObject(extra['cache']), direct: options.cache.direct ?? false, 'no-flush': options.cache.noFlush ?? false };
     }
-    const node = await this.opener.openImage({ ...options, options: extra });
-    return this.attachBackend(node, options.perms ?? (options.noIo ? noIoPerms : readOnly ? readerPerms : writerPerms));
+    const opened = await this.opener.openImageApart({ ...options, options: extra });
+    const backend = new BlockBackend(this.graph, options.perms ?? (options.noIo ? noIoPerms : readOnly ? readerPerms : writerPerms));
+    try {
+      await this.graph.turn(async () =>
+        runTransaction((transaction) => {
+          opened.publish(transaction);
+          backend.insert(opened.top, transaction);
+        }),
+      );
+    } catch (error) {
+      await opened.close().catch(() => {});
+      throw error;
+    }
+    this.#backends.add(backend);
+    return backend;
   }
 
   /** A new backend on `node`; the node is released when that fails. */
@@ -128,6 +148,8 @@ export class Engine implements AsyncDisposable {
         failures.push(error);
       }
     };
+    // nobody waits for what is still being opened
+    await attempt(() => this.opener.close());
     for (const close of this.#closers.splice(0).reverse()) await attempt(close);
     for (const backend of [...this.#backends]) await attempt(() => this.closeBackend(backend));
     for (const node of [...this.graph.nodes].reverse()) {
