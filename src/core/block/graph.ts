@@ -101,6 +101,10 @@ export class Graph {
     });
   }
 
+  hasStrays(node: BlockNode): boolean {
+    return this.#strays.has(node);
+  }
+
   /** Requests of an opener that was given up may be on `node` for ever: its close does not hold up whoever asks for it. */
   expectStrays(node: BlockNode): void {
     this.#strays.add(node);

@@ -83,7 +83,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
     throw error;
   }
   try {
-    await openDriver(opening, node, reader, first.node);
+    await openDriver(opening, node, reader, first);
     await first.letGo();
     await openBacking(opening, node, reader, inherited);
     checkNothingLeft(node, reader);
@@ -112,9 +112,9 @@ async function probe(opening: Opening, first: FirstChild): Promise<string> {
   return opening.context.registry.probe(head, nodeFilename(file));
 }
 
-async function openDriver(opening: Opening, node: BlockNode, reader: OptionReader, first: BlockNode | undefined): Promise<void> {
+async function openDriver(opening: Opening, node: BlockNode, reader: OptionReader, first: FirstChild): Promise<void> {
   const { context, subtree } = opening;
-  let waiting = first;
+  let waiting = first.node;
   const host: NodeHost = {
     node,
     options: reader,
@@ -127,7 +127,9 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
       if (waiting !== undefined && key === 'file') {
         const below = waiting;
         waiting = undefined;
-        return subtree.attach(key, roles, node, below);
+        const child = await subtree.attach(key, roles, node, below);
+        await first.letGo();
+        return child;
       }
       return openChild(opening, node, reader, { key, roles, ...how });
     },
