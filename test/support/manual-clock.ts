@@ -2,8 +2,8 @@
 import { type Clock, eventLoop } from '../../src/core/util/clock.ts';
 
 export class ManualClock implements Clock {
-  readonly nextTurn = eventLoop.nextTurn;
-  readonly soon = eventLoop.soon;
+  readonly nextTurn: Clock['nextTurn'] = eventLoop.nextTurn;
+  readonly soon: Clock['soon'] = eventLoop.soon;
   #now = 0;
   #timers: { readonly until: number; readonly act: () => void }[] = [];
 
