@@ -6,7 +6,8 @@
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
-import { errnoText } from '../core/util/errno.ts';
+import { realClock } from '../core/util/clock.ts';
+import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
 import { errorReply, type Monitor, type MonitorSession } from './monitor.ts';
@@ -173,12 +174,10 @@ export class QmpServer implements AsyncDisposable {
   async close(): Promise<void> {
     this.#server.close();
     const gone = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
-    let timer: NodeJS.Timeout | undefined;
-    const moment = new Promise((resolve) => {
-      timer = setTimeout(resolve, graceMs);
-    });
-    await Promise.race([Promise.all(gone), moment]);
-    clearTimeout(timer);
+    const over = new AbortController();
+    const { clock } = this.#monitor?.engine ?? { clock: realClock };
+    await Promise.race([Promise.all(gone), clock.sleep(graceMs, over.signal)]);
+    over.abort();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -194,7 +193,7 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
     socket.once('connect', resolve);
     socket.once('error', (error: NodeJS.ErrnoException) => {
       const where = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
-      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: error.code, cause: error }));
+      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error), cause: error }));
     });
   });
   socket.on('error', () => socket.destroy());
@@ -204,7 +203,7 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
 function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError {
   const unresolved = resolveError(address, error);
   if (unresolved !== undefined) return unresolved;
-  const given = error.code ?? 'EIO';
+  const given = errnoCode(error) ?? 'EIO';
   const code = address.type === 'unix' ? bindFailure(address.path, given) : given;
   const what =
     address.type === 'unix' ? `Failed to bind socket to ${address.path}` : code === 'EADDRINUSE' ? 'Failed to find an available port' : 'Failed to bind socket';
