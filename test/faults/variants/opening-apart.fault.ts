@@ -55,4 +55,5 @@ async function turns(): Promise<void> {
   for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-export default [sameName, aboveAnother];
+const faults: readonly Fault[] = [sameName, aboveAnother];
+export default faults;
