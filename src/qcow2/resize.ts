@@ -66,8 +66,7 @@ function* setSize(image: Qcow2Image, size: number): Steps<void> {
   // tables before the size: what they map must be there when the disk is larger
   yield* image.l2Cache.write();
   yield* image.refcountCache.write();
-  image.header.size = size;
-  yield* image.writeSizeField();
+  yield* image.updateFields({ size });
 }
 
 interface Growth {
@@ -128,15 +127,18 @@ function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   const offset = yield* allocateClusters(image, table.length);
-  yield* image.refcountCache.flush();
-  image.checkOverlap(offset, table.length, 0);
-  yield* wait(image.writeFile(offset, table));
-  yield* wait(image.flushMedium());
+  try {
+    yield* image.refcountCache.flush();
+    image.checkOverlap(offset, table.length, 0);
+    yield* wait(image.writeFile(offset, table));
+    yield* wait(image.flushMedium());
+  } catch (error) {
+    yield* freeClusters(image, offset, table.length, 'never');
+    throw error;
+  }
   const oldOffset = image.header.l1Offset;
   const oldLength = image.l1.length;
-  image.header.l1Offset = offset;
-  image.header.l1Size = entries;
-  yield* image.writeL1Fields();
+  yield* image.updateFields({ l1Size: entries, l1Offset: offset });
   image.setL1(table);
   image.metadata.add(offset, table.length, structure.activeL1);
   if (oldLength === 0) return;
