@@ -38,7 +38,7 @@ export class UsageError extends BlockError {
   readonly showTry: boolean;
 
   constructor(message: string, options: { fromParser?: boolean; showTry?: boolean } = {}) {
-    super(message, { code: 'EUSAGE' });
+    super(message, { code: 'ERR_USAGE' });
     this.fromParser = options.fromParser ?? false;
     this.showTry = options.showTry ?? true;
   }

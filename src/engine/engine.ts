@@ -1,8 +1,11 @@
 /*
- * Engine: the composition root. Owns the graph, the registry of drivers, events, the yield budget and the clock; storage
- * is injected. Jobs, exports and the machine are loaded at first use and hang here. Knows every layer below, no program.
+ * Engine: the composition root. Owns the graph, the registry of drivers, events, the yield budget and the clock, and the
+ * services on top of them: jobs, exports, objects and, where a program gives it one, the machine. Storage is injected.
+ * The operations in src/engine/ops take an engine; QMP, HMP, shell, programs and the library all come through them.
+ * Code that few commands need (formats, NBD, what a job does) loads at first use. Knows every layer below, no program.
  */
 import { BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
+import { drainNodes } from '../core/block/drain.ts';
 import type { PermRequest } from '../core/block/driver.ts';
 import { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
@@ -14,14 +17,20 @@ import type { OpenStorage } from '../core/storage/storage.ts';
 import { type Clock, realClock } from '../core/util/clock.ts';
 import { EventSink } from '../core/util/events.ts';
 import { YieldBudget } from '../core/util/maybe.ts';
+import { JobManager } from '../jobs/manager.ts';
+import type { Machine } from '../machine/machine.ts';
 import { driverEntries } from './drivers.ts';
+import { ExportManager } from './exports.ts';
 import { foreignFormat } from './foreign-formats.ts';
+import { ObjectStore } from './objects.ts';
 
 export interface EngineOptions {
   readonly openStorage?: OpenStorage;
   readonly clock?: Clock;
   /** Largest synchronous file request in bytes: Infinity for programs with one user (default 64 KiB). */
   readonly syncLimit?: number;
+  /** Answer exactly as QEMU 11.1 does: no old spellings, no events or warnings of our own. */
+  readonly strict?: boolean;
 }
 
 export interface OpenBackendOptions extends ImageName {
@@ -46,12 +55,18 @@ export class Engine implements AsyncDisposable {
   readonly budget: YieldBudget = new YieldBudget();
   readonly openStorage: OpenStorage;
   readonly opener: Opener;
-  readonly #backends = new Set<BlockBackend>();
+  readonly strict: boolean;
+  readonly jobs: JobManager;
+  readonly exports: ExportManager;
+  readonly objects: ObjectStore;
+  /** The simulated machine; undefined in a storage daemon, in tools and in the library. */
+  machine: Machine | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
   #isClosed = false;
 
   constructor(options: EngineOptions = {}) {
     this.clock = options.clock ?? realClock;
+    this.strict = options.strict ?? false;
     this.events = new EventSink(() => this.clock.now());
     this.openStorage = options.openStorage ?? localStorage({ syncLimit: options.syncLimit ?? smallRequest });
     this.opener = new Opener({
@@ -61,6 +76,9 @@ export class Engine implements AsyncDisposable {
       clock: this.clock,
       emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
+    this.jobs = new JobManager(this.graph, this.events, this.clock, this.budget);
+    this.exports = new ExportManager(this);
+    this.objects = new ObjectStore();
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */
@@ -98,43 +116,55 @@ export class Engine implements AsyncDisposable {
       await this.graph.releaseUnused(node);
       throw error;
     }
-    this.#backends.add(backend);
     return backend;
   }
 
   /** Closes a backend opened here. A flush error is thrown after everything is closed. */
   async closeBackend(backend: BlockBackend): Promise<void> {
-    this.#backends.delete(backend);
     await backend.remove();
   }
 
-  /** Makes `close` run at shutdown, before the nodes go; the last one registered first. */
+  /** Makes `close` run at shutdown, when the guest stands still and before exports and nodes go; the last one registered first. */
   onClose(close: () => Promise<void>): void {
     this.#closers.push(close);
   }
 
   /**
-   * Shuts down in the one right order: guest, listeners, exports, jobs (registered closers, newest first), then backends,
-   * nodes top-down, storage and locks. The first error is thrown when all is closed.
+   * Shuts down in the one right order: guest, listeners, exports, jobs, requests under way, backends, nodes top-down (each
+   * gives up its storage and locks). Exports close before jobs end: the other order thaws a frozen view under its readers.
+   * An error in one step skips no other; the first is thrown when all is closed. A second call does nothing.
    */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     const failures: unknown[] = [];
-    const attempt = async (body: () => Promise<void>): Promise<void> => {
+    const attempt = async (body: () => unknown): Promise<void> => {
       try {
         await body();
       } catch (error) {
         failures.push(error);
       }
     };
+    await attempt(() => this.machine?.stopGuest());
     for (const close of this.#closers.splice(0).reverse()) await attempt(close);
-    for (const backend of [...this.#backends]) await attempt(() => this.closeBackend(backend));
+    await attempt(() => this.exports.close());
+    await attempt(() => this.jobs.cancelAll());
+    await attempt(async () => (await drainNodes([...this.graph.nodes]))[Symbol.dispose]());
+    await attempt(() => this.machine?.close());
+    for (const backend of this.#backends()) await attempt(() => backend.remove());
     for (const node of [...this.graph.nodes].reverse()) {
       node.monitorOwned = false;
       await attempt(() => this.graph.releaseUnused(node));
     }
+    await attempt(() => this.objects.close());
     if (failures.length > 0) throw failures[0];
+  }
+
+  /** Every backend that still has a medium, whoever made it. */
+  #backends(): Set<BlockBackend> {
+    const found = new Set<BlockBackend>();
+    for (const node of this.graph.nodes) for (const { parent } of node.parents) if (parent instanceof BlockBackend) found.add(parent);
+    return found;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

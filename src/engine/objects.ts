@@ -32,6 +32,11 @@ export class ObjectStore {
     if (!this.#secrets.delete(id)) throw new BlockError(`object '${id}' not found`);
   }
 
+  /** Forgets all of them. */
+  close(): void {
+    this.#secrets.clear();
+  }
+
   /** The bytes of a secret. */
   secret(id: string): Uint8Array {
     const found = this.#secrets.get(id);

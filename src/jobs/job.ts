@@ -8,7 +8,7 @@ import type { Child, Parent } from '../core/block/child.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
-import type { GroupMember, JobGroup } from './group.ts';
+import { type GroupMember, JobGroup } from './group.ts';
 import { errorAction, type JobBody, type JobHost, type JobOptions, type JobType, type OnError } from './job-body.ts';
 import { blockJobInfo, jobInfo } from './job-info.ts';
 import { JobNodes } from './job-nodes.ts';
@@ -49,7 +49,7 @@ export class Job implements Parent, GroupMember {
   readonly #endWaiters: (() => void)[] = [];
 
   /** Emits `created`. The manager checked the id. */
-  constructor(host: JobHost, body: JobBody, options: JobOptions, group: JobGroup) {
+  constructor(host: JobHost, body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()) {
     this.#host = host;
     this.#body = body;
     this.#group = group;

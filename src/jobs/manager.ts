@@ -1,13 +1,15 @@
-/* The jobs of one system, by id: creation with its checks, look-ups with their messages, and the end of all of them. */
+/*
+ * The jobs of one engine, by id: the checks of a new one, look-ups with their messages, and the end of all of them. What a
+ * job is made of is brought by whoever makes one, so that an engine without jobs does not load it.
+ */
 import type { Graph } from '../core/block/graph.ts';
 import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import { isIdentifier } from '../core/util/identifier.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
-import { JobGroup } from './group.ts';
-import { Job } from './job.ts';
-import type { JobBody, JobHost, JobOptions } from './job-body.ts';
+import type { Job } from './job.ts';
+import type { JobHost, JobOptions } from './job-body.ts';
 
 export class JobManager {
   readonly #jobs = new Map<string, Job>();
@@ -18,14 +20,14 @@ export class JobManager {
   }
 
   /**
-   * A job in state `created`; the caller gives it nodes and starts it. Throws `Invalid job ID 'x'`, `Job ID 'x' already in
-   * use`, or for a negative speed, after which the job is gone again.
+   * The job that `make` makes, once its id is found good. Throws `Invalid job ID 'x'`, `Job ID 'x' already
+   * in use`, or for a negative speed, after which the job is gone again.
    */
-  create(body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()): Job {
+  create(options: JobOptions, make: (host: JobHost) => Job): Job {
     const { id } = options;
     if (!isIdentifier(id)) throw new BlockError(`Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`);
-    const job = new Job(this.#host, body, options, group);
+    const job = make(this.#host);
     this.#jobs.set(id, job);
     if (options.speed < 0) {
       // the peer finds this out after the job was made: its events show that

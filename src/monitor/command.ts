@@ -5,7 +5,7 @@
 import type { BlockOp } from '../core/block/op-blockers.ts';
 import type { JsonObject } from '../core/util/json.ts';
 import { enumOf, listOf, optional, type Schema, struct } from '../core/util/schema.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { Monitor } from './monitor.ts';
 
 /** The operation blocker that the command's operation checks on the node an argument names. */
@@ -15,7 +15,7 @@ export interface Guard {
 }
 
 export interface CommandContext {
-  readonly system: System;
+  readonly engine: Engine;
   readonly monitor: Monitor;
   /** Tells the user, in one line, how an old form is spelled today. Silent under --strict, where old forms are errors. */
   note(text: string): void;

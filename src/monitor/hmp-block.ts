@@ -22,7 +22,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device],
     params: '[-f] device',
     help: 'stop an active background block operation (-f: at once, also when it could still end well)',
-    run: (given, { system }) => cancelJob(system, system.jobs.findBlockJob(given.text('device')), given.has('f')),
+    run: (given, { engine }) => cancelJob(engine, engine.jobs.findBlockJob(given.text('device')), given.has('f')),
   },
   {
     name: 'block_job_complete',
@@ -30,8 +30,8 @@ export const blockCommands: readonly HmpCommand[] = [
     params: 'device',
     help: 'stop an active background block operation',
     run: async (given, context) => {
-      const job = context.system.jobs.findBlockJob(given.text('device'));
-      if (await completeJob(context.system, job)) context.note("block_job_complete: a backup with sync=none is ended by 'block_job_cancel' today; done");
+      const job = context.engine.jobs.findBlockJob(given.text('device'));
+      if (await completeJob(context.engine, job)) context.note("block_job_complete: a backup with sync=none is ended by 'block_job_cancel' today; done");
     },
   },
   {
@@ -39,28 +39,28 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device],
     params: 'device',
     help: 'pause an active background block operation',
-    run: (given, { system }) => system.jobs.findBlockJob(given.text('device')).userPause(),
+    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).userPause(),
   },
   {
     name: 'block_job_resume',
     args: [device],
     params: 'device',
     help: 'resume a paused background block operation',
-    run: (given, { system }) => system.jobs.findBlockJob(given.text('device')).userResume(),
+    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).userResume(),
   },
   {
     name: 'block_job_set_speed',
     args: [device, { name: 'speed', type: 'o' }],
     params: 'device speed',
     help: 'set maximum speed for a background block operation',
-    run: (given, { system }) => system.jobs.findBlockJob(given.text('device')).setSpeed(given.number('speed')),
+    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).setSpeed(given.number('speed')),
   },
   {
     name: 'block_resize',
     args: [device, { name: 'size', type: 'o' }],
     params: 'device size',
     help: 'resize a block image',
-    run: (given, { system }) => resizeNode(system, lookupNode(system, { device: given.text('device') }), given.number('size')),
+    run: (given, { engine }) => resizeNode(engine, lookupNode(engine, { device: given.text('device') }), given.number('size')),
   },
   {
     name: 'drive_add',
@@ -71,9 +71,9 @@ export const blockCommands: readonly HmpCommand[] = [
     ],
     params: '[-n] [[<domain>:]<bus>:]<slot> options',
     help: 'add a drive; -n: add a block node instead',
-    run: async (given, { system }) => {
-      if (given.has('n')) return addNodeByOptions(system, given.text('opts'));
-      return addDriveByOptions(system, given.text('opts'));
+    run: async (given, { engine }) => {
+      if (given.has('n')) return addNodeByOptions(engine, given.text('opts'));
+      return addDriveByOptions(engine, given.text('opts'));
     },
   },
   {
@@ -81,7 +81,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [{ name: 'id', type: 'B' }],
     params: 'device',
     help: 'remove host block device',
-    run: (given, { system }) => deleteDriveOrNode(system, given.text('id')),
+    run: (given, { engine }) => deleteDriveOrNode(engine, given.text('id')),
   },
   {
     name: 'eject',
@@ -89,7 +89,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device],
     params: '[-f] device',
     help: 'eject a removable medium (use -f to force it)',
-    run: (given, { system }) => ejectMedium(system, { device: given.text('device') }),
+    run: (given, { engine }) => ejectMedium(engine, { device: given.text('device') }),
   },
   {
     name: 'nbd_server_add',
@@ -97,7 +97,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device, { name: 'name', type: 'B', isOptional: true }],
     params: 'nbd_server_add [-w] device [name]',
     help: 'export a block device via NBD',
-    run: (given, { system }) => addDeviceExport(system, { device: given.text('device'), name: given.optional('name'), writable: given.has('w') }),
+    run: (given, { engine }) => addDeviceExport(engine, { device: given.text('device'), name: given.optional('name'), writable: given.has('w') }),
   },
   {
     name: 'nbd_server_remove',
@@ -105,7 +105,7 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [{ name: 'name', type: 'B' }],
     params: 'nbd_server_remove [-f] name',
     help: 'remove an export previously exposed via NBD',
-    run: (given, { system }) => system.exports.remove(given.text('name'), given.has('f') ? 'hard' : 'safe'),
+    run: (given, { engine }) => engine.exports.remove(given.text('name'), given.has('f') ? 'hard' : 'safe'),
   },
   {
     name: 'nbd_server_start',
@@ -119,7 +119,7 @@ export const blockCommands: readonly HmpCommand[] = [
     name: 'nbd_server_stop',
     params: 'nbd_server_stop',
     help: 'stop serving block devices using the NBD protocol',
-    run: (_given, { system }) => system.exports.stopServer(),
+    run: (_given, { engine }) => engine.exports.stopServer(),
   },
   {
     name: 'qemu-io',
@@ -131,7 +131,7 @@ export const blockCommands: readonly HmpCommand[] = [
   },
 ];
 
-async function startServer(given: HmpGiven, { system }: CommandContext): Promise<void> {
+async function startServer(given: HmpGiven, { engine }: CommandContext): Promise<void> {
   const isWritable = given.has('w');
   const isAll = given.has('a');
   if (isWritable && !isAll) throw new BlockError('-w only valid together with -a');
@@ -141,30 +141,30 @@ async function startServer(given: HmpGiven, { system }: CommandContext): Promise
   const address = uri.startsWith('unix:')
     ? { type: 'unix', path: uri.slice('unix:'.length) }
     : { type: 'inet', host: uri.slice(0, colon), port: uri.slice(colon + 1) };
-  await startNbdServer(system, { addr: nbdAddress(address) });
+  await startNbdServer(engine, { addr: nbdAddress(address) });
   if (!isAll) return;
   try {
-    for (const disk of system.machine?.disks ?? []) {
+    for (const disk of engine.machine?.disks ?? []) {
       if (disk.node === undefined || !disk.hasDrive) continue;
-      await addDeviceExport(system, { device: disk.id, writable: isWritable });
+      await addDeviceExport(engine, { device: disk.id, writable: isWritable });
     }
   } catch (error) {
-    await system.exports.stopServer();
+    await engine.exports.stopServer();
     throw error;
   }
 }
 
 /** Runs one qemu-io command; its output goes to the process's standard output, as QEMU's does. */
-async function qemuIo(given: HmpGiven, { system, monitor }: CommandContext): Promise<string> {
+async function qemuIo(given: HmpGiven, { engine, monitor }: CommandContext): Promise<string> {
   const name = given.text('device');
   const line = given.text('command');
-  const host: IoHost = { out: monitor.print, readFile: (path) => readPattern(system.engine.openStorage, path) };
-  const disk = given.has('d') ? system.machine?.findDevice(name) : system.machine?.findDrive(name);
+  const host: IoHost = { out: monitor.print, readFile: (path) => readPattern(engine.openStorage, path) };
+  const disk = given.has('d') ? engine.machine?.findDevice(name) : engine.machine?.findDrive(name);
   if (given.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`);
   if (disk !== undefined) return runIoCommand(disk.backend, line, host);
-  const node = lookupNode(system, { nodeName: name });
+  const node = lookupNode(engine, { nodeName: name });
   // the command takes the permissions that it needs
-  const backend = new BlockBackend(system.engine.graph, { perm: perm.none, shared: perm.all });
+  const backend = new BlockBackend(engine.graph, { perm: perm.none, shared: perm.all });
   backend.insert(node);
   try {
     return await runIoCommand(backend, line, host);

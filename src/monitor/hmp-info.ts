@@ -5,7 +5,7 @@ import { nodeFilename } from '../core/block/filename.ts';
 import { imageInfo } from '../core/block/info.ts';
 import { infoText, snapshotTable } from '../core/block/info-text.ts';
 import type { BlockNode } from '../core/block/node.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { DiskDevice } from '../machine/disk-device.ts';
 import type { HmpCommand } from './hmp-command.ts';
 import { versionInfo } from './monitor.ts';
@@ -17,16 +17,16 @@ export const infoCommands: readonly HmpCommand[] = [
     args: [{ name: 'device', type: 'B', isOptional: true }],
     params: '[-n] [-v] [device]',
     help: 'show info of one block device or all block devices (-n: show named nodes; -v: show details)',
-    run: (given, { system }) => infoBlock(system, { isNodes: given.has('n'), isVerbose: given.has('v'), device: given.optional('device') }),
+    run: (given, { engine }) => infoBlock(engine, { isNodes: given.has('n'), isVerbose: given.has('v'), device: given.optional('device') }),
   },
-  { name: 'block-jobs', params: '', help: 'show progress of ongoing block device operations', run: (_given, { system }) => infoBlockJobs(system) },
-  { name: 'blockstats', params: '', help: 'show block device statistics', run: (_given, { system }) => infoBlockStats(system) },
-  { name: 'snapshots', params: '', help: 'show the currently saved VM snapshots', run: (_given, { system }) => infoSnapshots(system) },
+  { name: 'block-jobs', params: '', help: 'show progress of ongoing block device operations', run: (_given, { engine }) => infoBlockJobs(engine) },
+  { name: 'blockstats', params: '', help: 'show block device statistics', run: (_given, { engine }) => infoBlockStats(engine) },
+  { name: 'snapshots', params: '', help: 'show the currently saved VM snapshots', run: (_given, { engine }) => infoSnapshots(engine) },
   {
     name: 'status',
     params: '',
     help: 'show the current VM status (running|paused)',
-    run: (_given, { system }) => `VM status: ${system.machine?.runState ?? 'running'}\n`,
+    run: (_given, { engine }) => `VM status: ${engine.machine?.runState ?? 'running'}\n`,
   },
   { name: 'version', params: '', help: 'show the version of QEMU', run: () => infoVersion() },
 ];
@@ -41,12 +41,12 @@ const label = (text: string): string => `    ${text.padEnd(18)}`;
 
 /** A blank line stands between entries, and before the one asked for when others came before it. */
 async function infoBlock(
-  system: System,
+  engine: Engine,
   options: { readonly isNodes: boolean; readonly isVerbose: boolean; readonly device: string | undefined },
 ): Promise<string> {
   const all: Shown[] = options.isNodes
-    ? [...system.engine.graph.nodes].reverse().map((node) => ({ name: node.name, node, disk: undefined }))
-    : (system.machine?.disks ?? []).map((disk) => ({ name: disk.id, node: disk.node, disk }));
+    ? [...engine.graph.nodes].reverse().map((node) => ({ name: node.name, node, disk: undefined }))
+    : (engine.machine?.disks ?? []).map((disk) => ({ name: disk.id, node: disk.node, disk }));
   let text = '';
   for (const [index, shown] of all.entries()) {
     const isAsked = options.device === undefined || (shown.name === options.device && (shown.disk?.hasDrive ?? true));
@@ -76,14 +76,14 @@ async function describe({ name, node, disk }: Shown, isVerbose: boolean): Promis
   return text;
 }
 
-function infoBlockJobs(system: System): string {
-  const jobs = system.jobs.list();
+function infoBlockJobs(engine: Engine): string {
+  const jobs = engine.jobs.list();
   if (jobs.length === 0) return 'No active jobs\n';
   return jobs.map((job) => `Type ${job.type}, device ${job.id}: Completed ${job.current} of ${job.total} bytes, speed limit ${job.speed} bytes/s\n`).join('');
 }
 
-function infoBlockStats(system: System): string {
-  return (system.machine?.disks ?? []).map((disk) => statsTable(disk.hasDrive ? disk.id : '', disk.stats)).join('\n');
+function infoBlockStats(engine: Engine): string {
+  return (engine.machine?.disks ?? []).map((disk) => statsTable(disk.hasDrive ? disk.id : '', disk.stats)).join('\n');
 }
 
 function statsTable(name: string, stats: DeviceStats): string {
@@ -99,8 +99,8 @@ function statsTable(name: string, stats: DeviceStats): string {
 }
 
 /** Snapshots hold no machine state here: whatever a disk has is partial. */
-function infoSnapshots(system: System): string {
-  const parts = (system.machine?.disks ?? []).flatMap((disk) => {
+function infoSnapshots(engine: Engine): string {
+  const parts = (engine.machine?.disks ?? []).flatMap((disk) => {
     const snapshots = disk.node?.state.snapshots?.() ?? [];
     if (snapshots.length === 0) return [];
     const [, ...table] = snapshotTable(snapshots);

@@ -9,7 +9,7 @@ import { type HmpCommand, parseLine } from './hmp-command.ts';
 import { infoCommands } from './hmp-info.ts';
 
 const otherCommands: readonly HmpCommand[] = [
-  { name: 'cont|c', params: '', help: 'resume emulation', run: (_given, { system }) => system.machine?.cont() },
+  { name: 'cont|c', params: '', help: 'resume emulation', run: (_given, { engine }) => engine.machine?.cont() },
   {
     name: 'help|?',
     args: [{ name: 'name', type: 'S', isOptional: true }],
@@ -25,7 +25,7 @@ const otherCommands: readonly HmpCommand[] = [
     run: () => help('info'),
   },
   { name: 'quit|q', params: '', help: 'quit the emulator', run: (_given, { monitor }) => monitor.quit() },
-  { name: 'stop|s', params: '', help: 'stop emulation', run: (_given, { system }) => system.machine?.stop() },
+  { name: 'stop|s', params: '', help: 'stop emulation', run: (_given, { engine }) => engine.machine?.stop() },
 ];
 
 const hmpCommands: readonly HmpCommand[] = [...blockCommands, ...otherCommands].sort((a, b) => (a.name < b.name ? -1 : 1));

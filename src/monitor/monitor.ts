@@ -1,5 +1,5 @@
 /*
- * Monitor: a set of commands over a system, and the sessions that use it. A session is one client: it negotiates, checks
+ * Monitor: a set of commands over a engine, and the sessions that use it. A session is one client: it negotiates, checks
  * the envelope of each message, runs commands one after the other, and hears events. Knows no socket and no terminal.
  * Rule source: QMP specification; messages and order as observed on QEMU 11.1.
  */
@@ -7,7 +7,7 @@ import { BlockError } from '../core/util/errors.ts';
 import type { EngineEvent } from '../core/util/events.ts';
 import { isJsonObject, type Json, type JsonObject } from '../core/util/json.ts';
 import { parse } from '../core/util/schema.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import { type AnyCommand, type CommandContext, capabilitiesArguments } from './command.ts';
 
 export interface MonitorOptions {
@@ -25,21 +25,21 @@ export const qemuVersion = { major: 11, minor: 1, micro: 2 } as const;
 export const packageText = 'tsimg 0.1.0';
 
 export class Monitor {
-  readonly system: System;
+  readonly engine: Engine;
   readonly kind: 'machine' | 'daemon';
   readonly print: (text: string) => void;
   readonly #commands = new Map<string, AnyCommand>();
   readonly #onQuit: (failure?: unknown) => void;
   #hasQuit = false;
 
-  constructor(system: System, options: MonitorOptions) {
-    this.system = system;
+  constructor(engine: Engine, options: MonitorOptions) {
+    this.engine = engine;
     this.kind = options.kind;
     this.print = options.print ?? (() => {});
     this.#onQuit = options.onQuit;
     for (const command of options.commands) {
       if (command.machineOnly && options.kind === 'daemon') continue;
-      if (command.isOwn && system.strict) continue;
+      if (command.isOwn && engine.strict) continue;
       this.#commands.set(command.name, command);
     }
   }
@@ -60,18 +60,18 @@ export class Monitor {
   /** A bug of ours in a command: nothing here can be trusted any more. Takes everything down. */
   async fail(bug: unknown): Promise<void> {
     this.#hasQuit = true;
-    await this.system.close().catch(() => {});
+    await this.engine.close().catch(() => {});
     this.#onQuit(bug);
   }
 
-  /** Ends the system: what that raises (exports deleted, jobs cancelled) is told before the reply, as QEMU does. */
+  /** Ends the engine: what that raises (exports deleted, jobs cancelled) is told before the reply, as QEMU does. */
   async quit(reason: 'host-qmp-quit' | 'host-signal' = 'host-qmp-quit'): Promise<void> {
     if (this.#hasQuit) return;
     this.#hasQuit = true;
-    if (this.kind === 'machine') this.system.engine.events.emit('SHUTDOWN', { guest: false, reason });
+    if (this.kind === 'machine') this.engine.events.emit('SHUTDOWN', { guest: false, reason });
     let failure: unknown;
     try {
-      await this.system.close();
+      await this.engine.close();
     } catch (error) {
       failure = error;
     }
@@ -106,7 +106,7 @@ export class MonitorSession {
     this.monitor = monitor;
     this.#options = options;
     this.#isNegotiated = options.isNegotiated ?? false;
-    this.#context = { system: monitor.system, monitor, note: (text) => options.onNote?.(text) };
+    this.#context = { engine: monitor.engine, monitor, note: (text) => options.onNote?.(text) };
   }
 
   get isNegotiated(): boolean {
@@ -120,8 +120,8 @@ export class MonitorSession {
   /** Calls `listener` for each event from now on. Events before the negotiation are not delivered. */
   listen(listener: (event: EventMessage) => void): void {
     this.#listening?.[Symbol.dispose]();
-    this.#listening = this.monitor.system.engine.events.listen((event) => {
-      if (!this.#isNegotiated || (event.isOwn && (this.monitor.system.strict || !this.#options.hearsOwnEvents))) return;
+    this.#listening = this.monitor.engine.events.listen((event) => {
+      if (!this.#isNegotiated || (event.isOwn && (this.monitor.engine.strict || !this.#options.hearsOwnEvents))) return;
       listener(eventMessage(event));
     });
   }
@@ -181,10 +181,10 @@ export class MonitorSession {
     }
     const command = this.monitor.find(name);
     if (command === undefined) throw notFound(name);
-    const { system } = this.monitor;
-    const form = command.upgrade === undefined || system.strict ? args : command.upgrade(args, this.#context);
+    const { engine } = this.monitor;
+    const form = command.upgrade === undefined || engine.strict ? args : command.upgrade(args, this.#context);
     const value: unknown = await command.run(parse(command.args, form) as never, this.#context);
-    if (command.today !== undefined && !system.strict) this.#context.note(`${name}: deprecated, '${command.today}' is the command today`);
+    if (command.today !== undefined && !engine.strict) this.#context.note(`${name}: deprecated, '${command.today}' is the command today`);
     return value;
   }
 

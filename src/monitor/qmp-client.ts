@@ -3,7 +3,7 @@
  * Rule source: QMP specification.
  */
 import net from 'node:net';
-import { errnoText } from '../core/util/errno.ts';
+import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isJsonObject, type JsonObject, JsonStream, writeJson } from '../core/util/json.ts';
 
@@ -62,7 +62,7 @@ export class QmpClient implements AsyncDisposable {
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', (error: NodeJS.ErrnoException) =>
-        reject(new BlockError(`Couldn't connect to ${name}: ${errnoText(error)}`, { code: error.code, cause: error })),
+        reject(new BlockError(`Couldn't connect to ${name}: ${errnoText(error)}`, { code: errnoCode(error), cause: error })),
       );
     });
     const client = new QmpClient(socket);

@@ -6,7 +6,7 @@
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
-import { errnoText } from '../core/util/errno.ts';
+import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
 import { errorReply, type Monitor, type MonitorSession } from './monitor.ts';
@@ -194,7 +194,7 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
     socket.once('connect', resolve);
     socket.once('error', (error: NodeJS.ErrnoException) => {
       const where = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
-      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: error.code, cause: error }));
+      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error), cause: error }));
     });
   });
   socket.on('error', () => socket.destroy());
@@ -204,7 +204,7 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
 function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError {
   const unresolved = resolveError(address, error);
   if (unresolved !== undefined) return unresolved;
-  const given = error.code ?? 'EIO';
+  const given = errnoCode(error) ?? 'EIO';
   const code = address.type === 'unix' ? bindFailure(address.path, given) : given;
   const what =
     address.type === 'unix' ? `Failed to bind socket to ${address.path}` : code === 'EADDRINUSE' ? 'Failed to find an available port' : 'Failed to bind socket';

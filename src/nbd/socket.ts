@@ -5,7 +5,7 @@
  */
 import * as net from 'node:net';
 import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
-import { errnoText } from '../core/util/errno.ts';
+import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 
@@ -266,7 +266,8 @@ function parsePort(address: { readonly host: string; readonly port: string }): n
 }
 
 function listenError(address: NbdAddress, error: NodeJS.ErrnoException): BlockError {
-  const code = address.type === 'unix' ? bindFailure(address.path, error.code ?? 'EIO') : (error.code ?? 'EIO');
+  const given = errnoCode(error) ?? 'EIO';
+  const code = address.type === 'unix' ? bindFailure(address.path, given) : given;
   if (error.syscall === 'getaddrinfo' && address.type === 'inet') {
     return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { code, cause: error });
   }

@@ -8,14 +8,14 @@ import { type Painter, plainPainter } from './render.ts';
 import type { Transport } from './transport.ts';
 
 export async function blockersView(transport: Transport, name: string | undefined, painter: Painter = plainPainter): Promise<string> {
-  const { system } = transport;
-  if (system === undefined) {
+  const { engine } = transport;
+  if (engine === undefined) {
     throw new BlockError('blockers: a server does not tell its operation blockers', {
       code: 'ENOTSUP',
       hint: "'graph -v' shows who uses which node; a command that is blocked names the reason",
     });
   }
-  const { graph } = system.engine;
+  const { graph } = engine;
   const found = name === undefined ? undefined : graph.findDeviceOrNode(name);
   if (name !== undefined && found === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`);
   const lines: string[] = [];

@@ -66,7 +66,7 @@ async function candidates(context: CompletionContext, words: readonly string[], 
 }
 
 function ownNames(transport: Transport): string[] {
-  return ownCommands(transport.system !== undefined)
+  return ownCommands(transport.engine !== undefined)
     .map(([usage]) => (usage.startsWith('transaction(') ? 'transaction(' : ownName(usage)))
     .filter((name) => /^[a-z]/.test(name));
 }
@@ -78,7 +78,7 @@ async function lineStarts(transport: Transport): Promise<string[]> {
 
 async function guestWords(transport: Transport, rest: readonly string[]): Promise<readonly string[]> {
   if (rest.length === 0) return ['write', 'read', 'zero', 'discard', 'flush', 'run', 'stop', 'status'];
-  if (rest.length === 1) return (transport.system?.machine?.disks ?? []).map((disk) => disk.id);
+  if (rest.length === 1) return (transport.engine?.machine?.disks ?? []).map((disk) => disk.id);
   if (rest[0] !== 'run') return [];
   if (rest.at(-1) === '--workload') return workloadKinds;
   return rest.at(-1)?.startsWith('--') ? [] : ['--workload', '--seed', '--block-size', '--depth', '--requests'];
@@ -204,7 +204,7 @@ async function valueWords(
   const words = type === undefined ? [] : schema.words(type);
   const name = key.split('.').at(-1) ?? key;
   // the schema is QEMU's with all its drivers: offered are those that are here
-  const registry = name === 'driver' ? transport.system?.engine.registry : undefined;
+  const registry = name === 'driver' ? transport.engine?.registry : undefined;
   if (registry !== undefined) return words.filter((word) => registry.has(word));
   if (words.length > 0 && type !== undefined && !schema.takesText(type)) return words;
   if (name === 'filename' || name === 'path') return [...words, ...files(last)];

@@ -12,9 +12,9 @@ import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { bool, enumOf, optional, type Schema, str, struct } from '../core/util/schema.ts';
 import { parseOptionArgument } from '../core/util/schema-keyval.ts';
+import { Engine } from '../engine/engine.ts';
 import { addExport, nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
 import { addNode } from '../engine/ops/nodes.ts';
-import { System } from '../engine/system.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import { Monitor, packageText, qemuVersion } from '../monitor/monitor.ts';
@@ -115,7 +115,7 @@ interface DaemonSettings {
 }
 
 class Daemon {
-  readonly #system: System;
+  readonly #engine: Engine;
   readonly #monitor: Monitor;
   readonly #chardevs: Chardevs;
   readonly #servers: QmpServer[] = [];
@@ -124,13 +124,13 @@ class Daemon {
 
   constructor(reporter: Reporter, settings: DaemonSettings) {
     this.#pidFile = settings.pidFile;
-    this.#system = new System({ strict: settings.isStrict });
-    if (settings.isMachine) this.#system.machine = new Machine(this.#system.engine);
+    this.#engine = new Engine({ strict: settings.isStrict });
+    if (settings.isMachine) this.#engine.machine = new Machine(this.#engine);
     let end: (failure?: unknown) => void = () => {};
     this.#ended = new Promise((resolve) => {
       end = resolve;
     });
-    this.#monitor = new Monitor(this.#system, {
+    this.#monitor = new Monitor(this.#engine, {
       kind: settings.isMachine ? 'machine' : 'daemon',
       commands: allCommands,
       onQuit: end,
@@ -167,7 +167,7 @@ class Daemon {
       return 0;
     } finally {
       clearInterval(stay);
-      await this.#system.close();
+      await this.#engine.close();
       for (const server of this.#servers) await server.close();
       await this.#chardevs.close();
       process.stdin.destroy();
@@ -179,18 +179,18 @@ class Daemon {
     try {
       switch (key) {
         case 'blockdev':
-          await addNode(this.#system, parseOptionArgument(blockdevOptions, value, 'driver') as OptionTree);
+          await addNode(this.#engine, parseOptionArgument(blockdevOptions, value, 'driver') as OptionTree);
           return;
         case 'object':
-          this.#system.objects.add(parseOptionArgument(secretOptions, value, 'qom-type'));
+          this.#engine.objects.add(parseOptionArgument(secretOptions, value, 'qom-type'));
           return;
         case 'nbdServer': {
           const { addr, ...rest } = parseOptionArgument(nbdServerOptions, value);
-          await startNbdServer(this.#system, { ...rest, addr: nbdAddress(addr) });
+          await startNbdServer(this.#engine, { ...rest, addr: nbdAddress(addr) });
           return;
         }
         case 'export':
-          await addExport(this.#system, parseOptionArgument(blockExportOptions, value, 'type'));
+          await addExport(this.#engine, parseOptionArgument(blockExportOptions, value, 'type'));
           return;
         case 'chardev':
           await this.#chardevs.add(value);
@@ -199,7 +199,7 @@ class Daemon {
           this.#addMonitor(parseOptionArgument(monitorOptions, value, 'chardev'));
           return;
         case 'disk':
-          await addDisk(this.#system, parseDisk(value));
+          await addDisk(this.#engine, parseDisk(value));
           return;
         case 'qmp':
           this.#servers.push(await QmpServer.listen(this.#monitor, parseQmpAddress(value)));

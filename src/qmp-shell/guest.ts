@@ -6,7 +6,7 @@
  */
 import { BlockError } from '../core/util/errors.ts';
 import { parseSize } from '../core/util/size.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { DiskDevice } from '../machine/disk-device.ts';
 import type { Machine } from '../machine/machine.ts';
 import { type WorkloadKind, workloadKinds } from '../machine/workload.ts';
@@ -15,8 +15,8 @@ const usage =
   'guest write|read|discard|zero DISK OFFSET LENGTH [PATTERN], guest flush DISK, guest run DISK [--workload KIND] [--seed N], guest stop [DISK], guest status';
 
 /** Runs one line; returns what to print. */
-export async function runGuest(system: System, words: readonly string[]): Promise<string> {
-  const { machine } = system;
+export async function runGuest(engine: Engine, words: readonly string[]): Promise<string> {
+  const { machine } = engine;
   if (machine === undefined) throw new BlockError('There is no simulated machine here');
   const [verb, disk, ...rest] = words;
   switch (verb) {

@@ -41,7 +41,7 @@ export async function helpText(transport: Transport, name: string | undefined): 
   const known = new Map(allCommands.map((command) => [command.name, command]));
   const width = Math.max(0, ...names.map((entry) => entry.length));
   const lines = names.map((entry) => `  ${entry.padEnd(width)}  ${known.get(entry)?.summary ?? ''}`.trimEnd());
-  const own = ownCommands(transport.system !== undefined).map(([usage, text]) => `  ${usage}\n      ${text}`);
+  const own = ownCommands(transport.engine !== undefined).map(([usage, text]) => `  ${usage}\n      ${text}`);
   const human = (await transport.humanNames()).filter((entry) => entry.length > 1);
   const sections = [`Commands of the machine (QMP), as COMMAND key=value …:\n${lines.join('\n')}\n`];
   if (human.length > 0) sections.push(`Of the human monitor, typed as they are (help NAME tells more):\n${columns(human)}\n`);
@@ -64,7 +64,7 @@ function columns(words: readonly string[]): string {
 }
 
 async function commandText(transport: Transport, name: string): Promise<string> {
-  const own = ownCommands(transport.system !== undefined)
+  const own = ownCommands(transport.engine !== undefined)
     .filter(([usage]) => ownName(usage) === name)
     .map(([usage, text]) => `${usage}\n    ${text}\n`);
   if (own.length > 0) return own.join('');

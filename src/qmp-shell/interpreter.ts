@@ -117,10 +117,10 @@ export class Interpreter {
     }
   }
 
-  /** The system in this process. Throws where there is only a server. */
-  #inside(command: string, instead: string): NonNullable<Transport['system']> {
-    const { system } = this.transport;
-    if (system !== undefined) return system;
+  /** The engine in this process. Throws where there is only a server. */
+  #inside(command: string, instead: string): NonNullable<Transport['engine']> {
+    const { engine } = this.transport;
+    if (engine !== undefined) return engine;
     throw new BlockError(`${command}: only a machine in this process can be looked into`, { code: 'ENOTSUP', hint: instead });
   }
 
@@ -138,7 +138,7 @@ export class Interpreter {
 
   async #send(message: JsonObject, notes: readonly string[] = []): Promise<Outcome> {
     const reply = await this.transport.execute(message);
-    const outcome = this.#outcome(reply, { args: message['arguments'], isHere: this.transport.system !== undefined });
+    const outcome = this.#outcome(reply, { args: message['arguments'], isHere: this.transport.engine !== undefined });
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
     return { ...outcome, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
@@ -198,7 +198,7 @@ export class Interpreter {
     const words = splitWords(line);
     if (words[0]?.startsWith(')')) {
       this.#actions = undefined;
-      if (words.length > 1 || words[0] !== ')') throw new BlockError('Unexpected input after close of Transaction sub-shell', { code: 'EPARSE' });
+      if (words.length > 1 || words[0] !== ')') throw new BlockError('Unexpected input after close of Transaction sub-shell', { code: 'ERR_PARSE' });
       return this.#send({ execute: 'transaction', arguments: { actions } });
     }
     const last = words.at(-1);
@@ -240,7 +240,7 @@ export function failed(error: unknown): Outcome {
 }
 
 function usage(text: string): BlockError {
-  return new BlockError(`Usage: ${text}`, { code: 'EUSAGE' });
+  return new BlockError(`Usage: ${text}`, { code: 'ERR_USAGE' });
 }
 
 function checkWords(text: string, words: readonly string[], isKnown: (word: string) => boolean): void {

@@ -3,7 +3,7 @@ import { rawWarning } from '../cli/raw-warning.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { System } from '../engine/system.ts';
+import { Engine } from '../engine/engine.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import { Monitor } from '../monitor/monitor.ts';
@@ -19,25 +19,25 @@ export interface MachineOptions {
 }
 
 export interface RunningMachine extends AsyncDisposable {
-  readonly system: System;
+  readonly engine: Engine;
   readonly monitor: Monitor;
 }
 
 /** Everything is taken down again when one part fails. */
 export async function startMachine(options: MachineOptions): Promise<RunningMachine> {
-  const system = new System({ strict: options.isStrict });
+  const engine = new Engine({ strict: options.isStrict });
   const servers: QmpServer[] = [];
   const close = async (): Promise<void> => {
-    // the system first: clients hear what its end raises
-    await system.close();
+    // the engine first: clients hear what its end raises
+    await engine.close();
     for (const server of servers) await server.close();
   };
   try {
-    system.machine = new Machine(system.engine);
-    for (const disk of options.disks) await addDisk(system, disk);
-    const monitor = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: options.onQuit, print: options.print });
+    engine.machine = new Machine(engine);
+    for (const disk of options.disks) await addDisk(engine, disk);
+    const monitor = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: options.onQuit, print: options.print });
     for (const address of options.qmp) servers.push(await QmpServer.listen(monitor, address));
-    return { system, monitor, [Symbol.asyncDispose]: close };
+    return { engine, monitor, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
@@ -45,12 +45,12 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
 }
 
 /** Opens the image and puts it under a disk of the machine. */
-export async function addDisk(system: System, disk: DiskOption): Promise<void> {
+export async function addDisk(engine: Engine, disk: DiskOption): Promise<void> {
   // before the image is touched: it may be the one that the first of them has open
-  if (system.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
-  const node = await system.engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
+  if (engine.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
+  const node = await engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
   if (node.isProbed && node.driver.name === 'raw' && !node.readOnly) process.stderr.write(rawWarning(nodeFilename(node)));
-  await system.machine?.addDisk(disk.name, node);
+  await engine.machine?.addDisk(disk.name, node);
 }
 
 function diskOptions(disk: DiskOption): OptionTree {

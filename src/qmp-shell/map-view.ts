@@ -7,7 +7,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import { CopyBeforeWriteState, type SavedClusters } from '../core/drivers/copy-before-write.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { formatSize } from '../core/util/size.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import { type Painter, plainPainter } from './render.ts';
 
 const columns = 64;
@@ -18,13 +18,13 @@ const smallestCell = 65536;
 /** Marks of a cell, the later one wins where several fit. */
 const marks = ' .-0#';
 
-export async function mapView(system: System, name: string, painter: Painter = plainPainter): Promise<string> {
-  const node = system.engine.graph.findDeviceOrNode(name);
+export async function mapView(engine: Engine, name: string, painter: Painter = plainPainter): Promise<string> {
+  const node = engine.graph.findDeviceOrNode(name);
   if (node === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`);
   const size = node.size();
   if (size === 0) return `${name} is empty.\n`;
   const cell = cellSize(size);
-  const { picture, here } = await allocation(system, node, size, cell);
+  const { picture, here } = await allocation(engine, node, size, cell);
   const lines = [
     `${painter.name(name)} [${node.driver.name}], ${formatSize(size)}; a cell is ${formatSize(cell)}`,
     ...rows(picture, cell, size, painter, { '#': painter.name, '0': painter.name, '-': painter.soft, '.': painter.soft }),
@@ -51,7 +51,7 @@ function cellSize(size: number): number {
   return cell;
 }
 
-async function allocation(system: System, node: BlockNode, size: number, cell: number): Promise<{ picture: string; here: number }> {
+async function allocation(engine: Engine, node: BlockNode, size: number, cell: number): Promise<{ picture: string; here: number }> {
   let picture = '';
   let here = 0;
   for (let start = 0; start < size; start += cell) {
@@ -64,7 +64,7 @@ async function allocation(system: System, node: BlockNode, size: number, cell: n
       if (own.allocated) here += length;
       mark = Math.max(mark, marks.indexOf(own.allocated ? (own.zero ? '0' : '#') : whole.zero ? '.' : '-'));
       at += length;
-      await system.engine.budget.tick(4096);
+      await engine.budget.tick(4096);
     }
     picture += marks[mark] ?? ' ';
   }

@@ -17,7 +17,7 @@ export interface ParsedCommand {
 const usage = 'command format: <command-name> [arg-name1=arg1] ... [arg-nameN=argN';
 
 function parseError(text: string): BlockError {
-  return new BlockError(`Error while parsing command line: ${text}`, { code: 'EPARSE', detail: usage });
+  return new BlockError(`Error while parsing command line: ${text}`, { code: 'ERR_PARSE', detail: usage });
 }
 
 /** Words of a line: blanks separate, except inside quotes and inside the braces or brackets that a word or a value begins with. */
@@ -152,7 +152,7 @@ async function parseValue(text: string): Promise<Json> {
   if (/^[[{]/.test(text)) return (await parseLiteral(text)) ?? text;
   const open = openQuote(text);
   if (open !== undefined) {
-    throw new BlockError(`Error while parsing command line: No closing quotation for ${text[open]} in '${text}'`, { code: 'EPARSE' });
+    throw new BlockError(`Error while parsing command line: No closing quotation for ${text[open]} in '${text}'`, { code: 'ERR_PARSE' });
   }
   const quoted = /^"((?:[^"\\]|\\.)*)"$|^'((?:[^'\\]|\\.)*)'$/s.exec(text);
   if (quoted !== null) return (quoted[1] ?? quoted[2] ?? '').replace(/\\(["'\\])/g, '$1');

@@ -46,7 +46,7 @@ export class LineRunner {
 
   async #wait(words: readonly string[], signal: AbortSignal | undefined): Promise<Outcome> {
     const [event, ...conditions] = words;
-    if (event === undefined) throw new BlockError('Usage: wait EVENT [key=value …] [timeout=30s]', { code: 'EUSAGE' });
+    if (event === undefined) throw new BlockError('Usage: wait EVENT [key=value …] [timeout=30s]', { code: 'ERR_USAGE' });
     const { timeout, ...data } = (await parseArguments(conditions)).args;
     const timeoutMs = timeout === undefined ? defaultTimeoutMs : parseTime(String(timeout));
     return { output: `${writeJson(await this.#events.take(event, data, timeoutMs, signal))}\n` };
@@ -54,7 +54,7 @@ export class LineRunner {
 
   async #expectError(line: string, options: LineOptions): Promise<Outcome> {
     const match = /^expect-error\s+(\S+)\s+(?:"((?:[^"\\]|\\.)*)"\s+)?(\S.*)$/.exec(line);
-    if (match === null) throw new BlockError('Usage: expect-error CLASS ["TEXT"] COMMAND …', { code: 'EUSAGE' });
+    if (match === null) throw new BlockError('Usage: expect-error CLASS ["TEXT"] COMMAND …', { code: 'ERR_USAGE' });
     const [, wanted = '', part, command = ''] = match;
     const outcome = await this.runLine(command, options);
     const { failure } = outcome;

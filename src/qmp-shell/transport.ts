@@ -3,7 +3,7 @@
  * interface, and what the shell has to know of the other side: its commands and its types. Asked once, then kept.
  */
 import { isJsonObject, type JsonObject } from '../core/util/json.ts';
-import type { System } from '../engine/system.ts';
+import type { Engine } from '../engine/engine.ts';
 import { hmpNames } from '../monitor/hmp.ts';
 import type { MonitorSession } from '../monitor/monitor.ts';
 import { QmpClient, type QmpTarget } from '../monitor/qmp-client.ts';
@@ -11,8 +11,8 @@ import { SchemaIndex } from './schema-index.ts';
 
 export interface Transport {
   readonly greeting: JsonObject;
-  /** The system behind it, when that is in this process: pictures and the guest need it. */
-  readonly system: System | undefined;
+  /** The engine behind it, when that is in this process: pictures and the guest need it. */
+  readonly engine: Engine | undefined;
   execute(message: JsonObject): Promise<JsonObject>;
   listen(listener: (event: JsonObject) => void): void;
   /** Names of the server's commands. */
@@ -32,7 +32,7 @@ export function localTransport(session: MonitorSession): Transport {
   const hasHuman = monitor.find('human-monitor-command') !== undefined;
   return {
     greeting: session.greeting(),
-    system: monitor.system,
+    engine: monitor.engine,
     execute,
     listen: (listener) => session.listen(listener),
     commandNames: async () => [...monitor.commands].map((command) => command.name),
@@ -48,7 +48,7 @@ export async function connectTransport(target: QmpTarget, options: { readonly ne
   const execute = (message: JsonObject): Promise<JsonObject> => client.execute(message);
   return {
     greeting: client.greeting,
-    system: undefined,
+    engine: undefined,
     execute,
     listen: (listener) => void client.listen(listener),
     commandNames: once(() => readCommandNames(execute)),

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { blockOps } from '../../src/core/block/op-blockers.ts';
 import type { JsonObject } from '../../src/core/util/json.ts';
 import { describeMembers } from '../../src/core/util/schema-describe.ts';
-import { System } from '../../src/engine/system.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { Monitor } from '../../src/monitor/monitor.ts';
@@ -67,15 +67,15 @@ describe('guards', () => {
     async ({ arg, op, command }) => {
       const args = argumentsOf[`${command.name} ${arg}`];
       if (args === undefined) throw new Error(`the test has no arguments for ${command.name} ${arg}`);
-      await using system = new System();
-      system.machine = new Machine(system.engine);
-      const session = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: () => {} }).openSession({ isNegotiated: true });
+      await using engine = new Engine();
+      engine.machine = new Machine(engine);
+      const session = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: () => {} }).openSession({ isNegotiated: true });
       for (const name of ['one', 'two']) {
         expect(await session.execute({ execute: 'blockdev-add', arguments: { driver: 'null-co', 'node-name': name, size: 1048576 } })).toEqual({ return: {} });
       }
-      await system.machine.addDisk('drive', await system.engine.opener.openNode({ driver: 'null-co', 'node-name': 'three', size: 1048576 }));
+      await engine.machine.addDisk('drive', await engine.opener.openNode({ driver: 'null-co', 'node-name': 'three', size: 1048576 }));
       const [node, shownName] = args[arg] === 'drive' ? ['three', 'drive'] : ['one', 'one'];
-      using blocker = system.engine.graph.find(node)?.blockers.block(op, 'the test wants it so', 'test');
+      using blocker = engine.graph.find(node)?.blockers.block(op, 'the test wants it so', 'test');
       expect(blocker).toBeDefined();
       const reply = await session.execute({ execute: command.name, arguments: args });
       expect(reply).toEqual({ error: { class: 'GenericError', desc: `Node '${shownName}' is busy: the test wants it so` } });

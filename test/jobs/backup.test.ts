@@ -9,32 +9,32 @@ import { createImage } from '../../src/engine/create.ts';
 import { type BackupArgs, prepareBackup, startBackup, startPrepared } from '../../src/engine/ops/backup.ts';
 import { cancelJob, completeJob } from '../../src/engine/ops/jobs.ts';
 import { JobGroup } from '../../src/jobs/group.ts';
-import { type MemorySystem, type MemorySystemOptions, memorySystem } from '../support/memory-system.ts';
+import { type MemoryEngine, type MemoryEngineOptions, memoryEngine } from '../support/memory-engine.ts';
 
 const cluster = 65536;
 const size = 4 * 1024 * 1024;
 const backup: BackupArgs = { 'job-id': 'j', device: 'src', target: 'tgt', sync: 'none', 'filter-node-name': 'cbw' };
 
-let made: MemorySystem | undefined;
+let made: MemoryEngine | undefined;
 afterEach(async () => {
-  await made?.system.close();
+  await made?.engine.close();
   made = undefined;
 });
 
 /** Nodes `src` (raw, filled with ones) and `tgt` (qcow2, backing src). */
-async function fleecing(options: MemorySystemOptions = {}, source: 'raw' | 'overlay' = 'raw'): Promise<MemorySystem> {
-  const result = memorySystem(options);
+async function fleecing(options: MemoryEngineOptions = {}, source: 'raw' | 'overlay' = 'raw'): Promise<MemoryEngine> {
+  const result = memoryEngine(options);
   made = result;
-  const { system, media } = result;
+  const { engine, media } = result;
   const base = new MemoryStorage('base', { size });
   base.write(0, new Uint8Array(size).fill(1));
   media.set('base', base);
-  await createImage(system.engine, 'qcow2', 'target', { size });
+  await createImage(engine, 'qcow2', 'target', { size });
   const raw = { driver: 'raw', file: { driver: 'file', filename: 'base' } };
-  if (source === 'raw') await system.engine.addNode({ ...raw, 'node-name': 'src', discard: 'unmap' });
+  if (source === 'raw') await engine.addNode({ ...raw, 'node-name': 'src', discard: 'unmap' });
   else {
-    await createImage(system.engine, 'qcow2', 'overlay', { size });
-    await system.engine.addNode({
+    await createImage(engine, 'qcow2', 'overlay', { size });
+    await engine.addNode({
       driver: 'qcow2',
       'node-name': 'src',
       file: { driver: 'file', filename: 'overlay' },
@@ -42,13 +42,13 @@ async function fleecing(options: MemorySystemOptions = {}, source: 'raw' | 'over
     });
   }
   const backing = source === 'raw' ? { backing: 'src' } : {};
-  await system.engine.addNode({ driver: 'qcow2', 'node-name': 'tgt', file: { driver: 'file', filename: 'target' }, ...backing });
+  await engine.addNode({ driver: 'qcow2', 'node-name': 'tgt', file: { driver: 'file', filename: 'target' }, ...backing });
   return result;
 }
 
-function user({ system }: MemorySystem, name: string, writable: boolean): BlockBackend {
-  const node = system.engine.graph.find(name);
-  const backend = new BlockBackend(system.engine.graph, {
+function user({ engine }: MemoryEngine, name: string, writable: boolean): BlockBackend {
+  const node = engine.graph.find(name);
+  const backend = new BlockBackend(engine.graph, {
     perm: perm.consistentRead | (writable ? perm.write : perm.none),
     shared: writable ? perm.all & ~perm.write : perm.all,
   });
@@ -69,9 +69,9 @@ async function readAll(backend: BlockBackend): Promise<Uint8Array> {
 describe('a backup that only watches (sync=none)', () => {
   it('puts its filter under the users of the source, and takes it away in the end', async () => {
     const where = await fleecing();
-    const { graph } = where.system.engine;
+    const { graph } = where.engine;
     const guest = user(where, 'src', true);
-    const job = await startBackup(where.system, backup);
+    const job = await startBackup(where.engine, backup);
     expect(guest.node?.name).toBe('cbw');
     expect(graph.find('tgt')?.backing?.node.name).toBe('src');
     await turns(3);
@@ -84,8 +84,8 @@ describe('a backup that only watches (sync=none)', () => {
 
   it('has the edges of the peer', async () => {
     const where = await fleecing();
-    await startBackup(where.system, backup);
-    const edges = [...where.system.engine.graph.nodes].flatMap((node) =>
+    await startBackup(where.engine, backup);
+    const edges = [...where.engine.graph.nodes].flatMap((node) =>
       node.parents.map((edge) => [edge.parent.asNode?.name ?? edge.parent.describe(), node.name, edge.name, edge.perm, edge.shared]),
     );
     const { consistentRead: r, write: w, writeUnchanged: u, resize: s, all, none } = perm;
@@ -98,14 +98,14 @@ describe('a backup that only watches (sync=none)', () => {
         ["backup job 'j'", 'tgt', 'target', none, all],
       ]),
     );
-    const file = where.system.engine.graph.find('tgt')?.child('file');
+    const file = where.engine.graph.find('tgt')?.child('file');
     expect([file?.perm, file?.shared]).toEqual([r | w | s, r | u]);
   });
 
   it('counts what guest writes made it copy, in whole clusters', async () => {
     const where = await fleecing();
     const guest = user(where, 'src', true);
-    const job = await startBackup(where.system, backup);
+    const job = await startBackup(where.engine, backup);
     await guest.write(100, new Uint8Array(10).fill(2));
     await guest.write(5 * cluster - 1, new Uint8Array(2).fill(2));
     await guest.write(101, new Uint8Array(10).fill(3));
@@ -114,20 +114,20 @@ describe('a backup that only watches (sync=none)', () => {
   });
 
   it('counts a last part of a cluster as a whole one', async () => {
-    const result = memorySystem();
+    const result = memoryEngine();
     made = result;
     for (const name of ['src', 'tgt']) {
       result.media.set(name, new MemoryStorage(name, { size: 102400 }));
-      await result.system.engine.addNode({ driver: 'file', 'node-name': name, filename: name });
+      await result.engine.addNode({ driver: 'file', 'node-name': name, filename: name });
     }
-    const job = await startBackup(result.system, backup);
+    const job = await startBackup(result.engine, backup);
     expect(job.total).toBe(131072);
   });
 
   it('drops discards, as the filter of a job does in QEMU', async () => {
     const where = await fleecing();
     const guest = user(where, 'src', true);
-    const job = await startBackup(where.system, backup);
+    const job = await startBackup(where.engine, backup);
     await guest.discard(0, cluster);
     expect(job.current).toBe(0);
     expect((await readAll(guest)).every((byte) => byte === 1)).toBe(true);
@@ -141,7 +141,7 @@ describe('a backup that only watches (sync=none)', () => {
       new FaultyStorage(storage, { fail: (op) => (isFull && path === 'target' && op === 'write' ? full : undefined) });
     const where = await fleecing({ wrap });
     const guest = user(where, 'src', true);
-    const job = await startBackup(where.system, { ...backup, 'on-cbw-error': 'break-snapshot' });
+    const job = await startBackup(where.engine, { ...backup, 'on-cbw-error': 'break-snapshot' });
     isFull = true;
     await guest.write(0, new Uint8Array(10).fill(2));
     isFull = false;
@@ -156,7 +156,7 @@ describe('a full backup', () => {
     const where = await fleecing({ wrap: (storage) => new FaultyStorage(storage, { before: () => turns(1) }) });
     const guest = user(where, 'src', true);
     const target = user(where, 'tgt', false);
-    const job = await startBackup(where.system, { ...backup, sync });
+    const job = await startBackup(where.engine, { ...backup, sync });
     for (let at = 0; job.status !== 'null' && at < 40; at++) {
       await guest.write(((at * 7) % 60) * cluster + 11, new Uint8Array(70000).fill(9));
     }
@@ -174,7 +174,7 @@ describe('a full backup', () => {
     const where = await fleecing({}, 'overlay');
     const guest = user(where, 'src', true);
     await guest.write(3 * cluster, new Uint8Array(2 * cluster).fill(5));
-    const job = await startBackup(where.system, { ...backup, sync: 'top' });
+    const job = await startBackup(where.engine, { ...backup, sync: 'top' });
     await job.whenEnded();
     expect([job.current, job.total]).toEqual([2 * cluster, 2 * cluster]);
     const target = user(where, 'tgt', false);
@@ -192,7 +192,7 @@ describe('a full backup', () => {
     isFull = false;
     const where = await fleecing({ wrap });
     isFull = true;
-    const job = await startBackup(where.system, { ...backup, sync: 'full', 'on-target-error': 'enospc' });
+    const job = await startBackup(where.engine, { ...backup, sync: 'full', 'on-target-error': 'enospc' });
     await turns(10);
     expect(where.log.slice(4)).toEqual(['BLOCK_JOB_ERROR j', 'j paused']);
     expect(job.blockInfo()).toMatchObject({ 'io-status': 'nospace', paused: true, status: 'paused' });
@@ -209,12 +209,12 @@ describe('a full backup', () => {
       new FaultyStorage(storage, { fail: (op) => (path === failing && (op === 'read' || op === 'write') ? broken : undefined) });
     const where = await fleecing({ wrap });
     const events: unknown[] = [];
-    where.system.engine.events.listen(({ name, data }) => {
+    where.engine.events.listen(({ name, data }) => {
       if (name === 'BLOCK_JOB_ERROR' || name === 'BLOCK_JOB_COMPLETED') events.push(data);
     });
     for (const path of ['base', 'target']) {
       failing = path;
-      const job = await startBackup(where.system, { ...backup, sync: 'full' });
+      const job = await startBackup(where.engine, { ...backup, sync: 'full' });
       await job.whenEnded();
       failing = '';
     }
@@ -228,7 +228,7 @@ describe('a full backup', () => {
 
   it('keeps to its speed and can be cancelled meanwhile', async () => {
     const where = await fleecing();
-    const job = await startBackup(where.system, { ...backup, sync: 'full', speed: 1 });
+    const job = await startBackup(where.engine, { ...backup, sync: 'full', speed: 1 });
     await turns(10);
     expect(job.current).toBe(1024 * 1024);
     expect(job.isBusy).toBe(false);
@@ -240,22 +240,22 @@ describe('a full backup', () => {
 describe('several backups', () => {
   it('of one transaction start newest first, in one drained section each', async () => {
     const where = await fleecing();
-    const { engine } = where.system;
+    const { engine } = where;
     for (const name of ['src2', 'tgt2']) await engine.addNode({ driver: 'null-co', 'node-name': name, size });
     const group = new JobGroup();
-    const first = await prepareBackup(where.system, { ...backup, 'job-id': 'a', 'filter-node-name': 'fa' }, group);
-    const second = await prepareBackup(where.system, { ...backup, 'job-id': 'b', device: 'src2', target: 'tgt2', 'filter-node-name': 'fb' }, group);
+    const first = await prepareBackup(where.engine, { ...backup, 'job-id': 'a', 'filter-node-name': 'fa' }, group);
+    const second = await prepareBackup(where.engine, { ...backup, 'job-id': 'b', device: 'src2', target: 'tgt2', 'filter-node-name': 'fb' }, group);
     startPrepared([first, second]);
     expect(where.log).toEqual(['a created', 'b created', 'b running', 'b paused', 'a running', 'a paused', 'b running', 'a running']);
   });
 
   it('that were prepared in vain leave nothing behind', async () => {
     const where = await fleecing();
-    const prepared = await prepareBackup(where.system, backup);
+    const prepared = await prepareBackup(where.engine, backup);
     await prepared.abort();
     expect(where.log).toEqual(['j created', 'j aborting', 'j concluded', 'j null']);
-    expect(where.system.engine.graph.find('cbw')).toBeUndefined();
-    expect(where.system.engine.graph.find('src')?.blockers.isBlocked('backup-source')).toBe(false);
+    expect(where.engine.graph.find('cbw')).toBeUndefined();
+    expect(where.engine.graph.find('src')?.blockers.isBlocked('backup-source')).toBe(false);
     const guest = user(where, 'src', true);
     await guest.write(0, new Uint8Array(10));
     await guest.remove();
@@ -263,12 +263,12 @@ describe('several backups', () => {
 
   it('of one source stack their filters and end in any order', async () => {
     const where = await fleecing();
-    const { system } = where;
-    await system.engine.addNode({ driver: 'null-co', 'node-name': 'n', size });
+    const { engine } = where;
+    await engine.addNode({ driver: 'null-co', 'node-name': 'n', size });
     const guest = user(where, 'src', true);
     const view = user(where, 'tgt', false);
-    const first = await startBackup(system, backup);
-    const second = await startBackup(system, { ...backup, 'job-id': 'k', target: 'n', 'filter-node-name': 'cbw2' });
+    const first = await startBackup(engine, backup);
+    const second = await startBackup(engine, { ...backup, 'job-id': 'k', target: 'n', 'filter-node-name': 'cbw2' });
     await guest.write(0, new Uint8Array(cluster).fill(2));
     expect([first.current, second.current]).toEqual([cluster, cluster]);
     await second.cancel();
@@ -285,24 +285,24 @@ describe('several backups', () => {
 describe('the verbs of a backup', () => {
   it('refuse a soft cancel while the user holds the job', async () => {
     const where = await fleecing();
-    const job = await startBackup(where.system, backup);
+    const job = await startBackup(where.engine, backup);
     await turns(3);
     job.userPause();
-    await expect(cancelJob(where.system, job, false)).rejects.toThrow("The block job for device 'j' is currently paused");
-    await cancelJob(where.system, job, true);
+    await expect(cancelJob(where.engine, job, false)).rejects.toThrow("The block job for device 'j' is currently paused");
+    await cancelJob(where.engine, job, true);
     expect(job.status).toBe('null');
-    await expect(cancelJob(where.system, job, true)).rejects.toThrow("Job 'j' in state 'null' cannot accept command verb 'cancel'");
+    await expect(cancelJob(where.engine, job, true)).rejects.toThrow("Job 'j' in state 'null' cannot accept command verb 'cancel'");
   });
 
   it('complete it in the words of 2013, but not under --strict', async () => {
     for (const strict of [false, true]) {
       const where = await fleecing({ strict });
-      const job = await startBackup(where.system, backup);
+      const job = await startBackup(where.engine, backup);
       await turns(3);
-      if (strict) await expect(completeJob(where.system, job)).rejects.toThrow("Job 'j' in state 'running' cannot accept command verb 'complete'");
-      else expect(await completeJob(where.system, job)).toBe(true);
+      if (strict) await expect(completeJob(where.engine, job)).rejects.toThrow("Job 'j' in state 'running' cannot accept command verb 'complete'");
+      else expect(await completeJob(where.engine, job)).toBe(true);
       expect(job.status).toBe(strict ? 'running' : 'null');
-      await where.system.close();
+      await where.engine.close();
     }
   });
 });
@@ -331,25 +331,25 @@ describe('blockdev-backup refuses', () => {
     [{ speed: -1 }, "Parameter 'speed' expects a non-negative value"],
   ])('%j', async (args, message) => {
     const where = await fleecing();
-    const { engine } = where.system;
+    const { engine } = where;
     await engine.addNode({ driver: 'null-co', 'node-name': 'big', size: 2 * size });
     await engine.addNode({ driver: 'null-co', 'node-name': 'ro', size, 'read-only': true });
     const before = [...engine.graph.nodes].map((node) => [node.name, node.parents.length, node.children.length]);
-    await expect(startBackup(where.system, { ...backup, ...args })).rejects.toThrow(message);
+    await expect(startBackup(where.engine, { ...backup, ...args })).rejects.toThrow(message);
     expect([...engine.graph.nodes].map((node) => [node.name, node.parents.length, node.children.length])).toEqual(before);
-    expect(where.system.jobs.list()).toEqual([]);
+    expect(where.engine.jobs.list()).toEqual([]);
     // nothing is still drained or blocked
-    const job = await startBackup(where.system, backup);
+    const job = await startBackup(where.engine, backup);
     await job.cancel();
   });
 
   it('a node that a backup uses already', async () => {
     const where = await fleecing();
-    await startBackup(where.system, backup);
+    await startBackup(where.engine, backup);
     const busy = "Node 'tgt' is busy: block device is in use by block job: backup";
-    await expect(startBackup(where.system, backup)).rejects.toThrow(busy);
-    await expect(startBackup(where.system, { ...backup, device: 'tgt', target: 'src' })).rejects.toThrow(busy);
-    await expect(startBackup(where.system, { ...backup, device: 'cbw', target: 'tgt' })).rejects.toThrow(
+    await expect(startBackup(where.engine, backup)).rejects.toThrow(busy);
+    await expect(startBackup(where.engine, { ...backup, device: 'tgt', target: 'src' })).rejects.toThrow(busy);
+    await expect(startBackup(where.engine, { ...backup, device: 'cbw', target: 'tgt' })).rejects.toThrow(
       "Node 'cbw' is busy: block device is in use by block job: backup",
     );
   });

@@ -5,7 +5,7 @@ import { BlockError } from '../../src/core/util/errors.ts';
 import { EventSink } from '../../src/core/util/events.ts';
 import { YieldBudget } from '../../src/core/util/maybe.ts';
 import type { JobGroup } from '../../src/jobs/group.ts';
-import type { Job } from '../../src/jobs/job.ts';
+import { Job } from '../../src/jobs/job.ts';
 import type { JobBody } from '../../src/jobs/job-body.ts';
 import { JobManager } from '../../src/jobs/manager.ts';
 
@@ -77,7 +77,8 @@ afterEach(async () => {
 export function make({ jobs }: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {
   current = jobs;
   const { id = 'j', autoFinalize = true, autoDismiss = true, speed = 0, ...rest } = given;
-  return jobs.create({ type: 'backup', run, clean: async () => {}, ...rest }, { id, autoFinalize, autoDismiss, speed }, group);
+  const options = { id, autoFinalize, autoDismiss, speed };
+  return jobs.create(options, (host) => new Job(host, { type: 'backup', run, clean: async () => {}, ...rest }, options, group));
 }
 
 export function started(where: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {

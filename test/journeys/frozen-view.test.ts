@@ -12,8 +12,8 @@ import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { startBackup } from '../../src/engine/ops/backup.ts';
-import { System } from '../../src/engine/system.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { Random } from '../../src/machine/workload.ts';
 
@@ -43,11 +43,11 @@ interface Setting {
   readonly pace: Pace;
 }
 
-async function prepare({ seed, format, pace }: Setting): Promise<{ system: System; machine: Machine; source: BlockNode }> {
+async function prepare({ seed, format, pace }: Setting): Promise<{ engine: Engine; machine: Machine; source: BlockNode }> {
   const random = new Random(seed);
   const media = new Map<string, MemoryStorage>();
   let isPaced = false;
-  const system = new System({
+  const engine = new Engine({
     openStorage: async (path, how) => {
       let medium = media.get(path);
       if (medium === undefined) {
@@ -58,14 +58,14 @@ async function prepare({ seed, format, pace }: Setting): Promise<{ system: Syste
       return isPaced ? paced(medium, pace, random) : medium;
     },
   });
-  await createImage(system.engine, format, 'source', { size });
-  await createImage(system.engine, 'qcow2', 'target', { size });
+  await createImage(engine, format, 'source', { size });
+  await createImage(engine, 'qcow2', 'target', { size });
   isPaced = true;
-  const node = await system.engine.opener.openImage({ filename: 'source', format, options: { 'node-name': 'source', discard: 'unmap' } });
-  const machine = new Machine(system.engine);
-  system.machine = machine;
+  const node = await engine.opener.openImage({ filename: 'source', format, options: { 'node-name': 'source', discard: 'unmap' } });
+  const machine = new Machine(engine);
+  engine.machine = machine;
   await machine.addDisk('disk', node);
-  return { system, machine, source: node };
+  return { engine, machine, source: node };
 }
 
 async function readAll(backend: BlockBackend, random: Random): Promise<Uint8Array> {
@@ -78,21 +78,20 @@ async function readAll(backend: BlockBackend, random: Random): Promise<Uint8Arra
   return all;
 }
 
-async function freeze(system: System, way: Setting['way']): Promise<BlockNode> {
-  const { engine } = system;
+async function freeze(engine: Engine, way: Setting['way']): Promise<BlockNode> {
   const backing = way === 'backup' ? { backing: 'source' } : {};
   const target = await engine.addNode({ driver: 'qcow2', 'node-name': 'target', file: { driver: 'file', filename: 'target' }, ...backing });
   if (way === 'backup') {
-    await startBackup(system, { 'job-id': 'fleece', device: 'disk', target: 'target', sync: 'none' });
+    await startBackup(engine, { 'job-id': 'fleece', device: 'disk', target: 'target', sync: 'none' });
     return target;
   }
   const filter = await engine.addNode({ driver: 'copy-before-write', 'node-name': 'cbw', file: 'source', target: 'target', discard: 'unmap' });
-  await system.machine?.findDrive('disk')?.setNode(filter);
+  await engine.machine?.findDrive('disk')?.setNode(filter);
   return engine.addNode({ driver: 'snapshot-access', 'node-name': 'view', file: 'cbw' });
 }
 
 async function check(setting: Setting): Promise<void> {
-  const { system, machine } = await prepare(setting);
+  const { engine, machine } = await prepare(setting);
   try {
     const random = new Random(setting.seed * 31);
     const disk = machine.guestDisk('disk');
@@ -105,12 +104,12 @@ async function check(setting: Setting): Promise<void> {
     machine.run('disk', { kind: 'mixed', seed: setting.seed, blockSize: setting.seed % 3 === 0 ? 1024 * 1024 : 131072, depth: 1 + (setting.seed % 4) });
     await waitTurns(random.below(20));
     await machine.stop();
-    const view = await freeze(system, setting.way);
+    const view = await freeze(engine, setting.way);
     const instant = await readAll(disk.backend, random);
     machine.cont();
     const readers = await Promise.all(
       Array.from({ length: 4 }, async (_, index) => {
-        const backend = new BlockBackend(system.engine.graph, { perm: perm.consistentRead, shared: perm.all });
+        const backend = new BlockBackend(engine.graph, { perm: perm.consistentRead, shared: perm.all });
         backend.insert(view);
         const differing: number[] = [];
         for (let round = 0; round < 3; round++) {
@@ -128,7 +127,7 @@ async function check(setting: Setting): Promise<void> {
     await machine.stopGuest();
     expect(Buffer.compare(await readAll(disk.backend, random), instant)).not.toBe(0);
   } finally {
-    await system.close();
+    await engine.close();
   }
 }
 

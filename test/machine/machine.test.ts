@@ -6,27 +6,27 @@ import { BlockError } from '../../src/core/util/errors.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { type Workload, workloadKinds } from '../../src/machine/workload.ts';
-import { type MemorySystem, memorySystem } from '../support/memory-system.ts';
+import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
 
 const size = 1024 * 1024;
-let made: MemorySystem | undefined;
+let made: MemoryEngine | undefined;
 afterEach(async () => {
-  await made?.system.close();
+  await made?.engine.close();
   made = undefined;
 });
 
 async function machineWith(
   options: { readonly wrap?: (storage: Storage) => Storage; readonly readOnly?: boolean } = {},
-): Promise<MemorySystem & { readonly machine: Machine }> {
+): Promise<MemoryEngine & { readonly machine: Machine }> {
   const { wrap } = options;
-  const result = memorySystem(wrap === undefined ? {} : { wrap });
+  const result = memoryEngine(wrap === undefined ? {} : { wrap });
   made = result;
-  const { system, media } = result;
+  const { engine, media } = result;
   media.set('disk', new MemoryStorage('disk', { size }));
-  const machine = new Machine(system.engine);
-  system.machine = machine;
+  const machine = new Machine(engine);
+  engine.machine = machine;
   const file = { driver: 'file', filename: 'disk', discard: 'unmap' };
-  const node = await system.engine.opener.openNode({ driver: 'raw', 'node-name': 'node', discard: 'unmap', 'read-only': options.readOnly ?? false, file });
+  const node = await engine.opener.openNode({ driver: 'raw', 'node-name': 'node', discard: 'unmap', 'read-only': options.readOnly ?? false, file });
   await machine.addDisk('hd0', node);
   return { ...result, machine };
 }
@@ -37,8 +37,8 @@ const turns = async (count: number): Promise<void> => {
 
 describe('a disk of the machine', () => {
   it('asks to read and write, and lets others read and resize', async () => {
-    const { system, machine } = await machineWith();
-    const [edge] = system.engine.graph.find('node')?.parents ?? [];
+    const { engine, machine } = await machineWith();
+    const [edge] = engine.graph.find('node')?.parents ?? [];
     expect([edge?.name, edge?.perm, edge?.shared]).toEqual(['root', perm.consistentRead | perm.write, perm.consistentRead | perm.writeUnchanged | perm.resize]);
     expect(edge?.parent.describe()).toBe("block device 'hd0'");
     const device = machine.findDevice('hd0');
@@ -47,16 +47,15 @@ describe('a disk of the machine', () => {
   });
 
   it('only reads when its medium is read-only', async () => {
-    const { system, machine } = await machineWith({ readOnly: true });
-    expect(system.engine.graph.find('node')?.parents[0]?.perm).toBe(perm.consistentRead);
+    const { engine, machine } = await machineWith({ readOnly: true });
+    expect(engine.graph.find('node')?.parents[0]?.perm).toBe(perm.consistentRead);
     expect(() => machine.guestDisk('hd0').write(0, new Uint8Array(512))).toThrow('Operation not permitted');
     expect(() => machine.run('hd0', { kind: 'mixed', seed: 1 })).toThrow("Disk 'hd0' is read-only");
     await machine.guestDisk('hd0').read(0, new Uint8Array(512));
   });
 
   it('has a name of its own among nodes and drives', async () => {
-    const { system, machine } = await machineWith();
-    const { engine } = system;
+    const { engine, machine } = await machineWith();
     await expect(engine.addNode({ driver: 'null-co', 'node-name': 'hd0' })).rejects.toThrow('node-name=hd0 is conflicting with a device id');
     const second = await engine.opener.openNode({ driver: 'null-co', 'node-name': 'other' });
     await expect(machine.addDisk('hd0', second)).rejects.toThrow("Duplicate ID 'hd0' for drive");
@@ -72,10 +71,10 @@ describe('a disk of the machine', () => {
     let isHeld = false;
     const wrap = (storage: Storage): Storage =>
       new FaultyStorage(storage, { before: (op) => (isHeld && op === 'write' ? new Promise<void>((resolve) => gates.push(resolve)) : undefined) });
-    const { system, machine } = await machineWith({ wrap });
+    const { engine, machine } = await machineWith({ wrap });
     const disk = machine.guestDisk('hd0');
-    await system.engine.addNode({ driver: 'raw', 'node-name': 'filter', file: 'node' });
-    const filter = system.engine.graph.find('filter');
+    await engine.addNode({ driver: 'raw', 'node-name': 'filter', file: 'node' });
+    const filter = engine.graph.find('filter');
     if (filter === undefined) throw new Error('no filter');
     isHeld = true;
     const writing = Promise.resolve(disk.write(0, new Uint8Array(512).fill(1)));
@@ -98,21 +97,21 @@ describe('a disk of the machine', () => {
   });
 
   it('stays where it is when the other node cannot be written', async () => {
-    const { system, machine } = await machineWith();
-    const other = await system.engine.addNode({ driver: 'null-co', 'node-name': 'ro', size, 'read-only': true });
+    const { engine, machine } = await machineWith();
+    const other = await engine.addNode({ driver: 'null-co', 'node-name': 'ro', size, 'read-only': true });
     await expect(machine.guestDisk('hd0').setNode(other)).rejects.toThrow('Block node is read-only');
     expect(machine.guestDisk('hd0').node?.name).toBe('node');
     await machine.guestDisk('hd0').write(0, new Uint8Array(512));
   });
 
   it('goes on without a medium when its drive is deleted, and its name is free', async () => {
-    const { system, machine } = await machineWith();
+    const { engine, machine } = await machineWith();
     await machine.guestDisk('hd0').deleteDrive();
     expect(machine.findDrive('hd0')).toBeUndefined();
     expect(machine.findDevice('hd0')).toBeDefined();
-    expect(system.engine.graph.find('node')).toBeUndefined();
+    expect(engine.graph.find('node')).toBeUndefined();
     expect(() => machine.guestDisk('hd0').read(0, new Uint8Array(512))).toThrow('No medium found');
-    await system.engine.addNode({ driver: 'null-co', 'node-name': 'hd0' });
+    await engine.addNode({ driver: 'null-co', 'node-name': 'hd0' });
   });
 });
 
@@ -160,7 +159,7 @@ describe('a workload', () => {
     const { machine } = await machineWith({ wrap });
     seen.length = 0;
     await machine.run('hd0', { kind, seed, requests, blockSize: 131072 }).finished;
-    await made?.system.close();
+    await made?.engine.close();
     made = undefined;
     return seen;
   }

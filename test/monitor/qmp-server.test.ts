@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { System } from '../../src/engine/system.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../../src/monitor/command.ts';
 import { Monitor } from '../../src/monitor/monitor.ts';
@@ -10,18 +10,18 @@ import { connectStream, QmpServer, serveClient } from '../../src/monitor/qmp-ser
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
 
 let folder: TempFolder;
-let system: System;
+let engine: Engine;
 beforeEach(() => {
   folder = tempFolder('qmp');
-  system = new System({ strict: true });
+  engine = new Engine({ strict: true });
 });
 afterEach(async () => {
-  await system.close();
+  await engine.close();
   folder[Symbol.dispose]();
 });
 
 function makeMonitor(more: readonly AnyCommand[] = []): Monitor {
-  return new Monitor(system, { kind: 'daemon', commands: [...allCommands, ...more], onQuit: () => {} });
+  return new Monitor(engine, { kind: 'daemon', commands: [...allCommands, ...more], onQuit: () => {} });
 }
 
 /** A client that keeps what it heard. */
@@ -134,7 +134,7 @@ describe('a QMP socket', () => {
       other.on('data', (chunk: Buffer) => {
         heard += chunk.toString();
         if (heard.split('\r\n').length > 3) resolve();
-        else if (heard.split('\r\n').length === 3) system.engine.events.emit('STOP');
+        else if (heard.split('\r\n').length === 3) engine.events.emit('STOP');
       });
     });
     await one.until(2);

@@ -1,21 +1,21 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../src/core/util/json.ts';
 import { parseJson } from '../../src/core/util/json.ts';
-import { System } from '../../src/engine/system.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { Monitor, type MonitorSession } from '../../src/monitor/monitor.ts';
 
-const systems: System[] = [];
+const systems: Engine[] = [];
 afterEach(async () => {
-  for (const system of systems.splice(0)) await system.close();
+  for (const engine of systems.splice(0)) await engine.close();
 });
 
 function makeMonitor(isStrict: boolean, onQuit: () => void = () => {}): Monitor {
-  const system = new System({ strict: isStrict });
-  systems.push(system);
-  system.machine = new Machine(system.engine);
-  return new Monitor(system, { kind: 'machine', commands: allCommands, onQuit });
+  const engine = new Engine({ strict: isStrict });
+  systems.push(engine);
+  engine.machine = new Machine(engine);
+  return new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit });
 }
 
 interface Talk {
@@ -54,7 +54,7 @@ describe('old spellings', () => {
     const now = talk(makeMonitor(false));
     expect(await now.run(line)).toEqual({});
     expect(now.notes).toEqual([expect.stringMatching(note)]);
-    expect(now.session.monitor.system.engine.graph.find('n')).toBeDefined();
+    expect(now.session.monitor.engine.graph.find('n')).toBeDefined();
     const strict = talk(makeMonitor(true));
     expect(await strict.run(line)).toBe(error);
     expect(strict.notes).toEqual([]);
@@ -120,12 +120,12 @@ describe('events', () => {
     const session = monitor.openSession();
     const heard: unknown[] = [];
     session.listen((event) => heard.push(event['event']));
-    monitor.system.engine.events.emit('STOP');
+    monitor.engine.events.emit('STOP');
     await session.execute(parseJson('{"execute":"qmp_capabilities"}'));
-    monitor.system.engine.events.emit('RESUME');
+    monitor.engine.events.emit('RESUME');
     expect(heard).toEqual(['RESUME']);
     session.close();
-    monitor.system.engine.events.emit('STOP');
+    monitor.engine.events.emit('STOP');
     expect(heard).toEqual(['RESUME']);
   });
 
@@ -134,7 +134,7 @@ describe('events', () => {
     const heard: string[] = [];
     monitor.openSession({ isNegotiated: true }).listen(() => heard.push('client'));
     monitor.openSession({ isNegotiated: true, hearsOwnEvents: true }).listen(() => heard.push('shell'));
-    monitor.system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
+    monitor.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
     expect(heard).toEqual(['shell']);
   });
 
@@ -142,7 +142,7 @@ describe('events', () => {
     const monitor = makeMonitor(true);
     const heard: unknown[] = [];
     monitor.openSession({ isNegotiated: true, hearsOwnEvents: true }).listen((event) => heard.push(event));
-    monitor.system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
+    monitor.engine.events.emit('TSIMG_SNAPSHOT_THAWED', {}, { isOwn: true });
     expect(heard).toEqual([]);
   });
 
@@ -150,7 +150,7 @@ describe('events', () => {
     const monitor = makeMonitor(false);
     const heard: JsonObject[] = [];
     monitor.openSession({ isNegotiated: true }).listen((event) => heard.push(event));
-    monitor.system.engine.events.emit('STOP');
+    monitor.engine.events.emit('STOP');
     const stamp = heard[0]?.['timestamp'] as JsonObject;
     const [seconds, microseconds] = [Number(stamp['seconds']), Number(stamp['microseconds'])];
     expect(seconds).toBeGreaterThan(1_600_000_000);
@@ -174,6 +174,6 @@ describe('the end', () => {
     expect(order).toContain('BLOCK_JOB_CANCELLED');
     expect(order.slice(-2)).toEqual(['ended', 'answered']);
     expect(monitor.hasQuit).toBe(true);
-    expect([...monitor.system.engine.graph.nodes]).toEqual([]);
+    expect([...monitor.engine.graph.nodes]).toEqual([]);
   });
 });

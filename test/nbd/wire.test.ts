@@ -48,7 +48,7 @@ describe('structs', () => {
   });
 
   it('maps errors to the few numbers of the protocol', () => {
-    const numbers = ['EROFS', 'EIO', 'ENOMEM', 'EDQUOT', 'ENOTSUP', 'ESHUTDOWN', 'EBUSY'].map((code) => nbdErrno(new BlockError('x', { code })));
+    const numbers = (['EROFS', 'EIO', 'ENOMEM', 'EDQUOT', 'ENOTSUP', 'ESHUTDOWN', 'EBUSY'] as const).map((code) => nbdErrno(new BlockError('x', { code })));
     expect(numbers).toEqual([1, 5, 12, 28, 95, 108, 22]);
   });
 });

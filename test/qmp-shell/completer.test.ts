@@ -1,27 +1,27 @@
 /* Completion over a machine in this process: every kind of word, from its schema and its queries. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
-import { System } from '../../src/engine/system.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { Monitor } from '../../src/monitor/monitor.ts';
 import { type CompletionContext, complete } from '../../src/qmp-shell/completer.ts';
 import { localTransport, type Transport } from '../../src/qmp-shell/transport.ts';
 
-let system: System;
+let engine: Engine;
 let transport: Transport;
 
 beforeAll(async () => {
   const disk = new MemoryStorage('disk.raw');
   disk.truncate(1024 * 1024);
-  system = new System({ openStorage: async () => disk });
-  system.machine = new Machine(system.engine);
-  await system.machine.addDisk('ide0-hd0', await system.engine.opener.openImage({ filename: 'disk.raw', format: 'raw', options: { 'node-name': 'source' } }));
-  const monitor = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: () => {} });
+  engine = new Engine({ openStorage: async () => disk });
+  engine.machine = new Machine(engine);
+  await engine.machine.addDisk('ide0-hd0', await engine.opener.openImage({ filename: 'disk.raw', format: 'raw', options: { 'node-name': 'source' } }));
+  const monitor = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: () => {} });
   transport = localTransport(monitor.openSession({ isNegotiated: true }));
 });
 
-afterAll(() => system.close());
+afterAll(() => engine.close());
 
 async function completed(line: string, more: Partial<CompletionContext> = {}): Promise<string[]> {
   const [found, last] = await complete({ transport, isHmp: false, isInTransaction: false, ...more }, line);

@@ -5,7 +5,7 @@ import type { Transport } from '../../src/qmp-shell/transport.ts';
 
 export class FakeTransport implements Transport {
   readonly greeting: JsonObject = { QMP: {} };
-  readonly system: Transport['system'] = undefined;
+  readonly engine: Transport['engine'] = undefined;
   readonly closed: Promise<void> = new Promise(() => {});
   readonly sent: JsonObject[] = [];
   answer: (message: JsonObject) => JsonObject = () => ({ return: {} });

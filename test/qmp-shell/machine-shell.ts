@@ -1,7 +1,7 @@
 /* A shell over a machine in this process whose images are in memory. */
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
-import { System } from '../../src/engine/system.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { Monitor } from '../../src/monitor/monitor.ts';
@@ -9,14 +9,14 @@ import { Interpreter, type Outcome } from '../../src/qmp-shell/interpreter.ts';
 import { localTransport, type Transport } from '../../src/qmp-shell/transport.ts';
 
 export class MachineShell implements AsyncDisposable {
-  readonly system: System;
+  readonly engine: Engine;
   readonly transport: Transport;
   readonly interpreter: Interpreter;
   readonly notes: string[] = [];
 
-  private constructor(system: System) {
-    this.system = system;
-    const monitor = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: () => {} });
+  private constructor(engine: Engine) {
+    this.engine = engine;
+    const monitor = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: () => {} });
     this.transport = localTransport(monitor.openSession({ isNegotiated: true, hearsOwnEvents: true, onNote: (text) => void this.notes.push(text) }));
     this.interpreter = new Interpreter(this.transport);
   }
@@ -24,7 +24,7 @@ export class MachineShell implements AsyncDisposable {
   /** The disk `hd` over the raw node `src` of this size; other files appear at first use, as large. */
   static async start(size: number, options: { readonly strict?: boolean } = {}): Promise<MachineShell> {
     const media = new Map<string, MemoryStorage>();
-    const system = new System({
+    const engine = new Engine({
       strict: options.strict ?? false,
       openStorage: async (path) => {
         if (path.startsWith('nosuch')) throw new BlockError('No such file or directory', { code: 'ENOENT' });
@@ -34,9 +34,9 @@ export class MachineShell implements AsyncDisposable {
         return medium;
       },
     });
-    system.machine = new Machine(system.engine);
-    await system.machine.addDisk('hd', await system.engine.opener.openImage({ filename: 'disk.raw', format: 'raw', options: { 'node-name': 'src' } }));
-    return new MachineShell(system);
+    engine.machine = new Machine(engine);
+    await engine.machine.addDisk('hd', await engine.opener.openImage({ filename: 'disk.raw', format: 'raw', options: { 'node-name': 'src' } }));
+    return new MachineShell(engine);
   }
 
   run(line: string): Promise<Outcome> {
@@ -52,6 +52,6 @@ export class MachineShell implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.transport.close();
-    await this.system.close();
+    await this.engine.close();
   }
 }

@@ -17,7 +17,7 @@ declare module 'vitest' {
 const root = join(import.meta.dirname, '..', '..');
 /** Written last, dated when the build began. */
 const stamp = join(root, 'dist', 'THIRD-PARTY-NOTICES.txt');
-const usesDist = /test\/(?:e2e|journeys|arch|differential|nbd|monitor|qmp-shell)\b/;
+const usesDist = /test\/(?:e2e|journeys|faults|arch|differential|nbd|monitor|qmp-shell)\b/;
 
 function newestChange(path: string): number {
   const { mtimeMs, ctimeMs } = statSync(path);

@@ -20,7 +20,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { debugOnce } from '../util/debug.ts';
-import { errnoText } from '../util/errno.ts';
+import { errnoCode, errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
@@ -101,10 +101,9 @@ function openFlags(how: OpenStorageOptions): number {
 /** Our error for one of Node's: errno name and the C library's wording. */
 export function systemError(error: unknown): BlockError {
   if (error instanceof BlockError) return error;
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
-    return new BlockError(errnoText(error.code), { code: error.code, cause: error });
-  }
-  throw error;
+  const code = errnoCode(error);
+  if (code === undefined) throw error;
+  return new BlockError(errnoText(code), { code, cause: error });
 }
 
 class LocalFile implements Storage {

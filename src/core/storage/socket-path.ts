@@ -5,6 +5,7 @@
 import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { ErrnoName } from '../util/errno.ts';
 
 /** Where a server listens that was given an empty path: somewhere of its own, as QEMU's. */
 export function temporarySocketPath(): string {
@@ -21,7 +22,7 @@ export function removeStaleSocket(path: string): void {
 }
 
 /** The errno name for a failure to bind at `path`: libuv says EACCES where the folder is missing. */
-export function bindFailure(path: string, code: string): string {
+export function bindFailure(path: string, code: ErrnoName): ErrnoName {
   if (code !== 'EACCES') return code;
   const folder = statSync(dirname(path), { throwIfNoEntry: false });
   if (folder === undefined) return 'ENOENT';

@@ -3,7 +3,142 @@
  * Node's own texts differ ("no space left on device"). Knows no operation. Rule source: errno.h and strerror of glibc.
  */
 
-const table: Readonly<Record<string, readonly [number: number, text: string]>> = {
+type Entry = readonly [number: number, text: string];
+
+/** The names of the system's errors that have a number and a text of their own. */
+export type ErrnoWithText =
+  | 'EPERM'
+  | 'ENOENT'
+  | 'ESRCH'
+  | 'EINTR'
+  | 'EIO'
+  | 'ENXIO'
+  | 'E2BIG'
+  | 'ENOEXEC'
+  | 'EBADF'
+  | 'ECHILD'
+  | 'EAGAIN'
+  | 'ENOMEM'
+  | 'EACCES'
+  | 'EFAULT'
+  | 'ENOTBLK'
+  | 'EBUSY'
+  | 'EEXIST'
+  | 'EXDEV'
+  | 'ENODEV'
+  | 'ENOTDIR'
+  | 'EISDIR'
+  | 'EINVAL'
+  | 'ENFILE'
+  | 'EMFILE'
+  | 'ENOTTY'
+  | 'ETXTBSY'
+  | 'EFBIG'
+  | 'ENOSPC'
+  | 'ESPIPE'
+  | 'EROFS'
+  | 'EMLINK'
+  | 'EPIPE'
+  | 'EDOM'
+  | 'ERANGE'
+  | 'EDEADLK'
+  | 'ENAMETOOLONG'
+  | 'ENOLCK'
+  | 'ENOSYS'
+  | 'ENOTEMPTY'
+  | 'ELOOP'
+  | 'ENOMSG'
+  | 'EIDRM'
+  | 'ECHRNG'
+  | 'EL2NSYNC'
+  | 'EL3HLT'
+  | 'EL3RST'
+  | 'ELNRNG'
+  | 'EUNATCH'
+  | 'ENOCSI'
+  | 'EL2HLT'
+  | 'EBADE'
+  | 'EBADR'
+  | 'EXFULL'
+  | 'ENOANO'
+  | 'EBADRQC'
+  | 'EBADSLT'
+  | 'EBFONT'
+  | 'ENOSTR'
+  | 'ENODATA'
+  | 'ETIME'
+  | 'ENOSR'
+  | 'ENONET'
+  | 'ENOPKG'
+  | 'EREMOTE'
+  | 'ENOLINK'
+  | 'EADV'
+  | 'ESRMNT'
+  | 'ECOMM'
+  | 'EPROTO'
+  | 'EMULTIHOP'
+  | 'EDOTDOT'
+  | 'EBADMSG'
+  | 'EOVERFLOW'
+  | 'ENOTUNIQ'
+  | 'EBADFD'
+  | 'EREMCHG'
+  | 'ELIBACC'
+  | 'ELIBBAD'
+  | 'ELIBSCN'
+  | 'ELIBMAX'
+  | 'ELIBEXEC'
+  | 'EILSEQ'
+  | 'ERESTART'
+  | 'ESTRPIPE'
+  | 'EUSERS'
+  | 'ENOTSOCK'
+  | 'EDESTADDRREQ'
+  | 'EMSGSIZE'
+  | 'EPROTOTYPE'
+  | 'ENOPROTOOPT'
+  | 'EPROTONOSUPPORT'
+  | 'ESOCKTNOSUPPORT'
+  | 'ENOTSUP'
+  | 'EPFNOSUPPORT'
+  | 'EAFNOSUPPORT'
+  | 'EADDRINUSE'
+  | 'EADDRNOTAVAIL'
+  | 'ENETDOWN'
+  | 'ENETUNREACH'
+  | 'ENETRESET'
+  | 'ECONNABORTED'
+  | 'ECONNRESET'
+  | 'ENOBUFS'
+  | 'EISCONN'
+  | 'ENOTCONN'
+  | 'ESHUTDOWN'
+  | 'ETOOMANYREFS'
+  | 'ETIMEDOUT'
+  | 'ECONNREFUSED'
+  | 'EHOSTDOWN'
+  | 'EHOSTUNREACH'
+  | 'EALREADY'
+  | 'EINPROGRESS'
+  | 'ESTALE'
+  | 'EUCLEAN'
+  | 'ENOTNAM'
+  | 'ENAVAIL'
+  | 'EISNAM'
+  | 'EREMOTEIO'
+  | 'EDQUOT'
+  | 'ENOMEDIUM'
+  | 'EMEDIUMTYPE'
+  | 'ECANCELED'
+  | 'ENOKEY'
+  | 'EKEYEXPIRED'
+  | 'EKEYREVOKED'
+  | 'EKEYREJECTED'
+  | 'EOWNERDEAD'
+  | 'ENOTRECOVERABLE'
+  | 'ERFKILL';
+
+const table: Readonly<Record<ErrnoWithText, Entry>> = {
   EPERM: [1, 'Operation not permitted'],
   ENOENT: [2, 'No such file or directory'],
   ESRCH: [3, 'No such process'],
@@ -137,17 +272,30 @@ const table: Readonly<Record<string, readonly [number: number, text: string]>> =
 };
 
 /** Other names of the same errors. */
-const aliases: Readonly<Record<string, string>> = {
+export type ErrnoAlias = 'EWOULDBLOCK' | 'EOPNOTSUPP' | 'EDEADLOCK';
+
+const aliases: Readonly<Record<ErrnoAlias, ErrnoWithText>> = {
   EWOULDBLOCK: 'EAGAIN',
   EOPNOTSUPP: 'ENOTSUP',
   EDEADLOCK: 'EDEADLK',
 };
 
-const nameOfNumber = new Map(Object.entries(table).map(([name, [number]]) => [number, name]));
+/** The name of an error of the system. */
+export type ErrnoName = ErrnoWithText | ErrnoAlias;
+
+const entries: Readonly<Record<string, Entry>> = table;
+const otherNames: Readonly<Record<string, string>> = aliases;
+
+/** Whether `name` is one that the system's errors have. */
+export function isErrnoName(name: string): name is ErrnoName {
+  return entryOf(name) !== undefined;
+}
+
+const nameOfNumber = new Map(Object.entries(entries).map(([name, [number]]) => [number, name]));
 
 function entryOf(name: string): readonly [number: number, text: string] | undefined {
-  const known = aliases[name] ?? name;
-  return Object.hasOwn(table, known) ? table[known] : undefined;
+  const known = otherNames[name] ?? name;
+  return Object.hasOwn(entries, known) ? entries[known] : undefined;
 }
 
 /** The number of an errno name (`ENOENT` → 2); undefined for names that are none. */
@@ -176,8 +324,8 @@ export function errnoText(error: unknown): string {
 }
 
 /** The errno name that a Node error carries; undefined when it carries none. */
-export function errnoCode(error: unknown): string | undefined {
+export function errnoCode(error: unknown): ErrnoName | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   const { code } = error;
-  return typeof code === 'string' && entryOf(code) !== undefined ? code : undefined;
+  return typeof code === 'string' && isErrnoName(code) ? code : undefined;
 }

@@ -3,11 +3,13 @@
  * Messages are QEMU's sentences, built from the inside out by `prepend`.
  */
 
+import type { ErrorCode } from './error-codes.ts';
+
 export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActive' | 'DeviceNotFound';
 
 export interface BlockErrorOptions {
-  /** errno name (`ENOSPC`) or a code of ours. */
-  readonly code?: string | undefined;
+  /** What kind of error it is, for programs. */
+  readonly code?: ErrorCode | undefined;
   readonly qmpClass?: QmpErrorClass | undefined;
   /** QEMU's own second line (`Is another process using the image [f]?`): always printed by command-line tools. */
   readonly detail?: string | undefined;
@@ -19,7 +21,7 @@ export interface BlockErrorOptions {
 /** An error with a message for people. `prepend` keeps code, class, detail and hint. */
 export class BlockError extends Error {
   override readonly name = 'BlockError';
-  readonly code: string;
+  readonly code: ErrorCode;
   readonly qmpClass: QmpErrorClass;
   readonly detail: string | undefined;
   readonly hint: string | undefined;

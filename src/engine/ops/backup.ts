@@ -13,9 +13,9 @@ import { CopyBeforeWriteState } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
 import type { JobGroup } from '../../jobs/group.ts';
-import type { Job } from '../../jobs/job.ts';
-import type { OnError } from '../../jobs/job-body.ts';
-import type { System } from '../system.ts';
+import { Job } from '../../jobs/job.ts';
+import type { JobOptions, OnError } from '../../jobs/job-body.ts';
+import type { Engine } from '../engine.ts';
 import { lookupEither } from './lookup.ts';
 
 export interface BackupArgs {
@@ -40,8 +40,8 @@ export interface BackupArgs {
 }
 
 /** Starts a backup job; settles when the command may be answered. */
-export async function startBackup(system: System, args: BackupArgs): Promise<Job> {
-  const prepared = await prepareBackup(system, args);
+export async function startBackup(engine: Engine, args: BackupArgs): Promise<Job> {
+  const prepared = await prepareBackup(engine, args);
   startPrepared([prepared]);
   return prepared.job;
 }
@@ -62,21 +62,21 @@ export function startPrepared(backups: readonly PreparedBackup[]): void {
 }
 
 /** Everything up to the start, for `transaction`: several disks are frozen at one instant. */
-export function prepareBackup(system: System, args: BackupArgs, group?: JobGroup): Promise<PreparedBackup> {
-  return system.engine.graph.turn(async () => {
-    const source = lookupEither(system, args.device);
-    const target = lookupEither(system, args.target);
+export function prepareBackup(engine: Engine, args: BackupArgs, group?: JobGroup): Promise<PreparedBackup> {
+  return engine.graph.turn(async () => {
+    const source = lookupEither(engine, args.device);
+    const target = lookupEither(engine, args.target);
     checkBitmapArguments(args);
     checkNodes(source, target, args);
     const section = await drainNodes([source, target]);
     let filter: BlockNode | undefined;
     let job: Job;
     try {
-      filter = await insertFilter(system, source, target, args);
-      job = createJob(system, filter, target, args, group);
+      filter = await insertFilter(engine, source, target, args);
+      job = createJob(engine, filter, target, args, group);
     } catch (error) {
       section[Symbol.dispose]();
-      if (filter !== undefined) await dropFilter(system, filter);
+      if (filter !== undefined) await dropFilter(engine, filter);
       throw error;
     }
     // the job begins inside the drained section, as every user of these nodes does; it does nothing yet that could be waited for
@@ -131,8 +131,8 @@ function takesCompressed({ driver, state }: BlockNode): boolean {
   return driver.kind === 'format' && driver.isFilterLike !== true && (state.writeFlags & reqFlag.compressed) !== 0;
 }
 
-async function insertFilter(system: System, source: BlockNode, target: BlockNode, args: BackupArgs): Promise<BlockNode> {
-  const { graph, opener } = system.engine;
+async function insertFilter(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs): Promise<BlockNode> {
+  const { graph, opener } = engine;
   const name = args['filter-node-name'];
   const leastCluster = args['x-perf']?.['min-cluster-size'];
   const options: OptionTree = {
@@ -167,7 +167,7 @@ function putAbove(graph: Graph, source: BlockNode, filter: BlockNode): void {
   }
 }
 
-function createJob(system: System, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
+function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
   const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
@@ -182,20 +182,17 @@ function createJob(system: System, filter: BlockNode, target: BlockNode, args: B
     maxChunk,
     removeFilter: async () => {
       const source = filter.filtered?.node;
-      await dropFilter(system, filter);
-      if (source !== undefined && copy.nextLeft(0) !== undefined) warnOfThaw(system, source, target);
+      await dropFilter(engine, filter);
+      if (source !== undefined && copy.nextLeft(0) !== undefined) warnOfThaw(engine, source, target);
     },
   });
-  const job = system.jobs.create(
-    body,
-    {
-      id: args['job-id'] ?? filter.deviceName ?? '',
-      autoFinalize: args['auto-finalize'] ?? true,
-      autoDismiss: args['auto-dismiss'] ?? true,
-      speed: args.speed ?? 0,
-    },
-    group,
-  );
+  const options: JobOptions = {
+    id: args['job-id'] ?? filter.deviceName ?? '',
+    autoFinalize: args['auto-finalize'] ?? true,
+    autoDismiss: args['auto-dismiss'] ?? true,
+    speed: args.speed ?? 0,
+  };
+  const job = engine.jobs.create(options, (host) => new Job(host, body, options, group));
   copy.onProgress = () => {
     job.current = copy.copiedBytes;
     job.total = copy.copiedBytes + copy.remainingBytes;
@@ -218,8 +215,8 @@ function filterState(filter: BlockNode): CopyBeforeWriteState {
 }
 
 /** Gives the source back to its users and closes the filter. Runs inside a graph turn. */
-async function dropFilter(system: System, filter: BlockNode): Promise<void> {
-  const { graph } = system.engine;
+async function dropFilter(engine: Engine, filter: BlockNode): Promise<void> {
+  const { graph } = engine;
   const source = filter.filtered?.node;
   invariant(source !== undefined, 'filter without source');
   using _section = await drainNodes([filter]);
@@ -228,9 +225,9 @@ async function dropFilter(system: System, filter: BlockNode): Promise<void> {
 }
 
 /** The view of a target that is still exported follows the guest from now on: QEMU says nothing, we do. */
-function warnOfThaw(system: System, source: BlockNode, target: BlockNode): void {
-  if (system.strict || !isReachable(target, source)) return;
-  for (const entry of system.exports.list()) {
-    if (isReachable(entry.node, target)) system.engine.events.emit('TSIMG_SNAPSHOT_THAWED', { 'node-name': target.name, export: entry.id }, { isOwn: true });
+function warnOfThaw(engine: Engine, source: BlockNode, target: BlockNode): void {
+  if (engine.strict || !isReachable(target, source)) return;
+  for (const entry of engine.exports.list()) {
+    if (isReachable(entry.node, target)) engine.events.emit('TSIMG_SNAPSHOT_THAWED', { 'node-name': target.name, export: entry.id }, { isOwn: true });
   }
 }

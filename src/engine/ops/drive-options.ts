@@ -6,7 +6,7 @@ import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { isIdentifier } from '../../core/util/identifier.ts';
 import { parseOptionWords, unflatten } from '../../core/util/key-values.ts';
-import type { System } from '../system.ts';
+import type { Engine } from '../engine.ts';
 
 /** Interfaces of -drive in the order of their numbers; without `if=` a drive is for the machine's own: ide. */
 const interfaces = ['none', 'ide', 'scsi', 'floppy', 'pflash', 'mtd', 'sd', 'virtio', 'xen'];
@@ -41,23 +41,23 @@ function readWords(text: string): Words {
 }
 
 /** `drive_add -n`: a node, as blockdev-add makes it, from strings. Text for the monitor. */
-export async function addNodeByOptions(system: System, text: string): Promise<string> {
+export async function addNodeByOptions(engine: Engine, text: string): Promise<string> {
   const { notes, values } = readWords(text);
   if (values['node-name'] === undefined) return `${notes}Error: 'node-name' needs to be specified\n`;
   return attempt(notes, async () => {
-    await system.engine.addNode(unflatten(values) as OptionTree);
+    await engine.addNode(unflatten(values) as OptionTree);
     return '';
   });
 }
 
 /** `drive_add`: a drive of its own, with or without a medium. Text for the monitor. */
-export async function addDriveByOptions(system: System, text: string): Promise<string> {
+export async function addDriveByOptions(engine: Engine, text: string): Promise<string> {
   const { notes, values } = readWords(text);
   const { id: givenId, if: bus, readonly: readOnly, cache, format, file, driver, ...rest } = values;
   if (givenId !== undefined && !isIdentifier(givenId)) {
     return `Parameter 'id' expects an identifier\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n`;
   }
-  const { machine, engine } = system;
+  const { machine } = engine;
   if (machine === undefined) return notes;
   const id = givenId ?? nextName(machine.disks.length, (name) => machine.has(name));
   if (machine.has(id)) return `${notes}Duplicate ID '${id}' for drive\n`;

@@ -2,43 +2,43 @@
  * Drives: deleting them (HMP drive_del), moving a device onto another node (qom-set), ejecting. The checks in QEMU's order.
  */
 import { BlockError } from '../../core/util/errors.ts';
-import type { System } from '../system.ts';
+import type { Engine } from '../engine.ts';
 import { deleteNode } from './nodes.ts';
 
 /** drive_del: of a drive, its medium goes and its name is free; of a node that blockdev-add made, as blockdev-del. */
-export async function deleteDriveOrNode(system: System, id: string): Promise<void> {
-  const disk = system.machine?.findDrive(id);
+export async function deleteDriveOrNode(engine: Engine, id: string): Promise<void> {
+  const disk = engine.machine?.findDrive(id);
   if (disk === undefined) {
-    const node = system.engine.graph.find(id);
+    const node = engine.graph.find(id);
     if (node === undefined) throw new BlockError(`Device '${id}' not found`, { qmpClass: 'DeviceNotFound' });
     if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
-    await deleteNode(system, id);
+    await deleteNode(engine, id);
     return;
   }
   disk.node?.blockers.check('drive-del');
-  await system.engine.graph.turn(async () => {
+  await engine.graph.turn(async () => {
     await disk.deleteDrive();
-    await system.exports.removeOfDevice(disk.id);
-    if (!disk.isAttached) system.machine?.forget(disk);
+    await engine.exports.removeOfDevice(disk.id);
+    if (!disk.isAttached) engine.machine?.forget(disk);
   });
 }
 
 /** qom-set of a disk's property `drive`: puts the device onto another node while its requests wait. */
-export async function setDrive(system: System, path: string, property: string, value: unknown): Promise<void> {
-  const disk = system.machine?.findDevice(path);
+export async function setDrive(engine: Engine, path: string, property: string, value: unknown): Promise<void> {
+  const disk = engine.machine?.findDevice(path);
   if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
   if (property !== 'drive') throw new BlockError(`Property 'scsi-hd.${property}' not found`);
   if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string");
-  await system.engine.graph.turn(async () => {
-    const node = system.engine.graph.findDeviceOrNode(value);
+  await engine.graph.turn(async () => {
+    const node = engine.graph.findDeviceOrNode(value);
     if (node === undefined) throw new BlockError(`Cannot find device='' nor node-name='${value}'`);
     await disk.setNode(node);
   });
 }
 
 /** qom-get of a device: what its drive is called, and its type. */
-export function deviceProperty(system: System, path: string, property: string): string {
-  const disk = system.machine?.findDevice(path);
+export function deviceProperty(engine: Engine, path: string, property: string): string {
+  const disk = engine.machine?.findDevice(path);
   if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
   if (property === 'drive') return disk.hasDrive ? disk.id : (disk.node?.name ?? '');
   if (property === 'type') return 'scsi-hd';
@@ -46,14 +46,14 @@ export function deviceProperty(system: System, path: string, property: string): 
 }
 
 /** eject: devices have no tray; a drive that no device has gives its medium. */
-export async function ejectMedium(system: System, args: { readonly device?: string | undefined; readonly id?: string | undefined }): Promise<void> {
+export async function ejectMedium(engine: Engine, args: { readonly device?: string | undefined; readonly id?: string | undefined }): Promise<void> {
   if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'");
-  const disk = args.id === undefined ? system.machine?.findDrive(args.device ?? '') : system.machine?.findDevice(args.id);
+  const disk = args.id === undefined ? engine.machine?.findDrive(args.device ?? '') : engine.machine?.findDevice(args.id);
   if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { qmpClass: 'DeviceNotFound' });
   if (disk.isAttached) throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
   disk.node?.blockers.check('eject');
-  await system.engine.graph.turn(async () => {
+  await engine.graph.turn(async () => {
     await disk.eject();
-    await system.exports.removeOfDevice(disk.id);
+    await engine.exports.removeOfDevice(disk.id);
   });
 }

@@ -2,8 +2,8 @@
 import { temporarySocketPath } from '../../core/storage/socket-path.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import type { NbdAddress } from '../../nbd/socket.ts';
+import type { Engine } from '../engine.ts';
 import type { BlockExport } from '../exports.ts';
-import type { System } from '../system.ts';
 import { lookupEither, lookupNode } from './lookup.ts';
 
 export interface ServerArgs {
@@ -23,13 +23,13 @@ export function nbdAddress(address: { readonly type: string; readonly path?: str
   throw new BlockError(`Unsupported socket address type '${address.type}'`);
 }
 
-export async function startNbdServer(system: System, args: ServerArgs): Promise<void> {
-  if (system.exports.serverAddress !== undefined) throw new BlockError('NBD server already running');
+export async function startNbdServer(engine: Engine, args: ServerArgs): Promise<void> {
+  if (engine.exports.serverAddress !== undefined) throw new BlockError('NBD server already running');
   const creds = args['tls-creds'];
   if (creds !== undefined) throw new BlockError(`No TLS credentials with id '${creds}'`);
   if (args['tls-authz'] !== undefined) throw new BlockError("'tls-authz' requires 'tls-creds'");
   const seconds = args['handshake-max-seconds'];
-  await system.exports.startServer(args.addr, {
+  await engine.exports.startServer(args.addr, {
     ...(args['max-connections'] === undefined ? {} : { maxConnections: args['max-connections'] }),
     ...(seconds === undefined ? {} : { handshakeTimeoutMs: seconds * 1000 }),
   });
@@ -59,21 +59,21 @@ export interface DeviceExportArgs {
 }
 
 /** nbd-server-add: an export of a block device ends when its medium goes. */
-export async function addDeviceExport(system: System, args: DeviceExportArgs): Promise<void> {
-  const node = lookupEither(system, args.device);
+export async function addDeviceExport(engine: Engine, args: DeviceExportArgs): Promise<void> {
+  const node = lookupEither(engine, args.device);
   const name = args.name ?? args.device;
-  const device = system.machine?.findDrive(args.device)?.id;
-  await system.exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly, device });
+  const device = engine.machine?.findDrive(args.device)?.id;
+  await engine.exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly, device });
 }
 
 /** block-export-add. */
-export async function addExport(system: System, args: ExportArgs): Promise<BlockExport> {
-  const { exports } = system;
+export async function addExport(engine: Engine, args: ExportArgs): Promise<BlockExport> {
+  const { exports } = engine;
   exports.checkId(args.id);
   const { iothread, bitmaps: [bitmap] = [] } = args;
   if (Array.isArray(iothread) && args['fixed-iothread'] === true) throw new BlockError('Cannot use fixed-iothread for a multi-threaded export');
   if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
-  const node = lookupNode(system, { nodeName: args['node-name'] });
+  const node = lookupNode(engine, { nodeName: args['node-name'] });
   return exports.add({
     id: args.id,
     node,

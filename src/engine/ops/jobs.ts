@@ -1,10 +1,10 @@
 /* The verbs of jobs, in both families of commands. A verb's rules are the job's; what differs between the families is here. */
 import { BlockError } from '../../core/util/errors.ts';
 import type { Job } from '../../jobs/job.ts';
-import type { System } from '../system.ts';
+import type { Engine } from '../engine.ts';
 
 /** job-cancel, and block-job-cancel: `isForced` unset refuses one that the user paused. */
-export async function cancelJob(_system: System, job: Job, isForced: boolean): Promise<void> {
+export async function cancelJob(_engine: Engine, job: Job, isForced: boolean): Promise<void> {
   if (job.isUserPaused && !isForced) throw new BlockError(`The block job for device '${job.id}' is currently paused`);
   job.check('cancel');
   await job.cancel();
@@ -15,8 +15,8 @@ export async function cancelJob(_system: System, job: Job, isForced: boolean): P
  * so outside --strict it is ended like a cancel. True when that was done. A backup that copies is no such case: half of it
  * is no backup. job-complete came later than that workflow and refuses as QEMU does.
  */
-export async function completeJob(system: System, job: Job): Promise<boolean> {
-  if (!system.strict && job.isEndless && (job.status === 'running' || job.status === 'paused')) {
+export async function completeJob(engine: Engine, job: Job): Promise<boolean> {
+  if (!engine.strict && job.isEndless && (job.status === 'running' || job.status === 'paused')) {
     await job.cancel();
     return true;
   }

@@ -1,14 +1,14 @@
 /* Names given by users to nodes, in the three ways QEMU's commands look them up, each with its message. */
 import type { BlockNode } from '../../core/block/node.ts';
 import { BlockError } from '../../core/util/errors.ts';
-import type { System } from '../system.ts';
+import type { Engine } from '../engine.ts';
 
 /** A block device's root node or a node by either name. An absent name prints empty. */
-export function lookupNode(system: System, names: { readonly device?: string | undefined; readonly nodeName?: string | undefined }): BlockNode {
-  const { graph } = system.engine;
+export function lookupNode(engine: Engine, names: { readonly device?: string | undefined; readonly nodeName?: string | undefined }): BlockNode {
+  const { graph } = engine;
   const { device, nodeName } = names;
   if (device !== undefined) {
-    const disk = system.machine?.findDrive(device);
+    const disk = engine.machine?.findDrive(device);
     if (disk !== undefined) {
       if (disk.node === undefined) throw new BlockError(`Device '${device}' has no medium`);
       return disk.node;
@@ -20,13 +20,13 @@ export function lookupNode(system: System, names: { readonly device?: string | u
 }
 
 /** One argument that may be either (`device=` of most commands). */
-export function lookupEither(system: System, name: string): BlockNode {
-  return lookupNode(system, { device: name, nodeName: name });
+export function lookupEither(engine: Engine, name: string): BlockNode {
+  return lookupNode(engine, { device: name, nodeName: name });
 }
 
 /** By node name only. */
-export function lookupNodeName(system: System, name: string): BlockNode {
-  const found = system.engine.graph.find(name);
+export function lookupNodeName(engine: Engine, name: string): BlockNode {
+  const found = engine.graph.find(name);
   if (found === undefined) throw new BlockError(`Failed to find node with node-name='${name}'`);
   return found;
 }

@@ -7,20 +7,20 @@ import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { perm } from '../../core/util/perm-bits.ts';
-import type { System } from '../system.ts';
+import type { Engine } from '../engine.ts';
 import { lookupNodeName } from './lookup.ts';
 
 /** blockdev-add. */
-export async function addNode(system: System, options: OptionTree): Promise<BlockNode> {
+export async function addNode(engine: Engine, options: OptionTree): Promise<BlockNode> {
   if (options['node-name'] === undefined) throw new BlockError("'node-name' must be specified for the root node");
-  return system.engine.addNode(options);
+  return engine.addNode(options);
 }
 
 /** blockdev-del. */
-export async function deleteNode(system: System, name: string): Promise<void> {
-  const { graph } = system.engine;
+export async function deleteNode(engine: Engine, name: string): Promise<void> {
+  const { graph } = engine;
   await graph.turn(async () => {
-    const node = lookupNodeName(system, name);
+    const node = lookupNodeName(engine, name);
     if (node.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${node.name} is in use`);
     node.blockers.check('drive-del');
     if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
@@ -31,10 +31,10 @@ export async function deleteNode(system: System, name: string): Promise<void> {
 }
 
 /** block_resize. `size` in bytes. */
-export async function resizeNode(system: System, node: BlockNode, size: number): Promise<void> {
+export async function resizeNode(engine: Engine, node: BlockNode, size: number): Promise<void> {
   if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size");
   node.blockers.check('resize');
-  const backend = new BlockBackend(system.engine.graph, { perm: perm.resize, shared: perm.all });
+  const backend = new BlockBackend(engine.graph, { perm: perm.resize, shared: perm.all });
   backend.insert(node);
   try {
     await backend.truncate(size, { exact: false, prealloc: 'off' });

@@ -19,8 +19,8 @@ export const blockCommands: readonly AnyCommand[] = [
     args: blockdevOptions,
     guards: [],
     upgrade: upgradeBlockdevAdd,
-    run: async (args, { system }) => {
-      await addNode(system, args as OptionTree);
+    run: async (args, { engine }) => {
+      await addNode(engine, args as OptionTree);
     },
   }),
   defineCommand({
@@ -28,7 +28,7 @@ export const blockCommands: readonly AnyCommand[] = [
     summary: 'Delete a node that blockdev-add made',
     args: struct({ 'node-name': str }),
     guards: [{ arg: 'node-name', op: 'drive-del' }],
-    run: (args, { system }) => deleteNode(system, args['node-name']),
+    run: (args, { engine }) => deleteNode(engine, args['node-name']),
   }),
   defineCommand({
     name: 'drive_del',
@@ -36,8 +36,8 @@ export const blockCommands: readonly AnyCommand[] = [
     args: struct({ id: str }),
     guards: [{ arg: 'id', op: 'drive-del' }],
     isOwn: true,
-    run: async (args, { system, note }) => {
-      await deleteDriveOrNode(system, args.id);
+    run: async (args, { engine, note }) => {
+      await deleteDriveOrNode(engine, args.id);
       note("drive_del: a command of the human monitor; over QMP a node is deleted by 'blockdev-del node-name=…' today");
     },
   }),
@@ -49,7 +49,7 @@ export const blockCommands: readonly AnyCommand[] = [
       { arg: 'device', op: 'resize' },
       { arg: 'node-name', op: 'resize' },
     ],
-    run: (args, { system }) => resizeNode(system, lookupNode(system, { device: args.device, nodeName: args['node-name'] }), args.size),
+    run: (args, { engine }) => resizeNode(engine, lookupNode(engine, { device: args.device, nodeName: args['node-name'] }), args.size),
   }),
   defineCommand({
     name: 'blockdev-backup',
@@ -59,8 +59,8 @@ export const blockCommands: readonly AnyCommand[] = [
       { arg: 'device', op: 'backup-source' },
       { arg: 'target', op: 'backup-target' },
     ],
-    run: async (args, { system }) => {
-      await startBackup(system, args);
+    run: async (args, { engine }) => {
+      await startBackup(engine, args);
     },
   }),
   defineCommand({
@@ -71,7 +71,7 @@ export const blockCommands: readonly AnyCommand[] = [
       properties: optional(struct('TransactionProperties', { 'completion-mode': optional(enumOf('ActionCompletionMode', ['individual', 'grouped'])) })),
     }),
     guards: [],
-    run: async (args, { system }) => {
+    run: async (args, { engine }) => {
       const isGrouped = args.properties?.['completion-mode'] === 'grouped';
       if (isGrouped && args.actions.some((action) => action.type === 'abort')) {
         throw new BlockError("Action 'abort' does not support transaction property completion-mode = grouped");
@@ -81,7 +81,7 @@ export const blockCommands: readonly AnyCommand[] = [
       try {
         for (const action of args.actions) {
           if (action.type === 'abort') throw new BlockError('Transaction aborted using Abort action');
-          prepared.push(await prepareBackup(system, action.data, isGrouped ? group : undefined));
+          prepared.push(await prepareBackup(engine, action.data, isGrouped ? group : undefined));
         }
       } catch (error) {
         for (const backup of prepared.reverse()) await backup.abort();
@@ -95,13 +95,13 @@ export const blockCommands: readonly AnyCommand[] = [
     summary: 'Add a user-creatable object',
     args: secretOptions,
     guards: [],
-    run: (args, { system }) => system.objects.add(args),
+    run: (args, { engine }) => engine.objects.add(args),
   }),
   defineCommand({
     name: 'object-del',
     summary: 'Delete a user-creatable object',
     args: struct({ id: str }),
     guards: [],
-    run: (args, { system }) => system.objects.remove(args.id),
+    run: (args, { engine }) => engine.objects.remove(args.id),
   }),
 ];

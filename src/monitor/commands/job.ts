@@ -5,7 +5,7 @@ import { type AnyCommand, type CommandContext, defineCommand, noArguments } from
 import { blockJobInfo, jobInfo } from '../types/results.ts';
 
 async function complete(context: CommandContext, job: Parameters<typeof completeJob>[1]): Promise<void> {
-  if (await completeJob(context.system, job)) {
+  if (await completeJob(context.engine, job)) {
     context.note("block-job-complete: a backup with sync=none is ended by 'block-job-cancel' today; done");
   }
 }
@@ -20,7 +20,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: noArguments,
     returns: listOf(jobInfo),
     guards: [],
-    run: (_args, { system }) => system.jobs.list().map((job) => job.info()),
+    run: (_args, { engine }) => engine.jobs.list().map((job) => job.info()),
   }),
   defineCommand({
     name: 'query-block-jobs',
@@ -28,54 +28,54 @@ export const jobCommands: readonly AnyCommand[] = [
     args: noArguments,
     returns: listOf(blockJobInfo),
     guards: [],
-    run: (_args, { system }) =>
-      system.jobs
+    run: (_args, { engine }) =>
+      engine.jobs
         .list()
         .filter((job) => job.status !== 'null')
         .map((job) => job.blockInfo()),
   }),
-  defineCommand({ name: 'job-pause', summary: 'Pause a job', args: byId, guards: [], run: (args, { system }) => system.jobs.find(args.id).userPause() }),
+  defineCommand({ name: 'job-pause', summary: 'Pause a job', args: byId, guards: [], run: (args, { engine }) => engine.jobs.find(args.id).userPause() }),
   defineCommand({
     name: 'job-resume',
     summary: 'Resume a paused job',
     args: byId,
     guards: [],
-    run: (args, { system }) => system.jobs.find(args.id).userResume(),
+    run: (args, { engine }) => engine.jobs.find(args.id).userResume(),
   }),
   defineCommand({
     name: 'job-cancel',
     summary: 'Cancel a job',
     args: byId,
     guards: [],
-    run: (args, { system }) => cancelJob(system, system.jobs.find(args.id), true),
+    run: (args, { engine }) => cancelJob(engine, engine.jobs.find(args.id), true),
   }),
   defineCommand({
     name: 'job-complete',
     summary: 'Complete a ready job',
     args: byId,
     guards: [],
-    run: (args, { system }) => system.jobs.find(args.id).complete(),
+    run: (args, { engine }) => engine.jobs.find(args.id).complete(),
   }),
   defineCommand({
     name: 'job-finalize',
     summary: 'Let a pending job take effect',
     args: byId,
     guards: [],
-    run: (args, { system }) => system.jobs.find(args.id).finalize(),
+    run: (args, { engine }) => engine.jobs.find(args.id).finalize(),
   }),
   defineCommand({
     name: 'job-dismiss',
     summary: 'Forget a concluded job',
     args: byId,
     guards: [],
-    run: (args, { system }) => system.jobs.find(args.id).dismiss(),
+    run: (args, { engine }) => engine.jobs.find(args.id).dismiss(),
   }),
   defineCommand({
     name: 'block-job-cancel',
     summary: 'Cancel a block job',
     args: struct({ device: str, force: optional(bool) }),
     guards: [],
-    run: (args, { system }) => cancelJob(system, system.jobs.findBlockJob(args.device), args.force ?? false),
+    run: (args, { engine }) => cancelJob(engine, engine.jobs.findBlockJob(args.device), args.force ?? false),
   }),
   defineCommand({
     name: 'block-job-pause',
@@ -84,7 +84,7 @@ export const jobCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'job-pause',
-    run: (args, { system }) => system.jobs.findBlockJob(args.device).userPause(),
+    run: (args, { engine }) => engine.jobs.findBlockJob(args.device).userPause(),
   }),
   defineCommand({
     name: 'block-job-resume',
@@ -93,7 +93,7 @@ export const jobCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'job-resume',
-    run: (args, { system }) => system.jobs.findBlockJob(args.device).userResume(),
+    run: (args, { engine }) => engine.jobs.findBlockJob(args.device).userResume(),
   }),
   defineCommand({
     name: 'block-job-complete',
@@ -101,7 +101,7 @@ export const jobCommands: readonly AnyCommand[] = [
     args: byDevice,
     guards: [],
     deprecated: true,
-    run: (args, context) => complete(context, context.system.jobs.findBlockJob(args.device)),
+    run: (args, context) => complete(context, context.engine.jobs.findBlockJob(args.device)),
   }),
   defineCommand({
     name: 'block-job-finalize',
@@ -110,7 +110,7 @@ export const jobCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'job-finalize',
-    run: (args, { system }) => system.jobs.findBlockJob(args.id).finalize(),
+    run: (args, { engine }) => engine.jobs.findBlockJob(args.id).finalize(),
   }),
   defineCommand({
     name: 'block-job-dismiss',
@@ -119,13 +119,13 @@ export const jobCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'job-dismiss',
-    run: (args, { system }) => system.jobs.findBlockJob(args.id).dismiss(),
+    run: (args, { engine }) => engine.jobs.findBlockJob(args.id).dismiss(),
   }),
   defineCommand({
     name: 'block-job-set-speed',
     summary: 'Limit the speed of a block job, bytes a second',
     args: struct({ device: str, speed: saturating(int64) }),
     guards: [],
-    run: (args, { system }) => system.jobs.findBlockJob(args.device).setSpeed(args.speed),
+    run: (args, { engine }) => engine.jobs.findBlockJob(args.device).setSpeed(args.speed),
   }),
 ];

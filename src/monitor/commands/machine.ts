@@ -22,7 +22,7 @@ export const machineCommands: readonly AnyCommand[] = [
     returns: statusInfo,
     guards: [],
     machineOnly: true,
-    run: (_args, { system }) => ({ running: system.machine?.runState === 'running', status: system.machine?.runState ?? 'running' }),
+    run: (_args, { engine }) => ({ running: engine.machine?.runState === 'running', status: engine.machine?.runState ?? 'running' }),
   }),
   defineCommand({
     name: 'stop',
@@ -30,7 +30,7 @@ export const machineCommands: readonly AnyCommand[] = [
     args: noArguments,
     guards: [],
     machineOnly: true,
-    run: (_args, { system }) => system.machine?.stop(),
+    run: (_args, { engine }) => engine.machine?.stop(),
   }),
   defineCommand({
     name: 'cont',
@@ -38,7 +38,7 @@ export const machineCommands: readonly AnyCommand[] = [
     args: noArguments,
     guards: [],
     machineOnly: true,
-    run: (_args, { system }) => system.machine?.cont(),
+    run: (_args, { engine }) => engine.machine?.cont(),
   }),
   defineCommand({
     name: 'human-monitor-command',
@@ -58,14 +58,14 @@ export const machineCommands: readonly AnyCommand[] = [
     args: struct({ device: deprecated(optional(str)), id: optional(str), force: optional(bool) }),
     guards: [{ arg: 'device', op: 'eject' }],
     machineOnly: true,
-    run: (args, { system }) => ejectMedium(system, args),
+    run: (args, { engine }) => ejectMedium(engine, args),
   }),
   defineCommand({
     name: 'qom-set',
     summary: "Set a property: a disk's `drive` moves it onto another node",
     args: struct({ path: str, property: str, value: any }),
     guards: [],
-    run: (args, { system }) => setDrive(system, args.path, args.property, args.value),
+    run: (args, { engine }) => setDrive(engine, args.path, args.property, args.value),
   }),
   defineCommand({
     name: 'qom-get',
@@ -73,6 +73,6 @@ export const machineCommands: readonly AnyCommand[] = [
     args: struct({ path: str, property: str }),
     returns: any,
     guards: [],
-    run: (args, { system }) => deviceProperty(system, args.path, args.property),
+    run: (args, { engine }) => deviceProperty(engine, args.path, args.property),
   }),
 ];

@@ -13,14 +13,14 @@ export const nbdCommands: readonly AnyCommand[] = [
     summary: 'Start the NBD server',
     args: nbdServerOptionsLegacy,
     guards: [],
-    run: (args, { system }) => startNbdServer(system, { ...args, addr: nbdAddress({ type: args.addr.type, ...(args.addr.data as object) }) }),
+    run: (args, { engine }) => startNbdServer(engine, { ...args, addr: nbdAddress({ type: args.addr.type, ...(args.addr.data as object) }) }),
   }),
   defineCommand({
     name: 'nbd-server-stop',
     summary: 'Stop the NBD server and delete its exports',
     args: noArguments,
     guards: [],
-    run: (_args, { system }) => system.exports.stopServer(),
+    run: (_args, { engine }) => engine.exports.stopServer(),
   }),
   defineCommand({
     name: 'nbd-server-add',
@@ -29,12 +29,12 @@ export const nbdCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'block-export-add',
-    run: async (args, { system }) => {
+    run: async (args, { engine }) => {
       if (args.bitmap !== undefined) {
-        lookupEither(system, args.device);
+        lookupEither(engine, args.device);
         throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
       }
-      await addDeviceExport(system, { device: args.device, name: args.name, description: args.description, writable: args.writable ?? false });
+      await addDeviceExport(engine, { device: args.device, name: args.name, description: args.description, writable: args.writable ?? false });
     },
   }),
   defineCommand({
@@ -44,15 +44,15 @@ export const nbdCommands: readonly AnyCommand[] = [
     guards: [],
     deprecated: true,
     today: 'block-export-del',
-    run: (args, { system }) => system.exports.remove(args.name, args.mode ?? 'safe'),
+    run: (args, { engine }) => engine.exports.remove(args.name, args.mode ?? 'safe'),
   }),
   defineCommand({
     name: 'block-export-add',
     summary: 'Export a node',
     args: blockExportOptions,
     guards: [],
-    run: async (args, { system }) => {
-      await addExport(system, args);
+    run: async (args, { engine }) => {
+      await addExport(engine, args);
     },
   }),
   defineCommand({
@@ -60,7 +60,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     summary: 'Delete an export',
     args: struct({ id: str, mode: optional(removeMode) }),
     guards: [],
-    run: (args, { system }) => system.exports.remove(args.id, args.mode ?? 'safe'),
+    run: (args, { engine }) => engine.exports.remove(args.id, args.mode ?? 'safe'),
   }),
   defineCommand({
     name: 'query-block-exports',
@@ -68,7 +68,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     args: noArguments,
     returns: listOf(blockExportInfo),
     guards: [],
-    run: (_args, { system }) =>
-      system.exports.list().map((entry) => ({ id: entry.id, type: entry.type, 'node-name': entry.node.name, 'shutting-down': entry.isShuttingDown })),
+    run: (_args, { engine }) =>
+      engine.exports.list().map((entry) => ({ id: entry.id, type: entry.type, 'node-name': entry.node.name, 'shutting-down': entry.isShuttingDown })),
   }),
 ];

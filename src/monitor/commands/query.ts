@@ -5,7 +5,7 @@ import type { Child, Parent } from '../../core/block/child.ts';
 import { blockDeviceInfo, blockGraph, deviceStats, type GraphUser, nodeStats } from '../../core/block/device-info.ts';
 import { bool, listOf, optional, struct } from '../../core/util/schema.ts';
 import { introspect } from '../../core/util/schema-introspect.ts';
-import type { System } from '../../engine/system.ts';
+import type { Engine } from '../../engine/engine.ts';
 import type { DiskDevice } from '../../machine/disk-device.ts';
 import { type AnyCommand, capabilitiesArguments, defineCommand, noArguments } from '../command.ts';
 import { versionInfo as currentVersion } from '../monitor.ts';
@@ -34,21 +34,21 @@ async function blockInfo(disk: DiskDevice, flat: boolean): Promise<Record<string
 }
 
 /** Devices whose drive was taken stay listed by their path, as QEMU lists them. */
-function disksOf(system: System): readonly DiskDevice[] {
-  return system.machine?.disks ?? [];
+function disksOf(engine: Engine): readonly DiskDevice[] {
+  return engine.machine?.disks ?? [];
 }
 
 /** Block backends, oldest first, then jobs. */
-function graphUsers(system: System): GraphUser[] {
-  const found = new Set<BlockBackend>(disksOf(system).map((disk) => disk.backend));
-  for (const node of system.engine.graph.nodes) {
+function graphUsers(engine: Engine): GraphUser[] {
+  const found = new Set<BlockBackend>(disksOf(engine).map((disk) => disk.backend));
+  for (const node of engine.graph.nodes) {
     for (const { parent } of node.parents) if (parent instanceof BlockBackend) found.add(parent);
   }
   const backends = [...found].toSorted((one, other) => one.order - other.order);
-  const edgesOf = (parent: Parent): Child[] => [...system.engine.graph.nodes].flatMap((node) => node.parents.filter((edge) => edge.parent === parent));
+  const edgesOf = (parent: Parent): Child[] => [...engine.graph.nodes].flatMap((node) => node.parents.filter((edge) => edge.parent === parent));
   return [
     ...backends.map((parent) => ({ type: 'block-backend' as const, name: parent.backendName ?? '', parent, edges: edgesOf(parent) })),
-    ...system.jobs.list().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
+    ...engine.jobs.list().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
   ];
 }
 
@@ -99,9 +99,9 @@ export const queryCommands: readonly AnyCommand[] = [
     args: struct({ flat: optional(bool) }),
     returns: listOf(blockDeviceInfoType),
     guards: [],
-    run: async (args, { system }) => {
+    run: async (args, { engine }) => {
       const list: unknown[] = [];
-      for (const node of [...system.engine.graph.nodes].reverse()) if (node.isOpen) list.push(await blockDeviceInfo(node, args.flat ?? false));
+      for (const node of [...engine.graph.nodes].reverse()) if (node.isOpen) list.push(await blockDeviceInfo(node, args.flat ?? false));
       return list;
     },
   }),
@@ -111,9 +111,9 @@ export const queryCommands: readonly AnyCommand[] = [
     args: struct({ flat: optional(bool) }),
     returns: listOf(blockInfoType),
     guards: [],
-    run: async (args, { system }) => {
+    run: async (args, { engine }) => {
       const list: unknown[] = [];
-      for (const disk of disksOf(system)) list.push(await blockInfo(disk, args.flat ?? false));
+      for (const disk of disksOf(engine)) list.push(await blockInfo(disk, args.flat ?? false));
       return list;
     },
   }),
@@ -123,9 +123,9 @@ export const queryCommands: readonly AnyCommand[] = [
     args: struct({ 'query-nodes': optional(bool) }),
     returns: listOf(blockStats),
     guards: [],
-    run: (args, { system }) => {
-      if (args['query-nodes']) return [...system.engine.graph.nodes].filter((node) => node.isOpen).map((node) => nodeStats(node, true));
-      return disksOf(system).map((disk) =>
+    run: (args, { engine }) => {
+      if (args['query-nodes']) return [...engine.graph.nodes].filter((node) => node.isOpen).map((node) => nodeStats(node, true));
+      return disksOf(engine).map((disk) =>
         deviceStats({ name: disk.hasDrive ? disk.id : '', qdev: disk.isAttached ? disk.id : undefined, node: disk.node, stats: disk.stats }),
       );
     },
@@ -137,6 +137,6 @@ export const queryCommands: readonly AnyCommand[] = [
     returns: xDbgBlockGraph,
     unstable: true,
     guards: [],
-    run: (_args, { system }) => blockGraph(system.engine.graph, graphUsers(system)),
+    run: (_args, { engine }) => blockGraph(engine.graph, graphUsers(engine)),
   }),
 ];

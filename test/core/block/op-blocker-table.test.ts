@@ -10,7 +10,7 @@ import { MemoryStorage } from '../../../src/core/storage/memory.ts';
 import { BlockError } from '../../../src/core/util/errors.ts';
 import type { JsonObject } from '../../../src/core/util/json.ts';
 import { createImage } from '../../../src/engine/create.ts';
-import { System } from '../../../src/engine/system.ts';
+import { Engine } from '../../../src/engine/engine.ts';
 import { Machine } from '../../../src/machine/machine.ts';
 import { allCommands } from '../../../src/monitor/catalogue.ts';
 import { Monitor, type MonitorSession } from '../../../src/monitor/monitor.ts';
@@ -21,14 +21,14 @@ const states = ['idle', 'backing', 'backing in use', 'disk', 'backup source', 'f
 type State = (typeof states)[number];
 
 interface Setting {
-  readonly system: System;
+  readonly engine: Engine;
   readonly session: MonitorSession;
   readonly folder: TempFolder;
 }
 
 let setting: Setting | undefined;
 afterEach(async () => {
-  await setting?.system.close();
+  await setting?.engine.close();
   setting?.folder[Symbol.dispose]();
   setting = undefined;
 });
@@ -47,7 +47,7 @@ async function mustDo(where: Setting, execute: string, args: JsonObject): Promis
 /** Node `x` in the given state, nodes `s`, `s2` and `t` of its size, qcow2 images `o` and `o2` for overlays. */
 async function prepare(state: State): Promise<Setting> {
   const media = new Map<string, MemoryStorage>();
-  const system = new System({
+  const engine = new Engine({
     openStorage: async (path, how) => {
       let medium = media.get(path);
       if (medium === undefined) {
@@ -58,24 +58,24 @@ async function prepare(state: State): Promise<Setting> {
       return medium;
     },
   });
-  const machine = new Machine(system.engine);
-  system.machine = machine;
-  const session = new Monitor(system, { kind: 'machine', commands: allCommands, onQuit: () => {} }).openSession({ isNegotiated: true });
-  const where: Setting = { system, session, folder: tempFolder('table') };
+  const machine = new Machine(engine);
+  engine.machine = machine;
+  const session = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: () => {} }).openSession({ isNegotiated: true });
+  const where: Setting = { engine, session, folder: tempFolder('table') };
   setting = where;
   for (const name of ['x', 's', 's2', 't']) {
     media.set(name, new MemoryStorage(name, { size }));
     const options = { driver: 'raw', 'node-name': name, file: { driver: 'file', filename: name } };
     // a drive owns its node: nobody made it by blockdev-add
-    if (name === 'x' && state === 'disk') await machine.addDisk('hd0', await system.engine.opener.openNode(options));
+    if (name === 'x' && state === 'disk') await machine.addDisk('hd0', await engine.opener.openNode(options));
     else await mustDo(where, 'blockdev-add', options);
   }
-  for (const name of ['o', 'o2']) await createImage(system.engine, 'qcow2', name, { size });
+  for (const name of ['o', 'o2']) await createImage(engine, 'qcow2', name, { size });
   const overlay = { driver: 'qcow2', 'node-name': 'ov', file: { driver: 'file', filename: 'o' }, backing: 'x' };
   const backup = (device: string, target: string): Promise<void> =>
     mustDo(where, 'blockdev-backup', { 'job-id': 'j', device, target, sync: 'none', 'filter-node-name': 'cbw' });
   if (state === 'backing' || state === 'fleecing source') await mustDo(where, 'blockdev-add', overlay);
-  if (state === 'backing in use') await machine.addDisk('hd', await system.engine.opener.openNode(overlay));
+  if (state === 'backing in use') await machine.addDisk('hd', await engine.opener.openNode(overlay));
   if (state === 'backup source') await backup('x', 't');
   if (state === 'fleecing source') await backup('x', 'ov');
   if (state === 'backup target') await backup('s', 'x');
@@ -100,10 +100,10 @@ const operations: Readonly<Record<string, (where: Setting) => Promise<string>>> 
     answer(where, 'blockdev-add', { driver: 'qcow2', 'node-name': 'ov2', file: { driver: 'file', filename: 'o2' }, backing: 'x' }),
   'file of a new node': (where) => answer(where, 'blockdev-add', { driver: 'raw', 'node-name': 'above', file: 'x' }),
   'file of a new filter': (where) => answer(where, 'blockdev-add', { driver: 'copy-before-write', 'node-name': 'f2', file: 'x', target: 's2' }),
-  'disk of a guest': async ({ system }) => {
-    const node = system.engine.graph.find('x');
+  'disk of a guest': async ({ engine }) => {
+    const node = engine.graph.find('x');
     if (node === undefined) throw new Error('x is gone');
-    return (system.machine?.addDisk('hd1', node) ?? Promise.resolve()).then(
+    return (engine.machine?.addDisk('hd1', node) ?? Promise.resolve()).then(
       () => 'ok',
       (error: unknown) => (error instanceof BlockError ? error.message : Promise.reject(error)),
     );
@@ -204,8 +204,8 @@ const blocked: Readonly<Record<State, (op: BlockOp) => string | undefined>> = {
 
 describe('operations of the 2013 list', () => {
   it.each(states)('on a node that is: %s', async (state) => {
-    const { system } = await prepare(state);
-    const node = system.engine.graph.find('x');
+    const { engine } = await prepare(state);
+    const node = engine.graph.find('x');
     const found = (op: BlockOp): string | undefined => {
       try {
         node?.blockers.check(op);
@@ -220,19 +220,19 @@ describe('operations of the 2013 list', () => {
   it.each(['backup source', 'fleecing source', 'backup target'] as const)(
     'are all blocked on the filter of the job, and free when it is over: %s',
     async (state) => {
-      const { system } = await prepare(state);
-      const filter = system.engine.graph.find('cbw');
+      const { engine } = await prepare(state);
+      const filter = engine.graph.find('cbw');
       expect(blockOps.filter((op) => filter?.blockers.isBlocked(op))).toEqual(blockOps);
-      const node = system.engine.graph.find(state === 'fleecing source' ? 'ov' : 'x');
-      await system.jobs.cancelAll();
-      expect(system.engine.graph.find('cbw')).toBeUndefined();
+      const node = engine.graph.find(state === 'fleecing source' ? 'ov' : 'x');
+      await engine.jobs.cancelAll();
+      expect(engine.graph.find('cbw')).toBeUndefined();
       expect(node?.blockers.isEmpty).toBe(true);
     },
   );
 
   it('name who blocks and why', async () => {
-    const { system } = await prepare('backup target');
-    expect(system.engine.graph.find('x')?.blockers.list()[0]).toEqual({
+    const { engine } = await prepare('backup target');
+    expect(engine.graph.find('x')?.blockers.list()[0]).toEqual({
       op: 'backup-source',
       reason: 'block device is in use by block job: backup',
       owner: "job 'j'",
