@@ -10,14 +10,14 @@ import { l1EntriesFor, sliceIndexOf } from './address.ts';
 import { linkPlan, planWrite, type WritePlan, writableSlice } from './allocate.ts';
 import type { Bitmaps } from './bitmaps.ts';
 import type { Qcow2Image } from './image.ts';
-import { exclusively, readRange, writeGuest } from './io.ts';
+import { exclusively, readRange, writeHeld } from './io.ts';
 import { autoclear, maxL1Bytes } from './layout.ts';
 import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
 import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
 import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
-import { forgetRange, zeroGuest } from './zero-discard.ts';
+import { forgetRange, zeroHeld } from './zero-discard.ts';
 
 /** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
 export async function resizeImage(image: Qcow2Image, size: number, options: TruncateOptions, bitmaps: Bitmaps): Promise<void> {
@@ -86,16 +86,21 @@ async function grow(image: Qcow2Image, size: number, given: TruncateOptions): Pr
   const isHidden = backing !== undefined && backing.size() > old;
   // the last cluster is mapped anew: what it holds moves along
   const head = new Uint8Array(options.prealloc === 'off' ? 0 : old % image.geometry.clusterSize);
+  const how: Growth = { options, isHidden, head };
   await carryOut(
-    exclusively(image, old - head.length, head.length, function* () {
+    // the last cluster of the old disk may be written, and nobody may write it meanwhile
+    exclusively(image, old, size - old, function* () {
       if (head.length > 0) yield* wait(readRange(image, old - head.length, head));
-      yield* locked(image.mutex, () => growLocked(image, size, { options, isHidden, head }));
+      yield* locked(image.mutex, () => growTables(image, size, how));
+      // before the size: from then on the backing file shows where nothing hides it
+      if (isHidden && isSparse(options.prealloc)) yield* hideBacking(image, old, size);
+      yield* locked(image.mutex, () => setSize(image, size));
     }),
   );
-  if (isHidden && isSparse(options.prealloc)) await hideBacking(image, old, size);
 }
 
-function* growLocked(image: Qcow2Image, size: number, how: Growth): Steps<void> {
+/** Everything that a larger disk needs, but its size. */
+function* growTables(image: Qcow2Image, size: number, how: Growth): Steps<void> {
   const { options } = how;
   const old = image.size;
   yield* told('Failed to grow the L1 table: ', growL1(image, l1EntriesFor(image.geometry, size)));
@@ -105,7 +110,6 @@ function* growLocked(image: Qcow2Image, size: number, how: Growth): Steps<void> 
   if (how.isHidden && isSparse(options.prealloc) && image.geometry.version < 3) {
     throw new BlockError('Failed to zero out new clusters: Operation not supported', { code: 'ENOTSUP' });
   }
-  yield* setSize(image, size);
 }
 
 /** Whether new clusters may have no blocks of their own. */
@@ -113,11 +117,14 @@ function isSparse(prealloc: TruncateOptions['prealloc']): boolean {
   return prealloc === 'off' || prealloc === 'metadata';
 }
 
-async function hideBacking(image: Qcow2Image, from: number, to: number): Promise<void> {
-  const unit = image.geometry.subclusterSize;
-  const start = Math.min(alignUp(from, unit), to);
-  if (start > from) await writeGuest(image, from, new Uint8Array(start - from), 0);
-  if (start < to) await zeroGuest(image, start, to - start, 0);
+/** Makes [from, to), which is not part of the disk yet, read as zeros. For holders of the range. */
+function* hideBacking(image: Qcow2Image, from: number, to: number): Steps<void> {
+  const { clusterSize, subclusterSize } = image.geometry;
+  const start = Math.min(alignUp(from, subclusterSize), to);
+  // the last cluster of the new disk is zero as a whole
+  const stop = alignUp(start, clusterSize) < to ? alignUp(to, clusterSize) : to;
+  if (start < to) yield* told('Failed to zero out new clusters: ', zeroHeld(image, start, stop));
+  if (start > from) yield* told('Failed to zero out the new area: ', writeHeld(image, from, new Uint8Array(start - from)));
 }
 
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */

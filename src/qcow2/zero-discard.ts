@@ -48,10 +48,15 @@ function* zeroSteps(image: Qcow2Image, guest: number, length: number, flags: Req
       if (run.kind === clusterKind.data || run.kind === clusterKind.compressed || run.length < stop - start) return false;
     }
     if (yield* hasCompressedEdge(image, start, stop)) return false;
-    if (isRawDataFile(image)) yield* wait(image.data.zero(start, stop - start, flags & reqFlag.mayUnmap));
-    yield* changeRange(image, start, stop, (flags & reqFlag.mayUnmap) !== 0 ? 'zero-unmap' : 'zero');
+    yield* zeroHeld(image, start, stop, flags);
     return true;
   });
+}
+
+/** Makes [start, stop), whole subclusters, zero by its entries. For holders of the range. */
+export function* zeroHeld(image: Qcow2Image, start: number, stop: number, flags: ReqFlags = 0): Steps<void> {
+  if (isRawDataFile(image)) yield* wait(image.data.zero(start, stop - start, flags & reqFlag.mayUnmap));
+  yield* changeRange(image, start, stop, (flags & reqFlag.mayUnmap) !== 0 ? 'zero-unmap' : 'zero');
 }
 
 function isRawDataFile(image: Qcow2Image): boolean {
