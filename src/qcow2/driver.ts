@@ -32,7 +32,7 @@ import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
 import { readGuest, writeGuest } from './io.ts';
 import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
-import { structure } from './overlap.ts';
+import { registerMetadata } from './metadata-places.ts';
 import { readMetadata } from './read-metadata.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
@@ -211,24 +211,7 @@ async function loadTables(image: Qcow2Image): Promise<void> {
   const snapshots = await readSnapshots(image);
   image.snapshots = snapshots.records;
   if (image.isReadOnly) return;
-  registerMetadata(image, snapshots.bytes);
-}
-
-/** Tells the overlap check where metadata lies. */
-function registerMetadata(image: Qcow2Image, snapshotBytes: number): void {
-  const { header, geometry, metadata } = image;
-  const { clusterSize } = geometry;
-  metadata.add(0, clusterSize, structure.header);
-  if (image.l1.length > 0) metadata.add(header.l1Offset, image.l1.length, structure.activeL1);
-  for (let index = 0; index < image.l1Entries; index++) {
-    const offset = image.l2TableOf(index);
-    if (offset !== 0) metadata.add(offset, clusterSize, structure.activeL2);
-  }
-  metadata.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, structure.refcountTable);
-  for (const offset of image.refcountTable) if (offset !== 0) metadata.add(offset, clusterSize, structure.refcountBlock);
-  if (snapshotBytes > 0) metadata.add(header.snapshotsOffset, snapshotBytes, structure.snapshotTable);
-  for (const snapshot of image.snapshots) if (snapshot.l1Size > 0) metadata.add(snapshot.l1Offset, snapshot.l1Size * 8, structure.inactiveL1);
-  if (header.bitmaps !== undefined) metadata.add(header.bitmaps.directoryOffset, header.bitmaps.directorySize, structure.bitmapDirectory);
+  await registerMetadata(image, snapshots.bytes);
 }
 
 async function prepareForWriting(image: Qcow2Image): Promise<void> {

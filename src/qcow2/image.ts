@@ -8,7 +8,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
-import { chain, isPending, type Maybe } from '../core/util/maybe.ts';
+import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
@@ -63,6 +63,8 @@ export class Qcow2Image {
   readonly metadata: MetadataMap;
   readonly compressedCache: CompressedCache = new CompressedCache();
   readonly scratch: ScratchPool = new ScratchPool();
+  /** For loops over metadata that may be long: they `tick`, so that others get their turns. */
+  readonly budget: YieldBudget = new YieldBudget();
   /** The active L1 table as on disk. */
   l1: Uint8Array = new Uint8Array(0);
   l1View: DataView = new DataView(this.l1.buffer);
