@@ -41,7 +41,7 @@ function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<voi
   if (count > 0) return;
   if (cluster < image.freeIndex) image.freeIndex = cluster;
   image.l2Cache.forget(cluster * clusterSize, clusterSize);
-  image.pendingDiscards.push({ offset: cluster * clusterSize, length: clusterSize });
+  image.discards.add(cluster * clusterSize, clusterSize);
   yield* passDiscards(image);
 }
 
@@ -115,11 +115,12 @@ export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCount
   }
   await image.flushMedium();
   await carryOut(writeRefcountTable(image, table, tableStart * clusterSize));
-  image.metadata.remove(image.header.refcountTableOffset, image.header.refcountTableClusters * clusterSize, structure.refcountTable);
-  image.header.refcountTableOffset = tableStart * clusterSize;
-  image.header.refcountTableClusters = tableClusters;
-  await carryOut(image.writeRefcountTableFields());
+  const { refcountTableOffset: oldOffset, refcountTableClusters: oldClusters } = image.header;
+  await carryOut(image.updateFields({ refcountTableOffset: tableStart * clusterSize, refcountTableClusters: tableClusters }));
+  image.metadata.remove(oldOffset, oldClusters * clusterSize, structure.refcountTable);
   image.refcountTable = table;
+  // what was queued may be in use by the new structure
+  image.discards.drain();
   image.metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
   await registerRefcountBlocks(image);
   image.freeIndex = 0;
