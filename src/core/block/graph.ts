@@ -30,6 +30,8 @@ export class Graph {
   isDeviceName: (name: string) => boolean = () => false;
   /** The root node of a block device; set along with isDeviceName. */
   deviceNode: (name: string) => BlockNode | undefined = () => undefined;
+  /** Nodes of each section that drains everything: what is published meanwhile joins them. See drain.ts. */
+  readonly drainedSections: Set<Set<BlockNode>> = new Set<Set<BlockNode>>();
 
   // -- names --------------------------------------------------------------------------------------------------------
   /** All named nodes, oldest first. */
@@ -73,6 +75,10 @@ export class Graph {
   publish(node: BlockNode): void {
     invariant(!this.#nodes.has(node.name), `node ${node.name} exists`);
     this.#nodes.set(node.name, node);
+    for (const section of this.drainedSections) {
+      section.add(node);
+      node.quiesce();
+    }
   }
 
   // -- the graph turn -----------------------------------------------------------------------------------------------
@@ -105,10 +111,12 @@ export class Graph {
     }
     node.parents.unshift(child);
     above?.children.push(child);
+    child.followQuiesce();
     transaction.add({
       abort: () => {
         remove(node.parents, child);
         if (above !== undefined) remove(above.children, child);
+        child.followQuiesce();
       },
     });
     if ((roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
@@ -125,11 +133,13 @@ export class Graph {
     if (parentIndex < 0) return;
     node.parents.splice(parentIndex, 1);
     if (childIndex >= 0) above?.children.splice(childIndex, 1);
+    child.followQuiesce();
     transaction.add({
       commit: () => this.#unblockBacking(child),
       abort: () => {
         node.parents.splice(parentIndex, 0, child);
         if (childIndex >= 0) above?.children.splice(childIndex, 0, child);
+        child.followQuiesce();
       },
     });
     refreshPermissions(above?.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
@@ -148,6 +158,7 @@ export class Graph {
     from.parents.splice(index, 1);
     child.node = to;
     to.parents.unshift(child);
+    child.followQuiesce();
     const above = child.parent.asNode;
     const place = above?.children.indexOf(child) ?? -1;
     // an edge that moves is the newest of its parent's, as in QEMU's lists
@@ -160,6 +171,7 @@ export class Graph {
         remove(to.parents, child);
         child.node = from;
         from.parents.splice(index, 0, child);
+        child.followQuiesce();
         if (above !== undefined) {
           remove(above.children, child);
           above.children.splice(place, 0, child);
@@ -217,6 +229,8 @@ export class Graph {
     let failure: unknown;
     const state = node.isOpen ? node.state : undefined;
     try {
+      // nobody issues requests any more, but copies that nobody waited for may go on
+      await node.whenIdle();
       if (state !== undefined && node.isDirty) await flushNode(node);
       await state?.close();
     } catch (error) {
