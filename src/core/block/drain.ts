@@ -23,6 +23,8 @@ export async function drainAll(graph: Graph): Promise<Disposable> {
   const quiesced = new Set<BlockNode>();
   graph.drainedSections.add(quiesced);
   for (const node of graph.nodes) {
+    // what a given-up opener left there may never end
+    if (graph.hasStrays(node)) continue;
     quiesced.add(node);
     node.quiesce();
   }

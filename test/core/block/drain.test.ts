@@ -15,6 +15,11 @@ function attach(graph: Graph, parent: Parent, below: BlockNode, name = 'file'): 
   return runTransaction((transaction) => graph.attach(name, childRole.data, parent, below, transaction, { perm: perm.none, shared: perm.all }));
 }
 
+function publish(graph: Graph, node: BlockNode): void {
+  graph.addApart(node);
+  runTransaction((transaction) => graph.publish(node, transaction));
+}
+
 /** A parent that tells what it was told. */
 class Watcher implements Parent {
   readonly told: string[] = [];
@@ -321,8 +326,8 @@ describe('a section over all nodes', () => {
     const first = new FakeNode('first');
     const second = new FakeNode('second');
     const late = new FakeNode('late');
-    graph.publish(first.node);
-    graph.publish(second.node);
+    publish(graph, first.node);
+    publish(graph, second.node);
     const user = userOf(second.node, graph);
     second.hold('read');
     void Promise.resolve(user.read(0, new Uint8Array(1)));
@@ -330,19 +335,46 @@ describe('a section over all nodes', () => {
     expect(await isOver(draining)).toBe(false);
     await second.release();
     const section = await draining;
-    graph.publish(late.node);
+    publish(graph, late.node);
     expect([first, second, late].map(({ node }) => node.quiesceCount)).toEqual([1, 1, 1]);
     section[Symbol.dispose]();
     expect([first, second, late].map(({ node }) => node.quiesceCount)).toEqual([0, 0, 0]);
     const after = new FakeNode('after');
-    graph.publish(after.node);
+    publish(graph, after.node);
     expect(after.node.quiesceCount).toBe(0);
+  });
+
+  it('lets a node go whose publication is taken back', async () => {
+    const graph = new Graph();
+    const fake = new FakeNode('n');
+    const section = await drainAll(graph);
+    graph.addApart(fake.node);
+    expect(() =>
+      runTransaction((transaction) => {
+        graph.publish(fake.node, transaction);
+        expect(fake.node.quiesceCount).toBe(1);
+        throw new Error('taken back');
+      }),
+    ).toThrow('taken back');
+    expect(fake.node.quiesceCount).toBe(0);
+    section[Symbol.dispose]();
+    expect(fake.node.quiesceCount).toBe(0);
+  });
+
+  it('leaves out nodes on which requests may be for ever', async () => {
+    const graph = new Graph();
+    const fake = new FakeNode('n');
+    publish(graph, fake.node);
+    graph.expectStrays(fake.node);
+    fake.node.enter();
+    (await drainAll(graph))[Symbol.dispose]();
+    expect(fake.log).toEqual([]);
   });
 
   it('is over when a node of it is closed before', async () => {
     const graph = new Graph();
     const fake = new FakeNode('n');
-    graph.publish(fake.node);
+    publish(graph, fake.node);
     const section = await drainAll(graph);
     await graph.releaseUnused(fake.node);
     section[Symbol.dispose]();
@@ -383,7 +415,7 @@ describe('a user that is taken away', () => {
   it('lets requests that wait in a drained section find no medium', async () => {
     const graph = new Graph();
     const fake = new FakeNode('n');
-    graph.publish(fake.node);
+    publish(graph, fake.node);
     const user = userOf(fake.node, graph);
     const section = await drainNodes([fake.node]);
     const errorOf = (pending: Maybe<unknown>): Promise<unknown> =>
@@ -415,7 +447,7 @@ describe('a user that is taken away', () => {
   it('is away once, when two take it away at the same time', async () => {
     const graph = new Graph();
     const fake = new FakeNode('n');
-    graph.publish(fake.node);
+    publish(graph, fake.node);
     const user = userOf(fake.node, graph);
     fake.hold('read');
     void Promise.resolve(user.read(0, new Uint8Array(1)));
@@ -430,7 +462,7 @@ describe('a user that is taken away', () => {
   it('leaves the node open until what goes on behind its requests is over', async () => {
     const graph = new Graph();
     const fake = new FakeNode('n');
-    graph.publish(fake.node);
+    publish(graph, fake.node);
     const user = userOf(fake.node, graph);
     fake.node.enter();
     const removing = user.remove();
