@@ -4,6 +4,7 @@
  * Must not know any format: drivers are found by name or by probing.
  */
 
+import type { ObjectSource } from '../objects/object.ts';
 import type { OpenStorage } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
@@ -25,6 +26,7 @@ export interface OpenContext {
   readonly registry: DriverRegistry;
   readonly openStorage: OpenStorage;
   readonly clock: Clock;
+  readonly objects: ObjectSource;
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }
 
@@ -156,6 +158,7 @@ export class Opener {
       options: reader,
       openStorage: this.#context.openStorage,
       clock: this.#context.clock,
+      objects: this.#context.objects,
       emit: (event, data) => this.#context.emit(event, data),
       attachChild: (key, child, roles) => this.#attach(key, roles, node, child),
       ...(node.isProbed ? { looksLikeAnother: (head: Uint8Array) => this.#context.registry.probe(head, '') !== node.driver.name } : {}),
