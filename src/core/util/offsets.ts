@@ -1,0 +1,67 @@
+/*
+ * Offsets that were looked at: positions on a medium (`HostOffset`) and positions on a disk as its guest sees it
+ * (`GuestOffset`). Both are numbers from 0 to 2^53 - 1 and are made here only, so whatever comes from a medium, a wire or
+ * an option passes one of these gates, and neither is taken for the other. A number above 2^53 would be rounded, and Node
+ * takes it for "where the file stands". Knows no format.
+ */
+import { errnoText } from './errno.ts';
+import { BlockError } from './errors.ts';
+
+declare const hostBrand: unique symbol;
+declare const guestBrand: unique symbol;
+
+/** A byte position or a length on a medium that can be carried out exactly. */
+export type HostOffset = number & { readonly [hostBrand]: true };
+
+/** A byte position or a length on a disk as the guest sees it. */
+export type GuestOffset = number & { readonly [guestBrand]: true };
+
+/** The largest of both. */
+export const largestOffset: number = Number.MAX_SAFE_INTEGER;
+
+/** True for whole numbers from 0 to 2^53 - 1. A u64 read as a number that was rounded is none of them. */
+export function isOffset(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** True when `length` bytes from `offset` on all have positions. */
+export function isRange(offset: number, length: number): boolean {
+  return isOffset(offset) && isOffset(length) && offset + length <= largestOffset;
+}
+
+export function isHostOffset(value: number): value is HostOffset {
+  return isOffset(value);
+}
+
+export function isGuestOffset(value: number): value is GuestOffset {
+  return isOffset(value);
+}
+
+/** The gate for positions on media. Throws BlockError EFBIG (`File too large`), and EINVAL below zero and for fractions. */
+export function hostOffset(value: number | bigint): HostOffset {
+  const number = Number(value);
+  if (isHostOffset(number)) return number;
+  throw outOfRange(number, value, 'EFBIG');
+}
+
+/** The gate for positions on disks. Throws BlockError EIO (`Input/output error`), and EINVAL below zero and for fractions. */
+export function guestOffset(value: number | bigint): GuestOffset {
+  const number = Number(value);
+  if (isGuestOffset(number)) return number;
+  throw outOfRange(number, value, 'EIO');
+}
+
+/** `base` moved by `by` bytes, either way. Throws as the gate does. */
+export function hostOffsetAt(base: HostOffset, by: number): HostOffset {
+  return hostOffset(base + by);
+}
+
+/** `base` moved by `by` bytes, either way. Throws as the gate does. */
+export function guestOffsetAt(base: GuestOffset, by: number): GuestOffset {
+  return guestOffset(base + by);
+}
+
+function outOfRange(number: number, value: number | bigint, tooLarge: 'EFBIG' | 'EIO'): BlockError {
+  const code = number > largestOffset ? tooLarge : 'EINVAL';
+  return new BlockError(errnoText(code), { code, cause: value });
+}
