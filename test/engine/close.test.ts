@@ -56,7 +56,7 @@ describe('the order', () => {
     engine.machine = machine;
     const disk = engine.graph.find('disk');
     if (disk !== undefined) await machine.addDisk('hd', disk);
-    const workload = machine.run('hd', { kind: 'random', seed: 1 });
+    const workload = machine.run('hd', { kind: 'random-write', seed: 1 });
     await startBackup(engine, { device: 'source', target: 'target', sync: 'none', 'job-id': 'job' });
     await startNbdServer(engine, { addr: { type: 'unix', path: folder.file('socket') } });
     await addExport(engine, { type: 'nbd', id: 'exp', 'node-name': 'target' });

@@ -44,6 +44,10 @@ describe('the store', () => {
     expect(errorOf(() => add(objects, { 'qom-type': 'iothread', id: 's' }))).toBe(taken);
     expect(errorOf(() => add(objects, { 'qom-type': 'secret', id: 's' }))).toBe(taken);
     expect(errorOf(() => add(objects, { 'qom-type': 'iothread', id: 's', 'poll-grow': -1 }))).toBe('poll-grow value must be in range [0, 9223372036854775807]');
+    expect(errorOf(() => add(objects, { 'qom-type': 'throttle-group', id: 's', limits: { 'iops-size': 5 } }))).toBe(
+      'iops size requires an iops value to be set',
+    );
+    expect(errorOf(() => add(objects, { 'qom-type': 'throttle-group', id: 's', 'x-iops-size': 5 }))).toBe(taken);
     expect(errorOf(() => add(objects, { 'qom-type': 'secret', id: '1' }))).toBe("Parameter 'id' expects an identifier");
     expect(objects.find(Secret, 's')?.bytes.length).toBe(1);
   });

@@ -218,9 +218,13 @@ export class Graph {
     const state = node.isOpen ? node.state : undefined;
     try {
       if (state !== undefined && node.isDirty) await flushNode(node);
-      await state?.close();
     } catch (error) {
       failure = error;
+    }
+    try {
+      await state?.close();
+    } catch (error) {
+      failure ??= error;
     }
     const children = [...node.children];
     runTransaction((transaction) => {

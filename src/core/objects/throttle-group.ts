@@ -107,18 +107,27 @@ function checkTotals(limits: ReadonlyMap<BucketName, ThrottleBucket>): void {
   }
 }
 
+/** Throws for limits that contradict each other. */
+function configOf(given: Limits): { limits: ReadonlyMap<BucketName, ThrottleBucket>; requestSize: bigint } {
+  const limits = new Map(buckets.map((name) => [name, bucketOf(given, name)]));
+  const requestSize = given['iops-size'] ?? 0n;
+  const countsRequests = (['iops-total', 'iops-read', 'iops-write'] as const).some((name) => limits.get(name)?.average !== 0n);
+  if (requestSize !== 0n && !countsRequests) throw invalid('iops size requires an iops value to be set');
+  checkTotals(limits);
+  for (const bucket of limits.values()) checkBucket(bucket);
+  return { limits, requestSize };
+}
+
 export const throttleGroupType: AnyObjectType = defineObjectType({
   name: 'throttle-group',
   properties,
-  check: checkRanges,
+  check: (given) => {
+    checkRanges(given);
+    // `limits` are judged as they are set, what is flat when all is there
+    if (given.limits !== undefined) configOf(given.limits);
+  },
   make: (id, given) => {
-    const merged = merge(given);
-    const limits = new Map(buckets.map((name) => [name, bucketOf(merged, name)]));
-    const requestSize = merged['iops-size'] ?? 0n;
-    const countsRequests = (['iops-total', 'iops-read', 'iops-write'] as const).some((name) => limits.get(name)?.average !== 0n);
-    if (requestSize !== 0n && !countsRequests) throw invalid('iops size requires an iops value to be set');
-    checkTotals(limits);
-    for (const bucket of limits.values()) checkBucket(bucket);
+    const { limits, requestSize } = configOf(merge(given));
     return new ThrottleGroup(id, limits, requestSize);
   },
 });
