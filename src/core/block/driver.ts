@@ -195,8 +195,6 @@ export interface NodeHost {
       readonly recorded?: string | undefined;
     },
   ): Promise<Child | undefined>;
-  /** Attaches an existing node as a child (filters built by jobs). */
-  attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
   /** The node, or the root node of the block device, with this name. */
   findNode(name: string): BlockNode | undefined;
   /** Whether an image that begins with `head` would be taken for another format than this; absent where the format was given. */
