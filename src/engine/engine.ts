@@ -71,16 +71,17 @@ export class Engine implements AsyncDisposable {
     this.strict = options.strict ?? false;
     this.events = new EventSink(() => this.clock.now());
     this.openStorage = options.openStorage ?? localStorage({ syncLimit: options.syncLimit ?? smallRequest, clock: this.clock });
+    this.objects = new ObjectStore();
     this.opener = new Opener({
       graph: this.graph,
       registry: this.registry,
       openStorage: this.openStorage,
       clock: this.clock,
+      objects: this.objects,
       emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
     this.jobs = new JobManager(this.graph, this.events, this.clock, this.budget);
     this.exports = new ExportManager(this);
-    this.objects = new ObjectStore();
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */

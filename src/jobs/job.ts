@@ -265,7 +265,7 @@ export class Job implements GroupMember {
     if (this.#isUserPaused) throw new BlockError('Job is already paused');
     this.check('pause');
     this.#isUserPaused = true;
-    void this.quiesce();
+    this.quiesce();
   }
 
   userResume(): void {
@@ -351,11 +351,19 @@ export class Job implements GroupMember {
   }
 
   // -- pauses of others: drained sections, transactions -------------------------------------------------------------------
-  quiesce(): Maybe<void> {
+  quiesce(): void {
     this.#pauseCount++;
-    if (!this.#isStarted || this.#isBodyDone || !hasWork(this.status)) return;
-    if (this.#isIdle) return this.#enterPause();
+    if (this.#isAtWork && this.#isIdle) this.#enterPause();
+  }
+
+  /** Settles at the next pause point of the body; one that is over, or has nothing in flight, is idle. */
+  whenIdle(): Maybe<void> {
+    if (!this.#isAtWork || this.#isIdle) return;
     return new Promise<void>((resolve) => this.#pausedWaiters.push(resolve));
+  }
+
+  get #isAtWork(): boolean {
+    return this.#isStarted && !this.#isBodyDone && hasWork(this.status);
   }
 
   resume(): void {

@@ -120,6 +120,7 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
     options: reader,
     openStorage: context.openStorage,
     clock: context.clock,
+    objects: context.objects,
     emit: (event, data) => context.emit(event, data),
     ...(node.isProbed ? { looksLikeAnother: (head: Uint8Array) => context.registry.probe(head, '') !== node.driver.name } : {}),
     findNode: (name) => subtree.find(name),

@@ -1,4 +1,5 @@
 /* What the parts of one opening share: its surroundings, the subtree that grows, and the way to open a node. Types only. */
+import type { ObjectSource } from '../objects/object.ts';
 import type { OpenStorage } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Graph } from './graph.ts';
@@ -13,6 +14,7 @@ export interface OpenContext {
   readonly registry: DriverRegistry;
   readonly openStorage: OpenStorage;
   readonly clock: Clock;
+  readonly objects: ObjectSource;
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }
 
