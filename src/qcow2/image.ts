@@ -10,6 +10,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
+import { RangeLock } from '../core/util/range-lock.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
 import { DiscardQueue } from './discard-queue.ts';
@@ -17,7 +18,6 @@ import { encodeHeader, type Header } from './header.ts';
 import { encodeFields, type FixedFields } from './header-fields.ts';
 import { COPIED_HI, headerField, incompatible, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
 import { MetadataMap, type StructureBits, structure } from './overlap.ts';
-import { RangeLocks } from './range-locks.ts';
 import { ScratchPool } from './scratch.ts';
 import type { SnapshotRecord } from './snapshots.ts';
 import { type Steps, wait } from './steps.ts';
@@ -57,7 +57,8 @@ export class Qcow2Image {
   readonly options: ImageOptions;
   readonly hasDataFile: boolean;
   readonly mutex: Mutex = new Mutex();
-  readonly ranges: RangeLocks = new RangeLocks();
+  /** Guest ranges of requests that became pending; synchronous ones leave nothing behind. See io.ts for who holds what. */
+  readonly ranges: RangeLock = new RangeLock();
   readonly l2Cache: TableCache;
   readonly refcountCache: TableCache;
   readonly metadata: MetadataMap;
