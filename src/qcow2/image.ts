@@ -4,12 +4,14 @@
  * over it. Everything that yields here is written for holders of the metadata mutex, unless it says otherwise.
  */
 import type { Child } from '../core/block/child.ts';
+import type { ReqFlags } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
+import { hostOffset, isHostOffset } from '../core/util/offsets.ts';
 import { RangeLock } from '../core/util/range-lock.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
@@ -99,7 +101,7 @@ export class Qcow2Image {
     this.metadata = new MetadataMap(parts.geometry.clusterSize);
     this.metadata.enabled = parts.options.overlapChecks;
     const medium = (own: StructureBits): TableMedium => ({
-      read: (offset, into) => this.file.read(offset, into),
+      read: (offset, into) => this.readFile(offset, into),
       write: (offset, from) => this.writeFile(offset, from),
       flush: () => this.flushMedium(),
       checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
@@ -161,16 +163,37 @@ export class Qcow2Image {
   }
 
   // -- the medium ---------------------------------------------------------------------------------------------------
+  // The way to both children for whatever an image names: offsets pass the gate here and nowhere else. What cannot be a
+  // position lies behind the end of any file: it reads as zeros, as with the peer, and is never written (EFBIG).
+
+  readFile(offset: number, into: Uint8Array): Maybe<void> {
+    if (isHostOffset(offset)) return this.file.read(offset, into);
+    into.fill(0);
+  }
+
+  /** Reads guest data at a host offset. */
+  readData(offset: number, into: Uint8Array): Maybe<void> {
+    if (isHostOffset(offset)) return this.data.read(offset, into);
+    into.fill(0);
+  }
+
+  /** Makes guest data at a host offset read as zeros. */
+  zeroData(offset: number, length: number, flags: ReqFlags): Maybe<void> {
+    this.isUnflushed = true;
+    const result = this.data.zero(hostOffset(offset), length, flags);
+    if (isPending(result)) return this.#markAfter(result);
+  }
+
   writeFile(offset: number, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.file.write(offset, from);
+    const result = this.file.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 
   /** Writes guest data at a host offset. */
   writeData(offset: number, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.data.write(offset, from);
+    const result = this.data.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 

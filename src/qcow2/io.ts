@@ -99,7 +99,7 @@ async function allSettled(pending: Promise<void>[]): Promise<void> {
 function readRun(image: Qcow2Image, run: Run, guest: number, into: Uint8Array): Maybe<void> {
   switch (run.kind) {
     case clusterKind.data:
-      return image.data.read(run.host, into);
+      return image.readData(run.host, into);
     case clusterKind.unallocated:
     case clusterKind.unallocatedPlaced: {
       const { backing } = image.node;
@@ -198,8 +198,7 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
   const total = head + data.length + tail;
   const areZeros = (yield* readsAsZeros(image, plan.copyFrom, head)) && (yield* readsAsZeros(image, plan.guest + plan.length, tail));
   if (areZeros && head + tail > maxWrittenZeros) {
-    image.isUnflushed = true;
-    yield* wait(image.data.zero(start, total));
+    yield* wait(image.zeroData(start, total, 0));
     yield* wait(image.writeData(plan.host, data));
     return true;
   }
