@@ -5,6 +5,7 @@
  */
 import { BlockError, invariant } from '../util/errors.ts';
 import { isIdentifier } from '../util/identifier.ts';
+import { isPending } from '../util/maybe.ts';
 import { Mutex } from '../util/mutex.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
 import { Child, type Parent } from './child.ts';
@@ -22,6 +23,8 @@ const maxNodeName = 31;
 
 export class Graph {
   readonly #nodes = new Map<string, BlockNode>();
+  readonly #apart = new Set<BlockNode>();
+  readonly #strays = new WeakSet<BlockNode>();
   readonly #turn = new Mutex();
   #users = 0;
   readonly #backingBlockers = new Map<Child, Disposable>();
@@ -32,7 +35,7 @@ export class Graph {
   deviceNode: (name: string) => BlockNode | undefined = () => undefined;
 
   // -- names --------------------------------------------------------------------------------------------------------
-  /** All named nodes, oldest first. */
+  /** All published nodes, oldest first. */
   get nodes(): Iterable<BlockNode> {
     return this.#nodes.values();
   }
@@ -62,7 +65,7 @@ export class Graph {
     if (!isIdentifier(name)) throw new BlockError(`Invalid node-name: '${name}'`);
     if (name.length > maxNodeName) throw new BlockError('Node name too long');
     if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
-    if (this.#nodes.has(name)) throw new BlockError(`Duplicate nodes with node-name='${name}'`);
+    if (this.#nodes.has(name)) throw duplicateName(name);
   }
 
   /** A number for a user of the graph, larger than those before. */
@@ -70,9 +73,42 @@ export class Graph {
     return ++this.#users;
   }
 
-  publish(node: BlockNode): void {
-    invariant(!this.#nodes.has(node.name), `node ${node.name} exists`);
+  // -- life of a node -----------------------------------------------------------------------------------------------
+  /** Takes in a node that only its opener knows: in no look-up and no query until it is published. */
+  addApart(node: BlockNode): void {
+    this.#apart.add(node);
+  }
+
+  isApart(node: BlockNode): boolean {
+    return this.#apart.has(node);
+  }
+
+  /** Published or apart, and not closed. */
+  has(node: BlockNode): boolean {
+    return this.#nodes.get(node.name) === node || this.#apart.has(node);
+  }
+
+  /** Makes a node that was apart known by its name, which is free. */
+  publish(node: BlockNode, transaction: Transaction): void {
+    invariant(this.#apart.has(node) && !this.#nodes.has(node.name), `node ${node.name} is apart and its name is free`);
+    this.#apart.delete(node);
     this.#nodes.set(node.name, node);
+    transaction.add({
+      abort: () => {
+        this.#nodes.delete(node.name);
+        this.#apart.add(node);
+      },
+    });
+  }
+
+  hasStrays(node: BlockNode): boolean {
+    return this.#strays.has(node);
+  }
+
+  /** Requests of an opener that was given up may be on `node` for ever: its close does not hold up whoever asks for it. */
+  expectStrays(node: BlockNode): void {
+    this.#strays.add(node);
+    for (const child of node.children) this.expectStrays(child.node);
   }
 
   // -- the graph turn -----------------------------------------------------------------------------------------------
@@ -212,15 +248,29 @@ export class Graph {
   // -- end of a node ------------------------------------------------------------------------------------------------
   /** Closes `node`, and what only it used, when nobody uses it any more. Flushes first; a flush error is thrown after all is closed. */
   async releaseUnused(node: BlockNode): Promise<void> {
-    if (node.monitorOwned || node.parents.length > 0 || !this.#nodes.has(node.name)) return;
-    this.#nodes.delete(node.name);
+    if (node.monitorOwned || node.parents.length > 0 || !this.has(node)) return;
+    if (!this.#apart.delete(node)) this.#nodes.delete(node.name);
+    const idle = node.whenIdle();
+    if (isPending(idle)) {
+      // a medium that is closed under a request in flight would do it on whatever gets its descriptor next
+      if (this.#strays.has(node)) return void idle.then(() => this.#finish(node)).catch(() => {});
+      await idle;
+    }
+    await this.#finish(node);
+  }
+
+  async #finish(node: BlockNode): Promise<void> {
     let failure: unknown;
     const state = node.isOpen ? node.state : undefined;
     try {
       if (state !== undefined && node.isDirty) await flushNode(node);
-      await state?.close();
     } catch (error) {
       failure = error;
+    }
+    try {
+      await state?.close();
+    } catch (error) {
+      failure ??= error;
     }
     const children = [...node.children];
     runTransaction((transaction) => {
@@ -236,6 +286,11 @@ export class Graph {
     }
     if (failure !== undefined) throw failure;
   }
+}
+
+/** Two nodes cannot have one name. */
+export function duplicateName(name: string): BlockError {
+  return new BlockError(`Duplicate nodes with node-name='${name}'`, { code: 'EEXIST' });
 }
 
 function allOpsExcept(allowed: readonly BlockOp[]): BlockOp[] {
