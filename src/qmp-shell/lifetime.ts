@@ -4,6 +4,7 @@
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { realClock } from '../core/util/clock.ts';
 import { asBlockError } from '../core/util/internal-error.ts';
 
 export type Signal = 'SIGTERM' | 'SIGHUP' | 'SIGINT';
@@ -50,12 +51,9 @@ const graceMs = 50;
 
 /** Settles with `work`, or after a moment without it. */
 export async function forAMoment(work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const moment = new Promise((resolve) => {
-    timer = setTimeout(resolve, graceMs);
-  });
-  await Promise.race([work, moment]);
-  clearTimeout(timer);
+  const over = new AbortController();
+  await Promise.race([work, realClock.sleep(graceMs, over.signal)]);
+  over.abort();
 }
 
 /** Settles once `stream` has been taken up to here, or cannot be any more. */
