@@ -107,6 +107,12 @@ export interface DriverState {
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
+  /**
+   * A drained section begins on the node: start no request or timer of one's own until `resume`, and let queued requests
+   * through. What is in flight is waited for as far as `node.enter` and `node.leave` count it.
+   */
+  quiesce?(): void;
+  resume?(): void;
   /** Re-reads the size of the medium below (after a truncate from elsewhere). */
   refreshSize?(): Maybe<void>;
   /** Bytes the node occupies on its medium; absent: the sum of its data and metadata children. */

@@ -33,6 +33,8 @@ export class Graph {
   isDeviceName: (name: string) => boolean = () => false;
   /** The root node of a block device; set along with isDeviceName. */
   deviceNode: (name: string) => BlockNode | undefined = () => undefined;
+  /** Nodes of each section that drains everything: what is published meanwhile joins them. See drain.ts. */
+  readonly drainedSections: Set<Set<BlockNode>> = new Set<Set<BlockNode>>();
 
   // -- names --------------------------------------------------------------------------------------------------------
   /** All published nodes, oldest first. */
@@ -93,8 +95,13 @@ export class Graph {
     invariant(this.#apart.has(node) && !this.#nodes.has(node.name), `node ${node.name} is apart and its name is free`);
     this.#apart.delete(node);
     this.#nodes.set(node.name, node);
+    for (const section of this.drainedSections) {
+      section.add(node);
+      node.quiesce();
+    }
     transaction.add({
       abort: () => {
+        for (const section of this.drainedSections) if (section.delete(node)) node.resume();
         this.#nodes.delete(node.name);
         this.#apart.add(node);
       },
@@ -141,10 +148,12 @@ export class Graph {
     }
     node.parents.unshift(child);
     above?.children.push(child);
+    child.followQuiesce();
     transaction.add({
       abort: () => {
         remove(node.parents, child);
         if (above !== undefined) remove(above.children, child);
+        child.followQuiesce();
       },
     });
     if ((roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
@@ -161,11 +170,13 @@ export class Graph {
     if (parentIndex < 0) return;
     node.parents.splice(parentIndex, 1);
     if (childIndex >= 0) above?.children.splice(childIndex, 1);
+    child.followQuiesce();
     transaction.add({
       commit: () => this.#unblockBacking(child),
       abort: () => {
         node.parents.splice(parentIndex, 0, child);
         if (childIndex >= 0) above?.children.splice(childIndex, 0, child);
+        child.followQuiesce();
       },
     });
     refreshPermissions(above?.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
@@ -184,6 +195,7 @@ export class Graph {
     from.parents.splice(index, 1);
     child.node = to;
     to.parents.unshift(child);
+    child.followQuiesce();
     const above = child.parent.asNode;
     const place = above?.children.indexOf(child) ?? -1;
     // an edge that moves is the newest of its parent's, as in QEMU's lists
@@ -196,6 +208,7 @@ export class Graph {
         remove(to.parents, child);
         child.node = from;
         from.parents.splice(index, 0, child);
+        child.followQuiesce();
         if (above !== undefined) {
           remove(above.children, child);
           above.children.splice(place, 0, child);
