@@ -8,7 +8,13 @@ const peers = join(process.env['TSIMG_PEERS'] ?? join(homedir(), '.cache', 'tsim
 const root = process.env['TSIMG_ROOT'] ?? process.cwd();
 
 export const peer = (name: string): string => join(peers, name);
-export const dist = (name: string): string => join(root, 'dist', `${name}.cjs`);
+const dist = (name: string): string => join(root, 'dist', `${name}.cjs`);
+
+/** Whether the words after the subject (TSIMG_ROWS) pick this row: all without any. */
+export function picked(row: { readonly subject: string; readonly name: string }): boolean {
+  const words = (process.env['TSIMG_ROWS'] ?? '').split(' ').filter((word) => word !== '');
+  return words.length === 0 || words.some((word) => row.subject === word || row.name.includes(word));
+}
 
 export interface Command {
   readonly file: string;

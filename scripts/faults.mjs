@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { buildOf } from './older-build.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const limitMs = 90_000;
@@ -31,7 +32,7 @@ async function main() {
     return 2;
   }
   run('npm', ['run', '--silent', 'build'], root);
-  const old = before === undefined ? undefined : checkout(before);
+  const old = before === undefined ? undefined : buildOf(before, root, join(scratch, 'before'));
   let wrong = 0;
   for (const { name, folder, expected } of scenes) {
     if (old !== undefined && folder === 'rows') {
@@ -103,16 +104,6 @@ function play(name, where) {
   if (line !== undefined) return String(JSON.parse(line.slice(2)));
   if (done.error?.code === 'ETIMEDOUT') return `no end within ${limitMs / 1000} s`;
   return `the process ended: ${done.signal ?? done.status} ${(done.stderr ?? '').trim().split('\n').slice(-1)[0] ?? ''}`;
-}
-
-/** A built checkout of a commit, with this one's packages. */
-function checkout(commit) {
-  const where = join(scratch, 'before');
-  run('git', ['clone', '--quiet', '--no-checkout', root, where], root);
-  run('git', ['checkout', '--quiet', commit], where);
-  symlinkSync(join(root, 'node_modules'), join(where, 'node_modules'));
-  run(process.execPath, ['scripts/build.mjs'], where);
-  return where;
 }
 
 function run(command, args, cwd) {

@@ -52,7 +52,7 @@ export class Engine implements AsyncDisposable {
   readonly registry: DriverRegistry = new DriverRegistry(driverEntries, foreignFormat);
   readonly clock: Clock;
   readonly events: EventSink;
-  readonly budget: YieldBudget = new YieldBudget();
+  readonly budget: YieldBudget;
   readonly openStorage: OpenStorage;
   readonly opener: Opener;
   readonly strict: boolean;
@@ -66,9 +66,10 @@ export class Engine implements AsyncDisposable {
 
   constructor(options: EngineOptions = {}) {
     this.clock = options.clock ?? realClock;
+    this.budget = new YieldBudget(this.clock);
     this.strict = options.strict ?? false;
     this.events = new EventSink(() => this.clock.now());
-    this.openStorage = options.openStorage ?? localStorage({ syncLimit: options.syncLimit ?? smallRequest });
+    this.openStorage = options.openStorage ?? localStorage({ syncLimit: options.syncLimit ?? smallRequest, clock: this.clock });
     this.opener = new Opener({
       graph: this.graph,
       registry: this.registry,

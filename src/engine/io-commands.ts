@@ -6,6 +6,7 @@
 import type { BlockBackend } from '../core/block/backend.ts';
 import { nodeStatus } from '../core/block/block-status.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
+import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type PermBits, perm } from '../core/util/perm-bits.ts';
 import { byteCount, failureText, parseWords, shortSize, UsageError } from './io-parse.ts';
@@ -153,6 +154,7 @@ const commands: readonly IoCommand[] = [
 ];
 
 export interface IoHost {
+  readonly clock: Clock;
   out(text: string): void;
   readonly readFile?: (path: string) => Promise<Uint8Array>;
 }
@@ -161,7 +163,8 @@ export interface IoHost {
  * Runs one line. The backend gets the permissions that the command needs, and keeps them. Settles with what is said to
  * the monitor (usually nothing); failures of the command are text too, only bugs of ours reject.
  */
-export async function runIoCommand(backend: BlockBackend, line: string, { out, readFile }: IoHost): Promise<string> {
+export async function runIoCommand(backend: BlockBackend, line: string, host: IoHost): Promise<string> {
+  const { out } = host;
   const [name, ...words] = line.split(' ').filter((word) => word !== '');
   if (name === undefined) return '';
   const command = commands.find((candidate) => candidate.name === name || candidate.short === name);
@@ -181,10 +184,10 @@ export async function runIoCommand(backend: BlockBackend, line: string, { out, r
   } catch (error) {
     return `${failureText(error)}\n${error instanceof BlockError && error.detail !== undefined ? `${error.detail}\n` : ''}`;
   }
-  return parseAndRun(command, words, { backend, out, readFile });
+  return parseAndRun(command, words, { ...host, backend });
 }
 
-async function parseAndRun(command: IoCommand, words: readonly string[], host: Pick<IoContext, 'backend' | 'out' | 'readFile'>): Promise<string> {
+async function parseAndRun(command: IoCommand, words: readonly string[], host: Omit<IoContext, 'given' | 'name'>): Promise<string> {
   const usage = `${describe(command)}\n`;
   try {
     const given = parseWords(command.name, command.options ?? '', words);
@@ -229,10 +232,10 @@ async function flush({ backend, out }: IoContext): Promise<boolean> {
   }
 }
 
-async function sleep({ given }: IoContext): Promise<boolean> {
+async function sleep({ given, clock }: IoContext): Promise<boolean> {
   const [text = ''] = given.operands;
   if (!/^\d+$/.test(text)) throw new UsageError(`${text} is not a valid number`);
-  await new Promise((resolve) => setTimeout(resolve, Number(text)));
+  await clock.sleep(Number(text));
   return true;
 }
 

@@ -1,6 +1,7 @@
 /* The requests of the qemu-io language: reading, writing and discarding, at once or in the background (aio_*). */
 import type { BlockBackend } from '../core/block/backend.ts';
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
+import type { Clock } from '../core/util/clock.ts';
 import { byteCount, dumpBytes, failureText, type Given, maxRequest, patternByte, resultLines, UsageError } from './io-parse.ts';
 
 export interface IoContext {
@@ -9,6 +10,7 @@ export interface IoContext {
   /** The command as it was called by its full name. */
   readonly name: string;
   readonly out: (text: string) => void;
+  readonly clock: Clock;
   /** Reads a pattern file of `write -s`; rejects with the C library's text. */
   readonly readFile?: ((path: string) => Promise<Uint8Array>) | undefined;
 }
@@ -56,8 +58,8 @@ function isVector(name: string): boolean {
 
 /** Carries out `request` and prints its end, now or later for aio_*. False: it failed. */
 async function perform(context: IoContext, verb: string, range: Range, request: () => unknown, after: () => string = () => ''): Promise<boolean> {
-  const { backend, name, given, out } = context;
-  const since = performance.now();
+  const { backend, name, given, out, clock } = context;
+  const since = clock.now();
   const carryOut = async (): Promise<boolean> => {
     try {
       await request();
@@ -66,7 +68,7 @@ async function perform(context: IoContext, verb: string, range: Range, request: 
       return false;
     }
     const text = after();
-    if (!given.flags.has('q')) out(text + resultLines(verb, range.offset, range.length, (performance.now() - since) / 1000, given.flags.has('C')));
+    if (!given.flags.has('q')) out(text + resultLines(verb, range.offset, range.length, (clock.now() - since) / 1000, given.flags.has('C')));
     else if (text !== '') out(text);
     return true;
   };

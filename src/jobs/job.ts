@@ -139,7 +139,7 @@ export class Job implements Parent, GroupMember {
 
   async #main(): Promise<void> {
     try {
-      await this.#idle(new Promise((resolve) => setImmediate(resolve)));
+      await this.#idle(this.#host.clock.nextTurn());
       await this.pausePoint();
       if (!this.#isCancelled) await this.#body.run(this);
     } catch (error) {

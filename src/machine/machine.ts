@@ -5,6 +5,7 @@
 
 import type { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
+import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
@@ -18,6 +19,7 @@ export interface MachineHost {
   readonly graph: Graph;
   readonly events: EventSink;
   readonly budget: YieldBudget;
+  readonly clock: Clock;
 }
 
 export class Machine {
@@ -115,7 +117,7 @@ export class Machine {
   run(id: string, options: WorkloadOptions): Workload {
     const disk = this.guestDisk(id);
     if (disk.isReadOnly) throw new BlockError(`Disk '${id}' is read-only`);
-    const workload = new Workload(disk, this.#host.budget, options, () => this.#workloads.delete(workload));
+    const workload = new Workload(disk, this.#host, options, () => this.#workloads.delete(workload));
     this.#workloads.add(workload);
     workload.start(this.#runState === 'running');
     return workload;

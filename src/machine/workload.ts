@@ -2,6 +2,7 @@
  * A guest that does something: a seeded stream of requests on one disk until it is stopped. The same seed gives the same
  * requests. Failed requests are counted, as a guest would see them; it goes on.
  */
+import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Maybe, YieldBudget } from '../core/util/maybe.ts';
 import type { DiskDevice } from './disk-device.ts';
@@ -49,6 +50,7 @@ export class Workload {
   bytesWritten = 0;
   errors = 0;
   readonly #budget: YieldBudget;
+  readonly #clock: Clock;
   readonly #random: Random;
   readonly #blockSize: number;
   readonly #depth: number;
@@ -63,11 +65,12 @@ export class Workload {
   #active = 0;
   #idle: (() => void)[] = [];
 
-  constructor(disk: DiskDevice, budget: YieldBudget, options: WorkloadOptions, onEnd: () => void) {
+  constructor(disk: DiskDevice, host: { readonly budget: YieldBudget; readonly clock: Clock }, options: WorkloadOptions, onEnd: () => void) {
     this.disk = disk;
     this.kind = options.kind;
     this.seed = options.seed;
-    this.#budget = budget;
+    this.#budget = host.budget;
+    this.#clock = host.clock;
     this.#random = new Random(options.seed);
     this.#blockSize = Math.max(sector, Math.min(options.blockSize ?? 65536, disk.size));
     this.#depth = options.depth ?? 1;
@@ -113,7 +116,7 @@ export class Workload {
 
   async #lane(): Promise<void> {
     // a guest never starts inside the command that started it
-    await new Promise((resolve) => setImmediate(resolve));
+    await this.#clock.nextTurn();
     while (!this.#isStopped && this.requests < this.#limit) {
       if (this.#gate !== undefined) {
         await this.#gate;

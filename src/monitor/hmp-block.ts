@@ -158,7 +158,7 @@ async function startServer(given: HmpGiven, { engine }: CommandContext): Promise
 async function qemuIo(given: HmpGiven, { engine, monitor }: CommandContext): Promise<string> {
   const name = given.text('device');
   const line = given.text('command');
-  const host: IoHost = { out: monitor.print, readFile: (path) => readPattern(engine.openStorage, path) };
+  const host: IoHost = { clock: engine.clock, out: monitor.print, readFile: (path) => readPattern(engine.openStorage, path) };
   const disk = given.has('d') ? engine.machine?.findDevice(name) : engine.machine?.findDrive(name);
   if (given.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`);
   if (disk !== undefined) return runIoCommand(disk.backend, line, host);

@@ -6,6 +6,7 @@
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
+import { realClock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
@@ -173,12 +174,10 @@ export class QmpServer implements AsyncDisposable {
   async close(): Promise<void> {
     this.#server.close();
     const gone = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
-    let timer: NodeJS.Timeout | undefined;
-    const moment = new Promise((resolve) => {
-      timer = setTimeout(resolve, graceMs);
-    });
-    await Promise.race([Promise.all(gone), moment]);
-    clearTimeout(timer);
+    const over = new AbortController();
+    const { clock } = this.#monitor?.engine ?? { clock: realClock };
+    await Promise.race([Promise.all(gone), clock.sleep(graceMs, over.signal)]);
+    over.abort();
     for (const socket of this.#sockets) socket.destroy();
   }
 

@@ -24,7 +24,7 @@ afterEach(async () => {
 /** What is printed, times left out; what is said to the monitor follows after `| `. */
 async function run(line: string): Promise<string> {
   let text = '';
-  const said = await runIoCommand(backend, line, { out: (part) => (text += part), readFile: async () => Uint8Array.of(1, 2, 3) });
+  const said = await runIoCommand(backend, line, { clock: engine.clock, out: (part) => (text += part), readFile: async () => Uint8Array.of(1, 2, 3) });
   return (text + (said === '' ? '' : `| ${said}`)).replace(/\d\d\.\d\d sec \(.*\)/g, 'T').replace(/:\d\d\.\d\d,.*/g, ':T');
 }
 
@@ -67,8 +67,8 @@ describe('qemu-io commands', () => {
     const out = (part: string): void => {
       text += part;
     };
-    await runIoCommand(backend, 'aio_write -P 3 0 64k', { out });
-    await runIoCommand(backend, 'aio_flush', { out });
+    await runIoCommand(backend, 'aio_write -P 3 0 64k', { clock: engine.clock, out });
+    await runIoCommand(backend, 'aio_flush', { clock: engine.clock, out });
     expect(text).toMatch(/^wrote 65536\/65536 bytes at offset 0\n64 KiB, 1 ops/);
     expect(await run('aio_write 20M 64k')).toBe('aio_write failed: Input/output error\n');
   });

@@ -8,30 +8,7 @@ import type { JobGroup } from '../../src/jobs/group.ts';
 import { Job } from '../../src/jobs/job.ts';
 import type { JobBody } from '../../src/jobs/job-body.ts';
 import { JobManager } from '../../src/jobs/manager.ts';
-
-/** A clock that stands still until it is moved. */
-export class ManualClock {
-  #now = 0;
-  #sleepers: { until: number; wake: () => void }[] = [];
-
-  now(): number {
-    return this.#now;
-  }
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      this.#sleepers.push({ until: this.#now + ms, wake: resolve });
-      signal?.addEventListener('abort', () => resolve());
-    });
-  }
-
-  advance(ms: number): void {
-    this.#now += ms;
-    const due = this.#sleepers.filter((sleeper) => sleeper.until <= this.#now);
-    this.#sleepers = this.#sleepers.filter((sleeper) => sleeper.until > this.#now);
-    for (const { wake } of due) wake();
-  }
-}
+import { ManualClock } from '../support/manual-clock.ts';
 
 export interface Setting {
   readonly jobs: JobManager;

@@ -1,6 +1,7 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
 import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
+import type { Clock } from '../util/clock.ts';
 import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
 
@@ -14,12 +15,14 @@ class NullState implements DriverState {
   readonly #size: number;
   readonly #readZeroes: boolean;
   readonly #latencyNs: number;
+  readonly #clock: Clock;
 
-  constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>) {
+  constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>, clock: Clock) {
     // disks are whole sectors, as QEMU has them
     this.#size = alignUp(size, 512);
     this.#readZeroes = readZeroes;
     this.#latencyNs = latencyNs;
+    this.#clock = clock;
     this.strongOptions = strong;
     if (Object.keys(strong).length === 0) this.exactFilename = 'null-co://';
   }
@@ -62,7 +65,7 @@ class NullState implements DriverState {
   async close(): Promise<void> {}
 
   #settle(): Promise<void> | undefined {
-    return this.#latencyNs === 0 ? undefined : new Promise((resolve) => setTimeout(resolve, this.#latencyNs / 1e6));
+    return this.#latencyNs === 0 ? undefined : this.#clock.sleep(this.#latencyNs / 1e6);
   }
 }
 
@@ -73,7 +76,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const size = options.size('size');
   const readZeroes = options.bool('read-zeroes', false);
   const latency = options.number('latency-ns') ?? 0;
-  return new NullState(size ?? defaultSize, readZeroes, latency, given);
+  return new NullState(size ?? defaultSize, readZeroes, latency, given, host.clock);
 }
 
 export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };

@@ -2,6 +2,7 @@
  * Wrappers that make any Storage slow or broken, for tests of the engine: every request pending, errors on a script, and
  * a log of writes since the last flush from which the states after a power cut are made.
  */
+import { eventLoop } from '../util/clock.ts';
 import type { BlockError } from '../util/errors.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
@@ -114,5 +115,5 @@ export class FaultyStorage implements Storage {
 
 /** A storage whose every request is pending for one turn of the microtask queue or of the event loop. */
 export function delayed(inner: Storage, mode: 'microtask' | 'turn' = 'turn'): FaultyStorage {
-  return new FaultyStorage(inner, { before: () => (mode === 'turn' ? new Promise((resolve) => setImmediate(resolve)) : Promise.resolve()) });
+  return new FaultyStorage(inner, { before: () => (mode === 'turn' ? eventLoop.nextTurn() : Promise.resolve()) });
 }

@@ -19,6 +19,7 @@ import {
   write,
   writeSync,
 } from 'node:fs';
+import { type Clock, realClock } from '../util/clock.ts';
 import { debugOnce } from '../util/debug.ts';
 import { errnoCode, errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
@@ -42,6 +43,8 @@ const zeroChunk = new Uint8Array(1024 * 1024);
 export interface LocalFileOptions {
   /** Largest synchronous request; Infinity for programs with one user. */
   readonly syncLimit: number;
+  /** Tells slow reads from cached ones; the real one by default. */
+  readonly clock?: Clock;
 }
 
 /** How local files are opened by the engine. */
@@ -112,6 +115,7 @@ class LocalFile implements Storage {
   readonly #fd: number;
   readonly #noFlush: boolean;
   readonly #syncLimit: number;
+  readonly #clock: Clock;
   readonly #kind: StorageCaps['kind'];
   readonly setLocks?: (held: PermBits, unshared: PermBits) => LockChange;
   #poolLeft = 0;
@@ -136,6 +140,7 @@ class LocalFile implements Storage {
     const isSlow = how.direct || kind !== 'file';
     // a program with one user may wait for the medium as well
     this.#syncLimit = isSlow && options.syncLimit !== Number.POSITIVE_INFINITY ? 0 : options.syncLimit;
+    this.#clock = options.clock ?? realClock;
     this.caps = { kind, readOnly: how.readOnly, align: this.#memory?.requestAlign ?? 1, extents: true, punch: kind === 'file' };
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
@@ -183,7 +188,7 @@ class LocalFile implements Storage {
   #readInto(offset: number, into: Uint8Array): Maybe<void> {
     if (into.length > this.#syncLimit || this.#poolLeft > 0) return this.#readPooled(offset, into);
     const isTimed = (++this.#reads & (clockEvery - 1)) === 0;
-    const since = isTimed ? performance.now() : 0;
+    const since = isTimed ? this.#clock.now() : 0;
     let done = 0;
     try {
       while (done < into.length) {
@@ -195,7 +200,7 @@ class LocalFile implements Storage {
       throw systemError(error);
     }
     if (done < into.length) into.fill(0, done);
-    if (isTimed && performance.now() - since > slowReadMs) this.#poolLeft = poolAfterSlow;
+    if (isTimed && this.#clock.now() - since > slowReadMs) this.#poolLeft = poolAfterSlow;
   }
 
   async #readPooled(offset: number, into: Uint8Array): Promise<void> {

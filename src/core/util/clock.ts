@@ -1,14 +1,32 @@
-/* Time as a port: real, and virtual for tests. Only what waits or stamps uses it; no request does. */
+/*
+ * Time as a port: real, and moved by hand in tests. The one place where timers are set and clocks are read; what needs
+ * either gets a Clock from whoever made it. No request on the cached path asks it anything.
+ */
 
 export interface Clock {
-  /** Milliseconds since the epoch, with fraction. */
+  /** Milliseconds since the epoch, with fraction; never runs backwards. */
   now(): number;
   /** Settles after `ms`, or when `signal` aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Calls `act` after `ms` unless the function that it returns is called before. Keeps no process alive. */
+  after(ms: number, act: () => void): () => void;
+  /** Settles in the next turn of the event loop: everybody else has had a turn by then. */
+  nextTurn(): Promise<void>;
+  /** Calls `act` in the next turn of the event loop, without a promise. */
+  soon(act: () => void): void;
 }
 
+/** Turns of the event loop are no time that passes: every clock has the same. */
+export const eventLoop: Pick<Clock, 'nextTurn' | 'soon'> = {
+  nextTurn: () => new Promise((resolve) => setImmediate(resolve)),
+  soon: (act) => void setImmediate(act),
+};
+
+const { timeOrigin } = performance;
+
 export const realClock: Clock = {
-  now: () => performance.timeOrigin + performance.now(),
+  ...eventLoop,
+  now: () => timeOrigin + performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve();
@@ -20,4 +38,8 @@ export const realClock: Clock = {
       }
       signal?.addEventListener('abort', done);
     }),
+  after: (ms, act) => {
+    const timer = setTimeout(act, ms).unref();
+    return () => clearTimeout(timer);
+  },
 };

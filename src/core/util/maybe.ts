@@ -3,6 +3,7 @@
  * A function that returns Maybe is never `async`: it has a synchronous head and, when something is pending, an async
  * tail with a name of its own. Every Maybe call is a possible yield: re-read shared state after it.
  */
+import { type Clock, realClock } from './clock.ts';
 
 export type Maybe<T> = T | Promise<T>;
 
@@ -37,6 +38,7 @@ export function settle<T>(start: () => Maybe<T>, cleanup: () => void): Maybe<T> 
  * work were done in this turn, so that other sources of events get theirs. `await` alone does not let the loop turn.
  */
 export class YieldBudget {
+  readonly #clock: Clock;
   readonly #maxBytes: number;
   readonly #maxMs: number;
   #bytes = 0;
@@ -44,7 +46,8 @@ export class YieldBudget {
   #since = 0;
   #turn: Promise<void> | undefined;
 
-  constructor(limits: { maxBytes?: number; maxMs?: number } = {}) {
+  constructor(clock: Clock = realClock, limits: { maxBytes?: number; maxMs?: number } = {}) {
+    this.#clock = clock;
     this.#maxBytes = limits.maxBytes ?? 4 * 1024 * 1024;
     this.#maxMs = limits.maxMs ?? 5;
   }
@@ -53,14 +56,14 @@ export class YieldBudget {
   tick(bytes: number): Maybe<void> {
     if (this.#turn !== undefined) return this.#turn;
     if (this.#calls === 0) {
-      this.#since = performance.now();
-      setImmediate(this.#reset);
+      this.#since = this.#clock.now();
+      this.#clock.soon(this.#reset);
     }
     this.#calls++;
     this.#bytes += bytes;
     // the clock is read every 16th time only: reading it costs as much as a cached request
-    if (this.#bytes < this.#maxBytes && ((this.#calls & 15) !== 0 || performance.now() - this.#since < this.#maxMs)) return;
-    this.#turn = new Promise((resolve) => setImmediate(resolve));
+    if (this.#bytes < this.#maxBytes && ((this.#calls & 15) !== 0 || this.#clock.now() - this.#since < this.#maxMs)) return;
+    this.#turn = this.#clock.nextTurn();
     return this.#turn;
   }
 
