@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { delayed, FaultyStorage } from '../../src/core/storage/faulty.ts';
-import { localStorage } from '../../src/core/storage/local-file.ts';
+import { localStorage } from '../../src/core/storage/local-open.ts';
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import type { Storage } from '../../src/core/storage/storage.ts';
 import { loadSyscalls, withoutSyscalls } from '../../src/core/storage/syscalls.ts';

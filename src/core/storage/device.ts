@@ -2,11 +2,11 @@
  * What the system tells of block devices: size, sector, and the limits of their queue. Never found out by trying: a read
  * that fails says nothing about where a device ends. Rule sources: lseek(2), BLKSSZGET, and Linux's sysfs-block.
  */
-import { type Stats, fstatSync, readFileSync } from 'node:fs';
-import { errnoName, errnoText } from '../util/errno.ts';
+import { fstatSync, readFileSync, type Stats } from 'node:fs';
 import { BlockError } from '../util/errors.ts';
 import type { DeviceLimits } from './storage.ts';
 import type { Syscalls } from './syscalls.ts';
+import { systemFailure } from './system-error.ts';
 
 /** The size of a device, or of a file of the system that has none by fstat. Throws what the system says. */
 export function endOffset(fd: number, calls: Syscalls | undefined): number {
@@ -22,11 +22,6 @@ export function endOffset(fd: number, calls: Syscalls | undefined): number {
   // sysfs counts in 512 bytes, whatever the sector
   if (sectors !== undefined) return sectors * 512;
   throw new BlockError('the size of a device cannot be told here', { code: 'ENOTSUP', hint: 'install the optional package koffi' });
-}
-
-/** Our error for an error number of the system. */
-export function systemFailure(errno: number, context = ''): BlockError {
-  return new BlockError(context + errnoText(errno), { code: errnoName(errno) ?? 'EIO' });
 }
 
 /** Bytes in a sector of the device; undefined where nobody tells. */

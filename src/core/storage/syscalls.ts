@@ -20,8 +20,8 @@ const ENXIO = 6;
 const EAGAIN = 11;
 const EACCES = 13;
 const BLKSSZGET = 0x1268;
-/** Errors by which a file system says that it has no such call. */
-const unsupported: readonly number[] = [19, 22, 25, 38, 95];
+/** ENODEV, EBUSY (a device in use), EINVAL, ENOTTY, ENOSYS, EOPNOTSUPP. */
+const unsupported: readonly number[] = [19, 16, 22, 25, 38, 95];
 
 /** 0, or the number of an error. */
 export type Errno = number;
@@ -45,8 +45,8 @@ export interface Syscalls {
   sectorSize(fd: number): number | undefined;
   /** Where a buffer lies in memory. */
   addressOf(buffer: Uint8Array): number;
-  /** Takes a lock of this process on a whole file. False when another process has it. */
-  lockWhole(fd: number): boolean;
+  /** Takes a lock of this process on a whole file; EAGAIN when another process has it. */
+  lockWhole(fd: number): Errno;
   /** Takes a shared lock on one byte. False = somebody holds it exclusively; undefined = not supported. */
   lockShared(fd: number, byte: number): boolean | undefined;
   unlock(fd: number, byte: number): void;
@@ -127,7 +127,7 @@ function load(): Syscalls | undefined {
     },
     sectorSize: (fd) => (Number(ioctl(fd, BLKSSZGET, sector)) === 0 ? sector.readInt32LE(0) : undefined),
     addressOf: (buffer) => Number(koffi.address(buffer)),
-    lockWhole: (fd) => Number(fcntl(fd, F_SETLK, wholeFile)) === 0,
+    lockWhole: (fd) => (Number(fcntl(fd, F_SETLK, wholeFile)) === 0 ? 0 : koffi.errno()),
     seekData: (fd, offset) => seek(fd, offset, SEEK_DATA),
     seekHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),
     punchHole: (fd, offset, length) => fallocated(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length),
