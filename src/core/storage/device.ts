@@ -2,7 +2,8 @@
  * What the system tells of block devices: size, sector, and the limits of their queue. Never found out by trying: a read
  * that fails says nothing about where a device ends. Rule sources: lseek(2), BLKSSZGET, and Linux's sysfs-block.
  */
-import { fstatSync, readFileSync, type Stats } from 'node:fs';
+import { fstatSync, readFileSync, readSync, type Stats } from 'node:fs';
+import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import type { DeviceLimits } from './storage.ts';
 import type { Syscalls } from './syscalls.ts';
@@ -16,7 +17,8 @@ export function endOffset(fd: number, calls: Syscalls | undefined): number {
     throw systemFailure(-end);
   }
   const stat = fstatSync(fd);
-  // all that can be known of it without the call; regular files are asked for theirs only when they are empty
+  // regular files are asked only when they are empty: what can be read of them then has no size
+  if (stat.isFile() && readSync(fd, new Uint8Array(1), 0, 1, 0) > 0) throw new BlockError(errnoText('EINVAL'), { code: 'EINVAL' });
   if (!stat.isBlockDevice()) return 0;
   const sectors = readNumber(`${sysfsFolder(stat)}/size`);
   // sysfs counts in 512 bytes, whatever the sector
