@@ -71,6 +71,7 @@ async function serve(settings: NbdSettings, address: NbdAddress, report: Reporte
   });
   const server = new NbdServer({
     budget: engine.budget,
+    clock: engine.clock,
     maxConnections: settings.shared,
     handshakeTimeoutMs: settings.handshakeSeconds * 1000,
     log: (text) => {
