@@ -22,6 +22,9 @@ import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters, passDiscards } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 
+/** Bytes of a bitmap's table read at once. */
+const tablePortion = 65536;
+
 interface StoredBitmap {
   readonly name: string;
   /** Byte offset of the entry in the directory. */
@@ -78,10 +81,12 @@ export class Bitmaps {
   async #load(bitmap: StoredBitmap): Promise<void> {
     const { clusterSize } = this.#image.geometry;
     const bits = new Uint8Array(bitBytes(this.#image.size, bitmap.granularityBits));
+    bitmap.data = [];
+    await forTable(this.#image, bitmap, (value) => bitmap.data.push(value));
     for (const [index, offset] of bitmap.data.entries()) {
       const part = bits.subarray(index * clusterSize, (index + 1) * clusterSize);
       if (offset === 1) part.fill(0xff);
-      else if (offset !== 0) await this.#image.file.read(offset, part);
+      else if (offset !== 0) await this.#image.readFile(offset, part);
     }
     bitmap.bits = bits;
   }
@@ -147,8 +152,7 @@ export class Bitmaps {
     image.checkOverlap(directoryOffset, this.#directory.length, 0);
     yield* wait(image.writeFile(directoryOffset, this.#directory));
     yield* image.refcountCache.flush();
-    image.header.bitmaps = { ...bitmaps, directoryOffset };
-    yield* image.writeHeader();
+    yield* image.updateHeader({ bitmaps: { ...bitmaps, directoryOffset } });
     image.metadata.remove(bitmaps.directoryOffset, bitmaps.directorySize, structure.bitmapDirectory);
     yield* freeClusters(image, bitmaps.directoryOffset, bitmaps.directorySize, 'other');
     for (const { offset, length, reason } of old) yield* freeClusters(image, offset, length, reason);
@@ -194,12 +198,10 @@ export class Bitmaps {
     const image = this.#image;
     const { bitmaps } = image.header;
     if (bitmaps === undefined) return;
-    image.header.autoclear &= ~autoclear.bitmaps;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ autoclear: image.header.autoclear & ~autoclear.bitmaps });
     yield* wait(image.writeFile(bitmaps.directoryOffset, this.#directory));
     yield* wait(image.flushMedium());
-    image.header.autoclear |= autoclear.bitmaps;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ autoclear: image.header.autoclear | autoclear.bitmaps });
   }
 }
 
@@ -210,9 +212,10 @@ export async function loadBitmaps(image: Qcow2Image): Promise<Bitmaps> {
   if (extension.directorySize === 0) throw new BlockError('Requested bitmap directory size is zero');
   const directory = new Uint8Array(extension.directorySize);
   if (extension.directoryOffset > Number.MAX_SAFE_INTEGER) throw new BlockError('Failed to read bitmap directory: Input/output error', { code: 'EIO' });
-  await image.file.read(extension.directoryOffset, directory);
+  await image.readFile(extension.directoryOffset, directory);
   const bitmaps = parseDirectory(image, directory, extension.count);
-  for (const bitmap of bitmaps) bitmap.data = await readTable(image, bitmap);
+  // tables of inconsistent bitmaps are nobody's concern; the others are kept only by those who need what they say
+  for (const bitmap of bitmaps) if ((bitmap.flags & bitmapFlag.inUse) === 0) await forTable(image, bitmap, () => {});
   return new Bitmaps(image, directory, bitmaps);
 }
 
@@ -267,15 +270,18 @@ function checkEntry(image: Qcow2Image, bitmap: StoredBitmap, type: number, nameL
   }
 }
 
-async function readTable(image: Qcow2Image, bitmap: StoredBitmap): Promise<number[]> {
-  const bytes = new Uint8Array(bitmap.tableEntries * 8);
-  await image.file.read(bitmap.tableOffset, bytes);
-  const data: number[] = [];
-  for (let at = 0; at < bytes.length; at += 8) {
-    const value = getU64(bytes, at);
-    const isFine = value === 0 || value === 1 || (value % image.geometry.clusterSize === 0 && value < 2 ** 56);
-    if (!isFine) throw new BlockError(`Could not read bitmap_table table from image for bitmap '${bitmap.name}': Invalid argument`);
-    data.push(value);
+/** Calls `use` with every entry of a bitmap's table, in order. Rejects with the peer's words for one that is not legal. */
+async function forTable(image: Qcow2Image, bitmap: StoredBitmap, use: (value: number) => void): Promise<void> {
+  const bytes = new Uint8Array(Math.min(bitmap.tableEntries * 8, tablePortion));
+  for (let done = 0; done < bitmap.tableEntries * 8; done += bytes.length) {
+    const part = bytes.subarray(0, Math.min(bytes.length, bitmap.tableEntries * 8 - done));
+    await image.readFile(bitmap.tableOffset + done, part);
+    for (let at = 0; at < part.length; at += 8) {
+      const value = getU64(part, at);
+      const isFine = value === 0 || value === 1 || (value % image.geometry.clusterSize === 0 && value < 2 ** 56);
+      if (!isFine) throw new BlockError(`Could not read bitmap_table table from image for bitmap '${bitmap.name}': Invalid argument`);
+      use(value);
+    }
+    await image.budget.tick(part.length);
   }
-  return data;
 }

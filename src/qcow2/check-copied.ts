@@ -32,8 +32,7 @@ export async function checkCopiedFlags(image: Qcow2Image, fix: CheckFix, result:
         `${verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entryHex(hi, lo)} refcount=${await exactCount(image, offset, refcount)}`,
       );
       if (mayFix) {
-        image.l1View.setUint32(index * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
-        await carryOut(image.writeL1Entry(index));
+        await carryOut(image.updateL1Words(index, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0, lo));
       }
       count(mayFix);
     }

@@ -56,8 +56,7 @@ async function markClean(image: Qcow2Image): Promise<void> {
   if ((header.incompatible & bits) === 0n) return;
   await carryOut(image.l2Cache.flush());
   await carryOut(image.refcountCache.flush());
-  header.incompatible &= ~bits;
-  await carryOut(image.writeHeader());
+  await carryOut(image.updateHeader({ incompatible: header.incompatible & ~bits }));
 }
 
 export async function checkLocked(image: Qcow2Image, fix: CheckFix): Promise<CheckResult> {

@@ -66,7 +66,7 @@ export async function loadZstd(): Promise<void> {
   const { zstdDecompressSync, zstdCompressSync } = native;
   if (zstdDecompressSync !== undefined && zstdCompressSync !== undefined) {
     zstd = {
-      decompress: (stream, size) => zstdDecompressSync(frameOf(stream), { maxOutputLength: size }),
+      decompress: (stream, size) => zstdDecompressSync(frameOf(stream, size), { maxOutputLength: size }),
       compress: (cluster) => zstdCompressSync(cluster),
     };
     return;
@@ -75,7 +75,8 @@ export async function loadZstd(): Promise<void> {
     const wasm = await import('@bokuweb/zstd-wasm');
     await wasm.init();
     zstd = {
-      decompress: (stream) => wasm.decompress(frameOf(stream)),
+      // it takes memory for what the frame says, else for this much
+      decompress: (stream, size) => wasm.decompress(frameOf(stream, size), { defaultHeapSize: size }),
       compress: (cluster) => wasm.compress(cluster, 3),
     };
   } catch (error) {
@@ -83,15 +84,20 @@ export async function loadZstd(): Promise<void> {
   }
 }
 
-/** Cuts `stream` behind its first zstd frame: decoders dislike what follows it in the sector. */
-export function frameOf(stream: Uint8Array): Uint8Array {
+/**
+ * Cuts `stream` behind its first zstd frame: decoders dislike what follows it in the sector. Throws EIO for a frame that is
+ * cut short or says that it holds more than `size` bytes.
+ */
+export function frameOf(stream: Uint8Array, size: number): Uint8Array {
   const view = new DataView(stream.buffer, stream.byteOffset, stream.length);
   if (stream.length < 6 || view.getUint32(0, true) !== 0xfd2fb528) throw corruptStream();
   const descriptor = view.getUint8(4);
   const isSingleSegment = (descriptor & 0x20) !== 0;
   const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
   const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >>> 6] ?? 0;
-  let at = 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes + sizeBytes;
+  const sizeAt = 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes;
+  if (contentSize(view, sizeAt, sizeBytes) > size) throw corruptStream();
+  let at = sizeAt + sizeBytes;
   for (let isLast = false; !isLast; ) {
     if (at + 3 > stream.length) throw corruptStream();
     const block = view.getUint8(at) | (view.getUint8(at + 1) << 8) | (view.getUint8(at + 2) << 16);
@@ -104,32 +110,72 @@ export function frameOf(stream: Uint8Array): Uint8Array {
   return stream.subarray(0, at);
 }
 
+/** What the frame's header says of its content; 0 when it says nothing. */
+function contentSize(view: DataView, at: number, bytes: number): number {
+  if (at + bytes > view.byteLength) throw corruptStream();
+  switch (bytes) {
+    case 1:
+      return view.getUint8(at);
+    case 2:
+      return view.getUint16(at, true) + 256;
+    case 4:
+      return view.getUint32(at, true);
+    case 8:
+      return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+    default:
+      return 0;
+  }
+}
+
 function corruptStream(): BlockError {
   return new BlockError('Input/output error', { code: 'EIO' });
 }
 
-/** The `size` bytes of a cluster from its stream; bytes behind the stream are ignored. Throws EIO for a bad or short one. */
-export function decompress(type: number, stream: Uint8Array, size: number): Uint8Array {
-  let cluster: Uint8Array;
+/**
+ * The `size` bytes of a cluster from its stream; bytes behind the stream, and what a deflate stream holds beyond `size`, are
+ * ignored and never unpacked. Throws EIO for a bad or short stream. Pending only for a deflate stream that is too long.
+ */
+export function decompress(type: number, stream: Uint8Array, size: number): Maybe<Uint8Array> {
+  if (type !== compressionType.zstd) return inflate(stream, size);
   try {
-    cluster = type === compressionType.zstd ? decompressZstd(stream, size) : inflate(stream, size);
+    return wholeCluster(decompressZstd(stream, size), size);
   } catch (error) {
-    throw error instanceof BlockError ? error : new BlockError('Input/output error', { code: 'EIO', cause: error });
+    throw asCorrupt(error);
   }
-  if (cluster.length < size) throw corruptStream();
-  return cluster.subarray(0, size);
 }
 
-function inflate(stream: Uint8Array, size: number): Uint8Array {
-  const options = { windowBits, finishFlush: zlib().constants.Z_SYNC_FLUSH };
+function wholeCluster(bytes: Uint8Array, size: number): Uint8Array {
+  if (bytes.length !== size) throw corruptStream();
+  return bytes;
+}
+
+function asCorrupt(error: unknown): BlockError {
+  return error instanceof BlockError ? error : new BlockError('Input/output error', { code: 'EIO', cause: error });
+}
+
+function inflate(stream: Uint8Array, size: number): Maybe<Uint8Array> {
+  const options = { windowBits, finishFlush: zlib().constants.Z_SYNC_FLUSH, chunkSize: size, maxOutputLength: size };
   try {
-    return zlib().inflateRawSync(stream, { ...options, maxOutputLength: size });
+    return wholeCluster(zlib().inflateRawSync(stream, options), size);
   } catch (error) {
     // more than a cluster: the rest does not count
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE')
-      return zlib().inflateRawSync(stream, { ...options, maxOutputLength: size * 1024 });
-    throw error;
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') return inflateStart(stream, size);
+    throw asCorrupt(error);
   }
+}
+
+/** The first `size` bytes of a stream that holds more. One chunk of output is asked for, so the rest stays packed. */
+function inflateStart(stream: Uint8Array, size: number): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const inflater = zlib().createInflateRaw({ windowBits, chunkSize: size });
+    inflater.once('data', (chunk: Uint8Array) => {
+      inflater.destroy();
+      if (chunk.length < size) reject(corruptStream());
+      else resolve(chunk);
+    });
+    inflater.once('error', (error) => reject(asCorrupt(error)));
+    inflater.end(stream);
+  });
 }
 
 function decompressZstd(stream: Uint8Array, size: number): Uint8Array {
@@ -161,9 +207,9 @@ export function readCompressed(image: Qcow2Image, hi: number, lo: number, inside
   }
   const generation = image.compressedCache.generation;
   const stream = new Uint8Array(length);
-  return chain(image.file.read(offset, stream), () => {
-    const cluster = decompress(image.header.compressionType, stream, clusterSize);
+  const deliver = (cluster: Uint8Array): void => {
     image.compressedCache.set(offset, cluster, generation);
     into.set(cluster.subarray(inside, inside + into.length));
-  });
+  };
+  return chain(image.readFile(offset, stream), () => chain(decompress(image.header.compressionType, stream, clusterSize), deliver));
 }

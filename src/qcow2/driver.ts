@@ -32,7 +32,7 @@ import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
 import { readGuest, writeGuest } from './io.ts';
 import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
-import { structure } from './overlap.ts';
+import { registerMetadata } from './metadata-places.ts';
 import { readMetadata } from './read-metadata.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
@@ -85,7 +85,7 @@ class Qcow2State implements DriverState {
   flush(): Maybe<void> {
     const image = this.#image;
     if (image.broken !== undefined) throw image.broken;
-    if (!image.l2Cache.isDirty && !image.refcountCache.isDirty) return;
+    if (!image.l2Cache.isDirty && !image.refcountCache.isDirty && image.isSettled) return;
     return carryOut(locked(image.mutex, () => writeTables(image)));
   }
 
@@ -117,6 +117,7 @@ class Qcow2State implements DriverState {
     if (image.isReadOnly || image.broken !== undefined) return;
     await carryOut(
       locked(image.mutex, function* () {
+        yield* image.settle();
         yield* image.l2Cache.write();
         yield* image.refcountCache.write();
       }),
@@ -124,13 +125,13 @@ class Qcow2State implements DriverState {
     await this.#bitmaps.store();
     if ((image.header.incompatible & incompatible.dirty) === 0n) return;
     await image.flushMedium();
-    image.header.incompatible &= ~incompatible.dirty;
-    await carryOut(image.writeHeader());
+    await carryOut(image.updateHeader({ incompatible: image.header.incompatible & ~incompatible.dirty }));
   }
 }
 
 /** Hands changed tables to the file. While the dirty bit is set refcounts may wait. */
 function* writeTables(image: Qcow2Image): Steps<void> {
+  yield* image.settle();
   yield* image.l2Cache.write();
   if (image.needsAccurateRefcounts) yield* image.refcountCache.write();
 }
@@ -140,7 +141,7 @@ async function readHeader(host: NodeHost, file: Child): Promise<Header> {
   await readMetadata('Could not read qcow2 header', file, 0, head);
   const cluster = new Uint8Array(2 ** checkHeaderStart(head));
   await readMetadata('Could not read qcow2 header', file, 0, cluster);
-  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false });
+  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false, noIo: host.node.settings.noIo ?? false });
 }
 
 async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {
@@ -210,24 +211,7 @@ async function loadTables(image: Qcow2Image): Promise<void> {
   const snapshots = await readSnapshots(image);
   image.snapshots = snapshots.records;
   if (image.isReadOnly) return;
-  registerMetadata(image, snapshots.bytes);
-}
-
-/** Tells the overlap check where metadata lies. */
-function registerMetadata(image: Qcow2Image, snapshotBytes: number): void {
-  const { header, geometry, metadata } = image;
-  const { clusterSize } = geometry;
-  metadata.add(0, clusterSize, structure.header);
-  if (image.l1.length > 0) metadata.add(header.l1Offset, image.l1.length, structure.activeL1);
-  for (let index = 0; index < image.l1Entries; index++) {
-    const offset = image.l2TableOf(index);
-    if (offset !== 0) metadata.add(offset, clusterSize, structure.activeL2);
-  }
-  metadata.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, structure.refcountTable);
-  for (const offset of image.refcountTable) if (offset !== 0) metadata.add(offset, clusterSize, structure.refcountBlock);
-  if (snapshotBytes > 0) metadata.add(header.snapshotsOffset, snapshotBytes, structure.snapshotTable);
-  for (const snapshot of image.snapshots) if (snapshot.l1Size > 0) metadata.add(snapshot.l1Offset, snapshot.l1Size * 8, structure.inactiveL1);
-  if (header.bitmaps !== undefined) metadata.add(header.bitmaps.directoryOffset, header.bitmaps.directorySize, structure.bitmapDirectory);
+  await registerMetadata(image, snapshots.bytes);
 }
 
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
@@ -236,9 +220,8 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
   if (unknown !== 0n || staleBitmaps) {
     // before anything else: whoever set these bits must see that we do not keep their promise
-    header.autoclear &= knownAutoclear;
-    if (staleBitmaps) header.autoclear &= ~autoclear.bitmaps;
-    await carryOut(image.writeHeader());
+    const kept = staleBitmaps ? knownAutoclear & ~autoclear.bitmaps : knownAutoclear;
+    await carryOut(image.updateHeader({ autoclear: header.autoclear & kept }));
   }
   if ((header.incompatible & incompatible.dirty) === 0n || image.node.settings.toCheck) return;
   const { repairDirty } = await import('./repair.ts');

@@ -6,6 +6,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { ReferenceCounts } from './check-map.ts';
 import type { Qcow2Image } from './image.ts';
+import { registerRefcountBlocks } from './metadata-places.ts';
 import { structure } from './overlap.ts';
 import { writeRefcountTable } from './refcount-area.ts';
 import { blockOf, maxRefcount, setRefcount } from './refcount-blocks.ts';
@@ -40,7 +41,7 @@ function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<voi
   if (count > 0) return;
   if (cluster < image.freeIndex) image.freeIndex = cluster;
   image.l2Cache.forget(cluster * clusterSize, clusterSize);
-  image.pendingDiscards.push({ offset: cluster * clusterSize, length: clusterSize });
+  image.discards.add(cluster * clusterSize, clusterSize);
   yield* passDiscards(image);
 }
 
@@ -114,13 +115,13 @@ export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCount
   }
   await image.flushMedium();
   await carryOut(writeRefcountTable(image, table, tableStart * clusterSize));
-  image.metadata.remove(image.header.refcountTableOffset, image.header.refcountTableClusters * clusterSize, structure.refcountTable);
-  for (const offset of image.refcountTable) if (offset !== 0) image.metadata.remove(offset, clusterSize, structure.refcountBlock);
-  image.header.refcountTableOffset = tableStart * clusterSize;
-  image.header.refcountTableClusters = tableClusters;
-  await carryOut(image.writeRefcountTableFields());
+  const { refcountTableOffset: oldOffset, refcountTableClusters: oldClusters } = image.header;
+  await carryOut(image.updateFields({ refcountTableOffset: tableStart * clusterSize, refcountTableClusters: tableClusters }));
+  image.metadata.remove(oldOffset, oldClusters * clusterSize, structure.refcountTable);
   image.refcountTable = table;
+  // what was queued may be in use by the new structure
+  image.discards.drain();
   image.metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
-  for (const offset of table) if (offset !== 0) image.metadata.add(offset, clusterSize, structure.refcountBlock);
+  await registerRefcountBlocks(image);
   image.freeIndex = 0;
 }
