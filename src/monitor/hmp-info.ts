@@ -77,7 +77,7 @@ async function describe({ name, node, disk }: Shown, isVerbose: boolean): Promis
 }
 
 function infoBlockJobs(engine: Engine): string {
-  const jobs = engine.jobs.list();
+  const jobs = engine.jobs.blockJobs();
   if (jobs.length === 0) return 'No active jobs\n';
   return jobs.map((job) => `Type ${job.type}, device ${job.id}: Completed ${job.current} of ${job.total} bytes, speed limit ${job.speed} bytes/s\n`).join('');
 }
