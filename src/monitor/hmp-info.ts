@@ -19,7 +19,7 @@ export const infoCommands: readonly HmpCommand[] = [
     help: 'show info of one block device or all block devices (-n: show named nodes; -v: show details)',
     run: (given, { engine }) => infoBlock(engine, { isNodes: given.has('n'), isVerbose: given.has('v'), device: given.optional('device') }),
   },
-  { name: 'block-jobs', params: '', help: 'show progress of ongoing block device operations', run: (_given, { engine }) => jobsText(engine.jobs.list()) },
+  { name: 'block-jobs', params: '', help: 'show progress of ongoing block device operations', run: (_given, { engine }) => jobsText(engine.jobs.blockJobs()) },
   {
     name: 'blockstats',
     params: '',
