@@ -14,7 +14,6 @@ import {
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
-import { stripProtocol } from '../block/options.ts';
 import { growFile } from '../storage/grow-file.ts';
 import type { LockChange, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
@@ -38,6 +37,10 @@ class FileState implements DriverState {
     const { align } = storage.caps;
     this.limits = align === 1 ? noLimits : { ...noLimits, requestAlign: align };
     if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => storage.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
+  }
+
+  get mediumIdentity(): string | undefined {
+    return this.#storage.identity;
   }
 
   size(): number {
@@ -110,9 +113,9 @@ class FileState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
   const { name } = node.driver;
-  const given = options.string('filename');
-  if (given === undefined || given === '') throw new BlockError(`The '${name}' block driver requires a file name`);
-  const filename = stripProtocol(given, name);
+  // as an option a name is a name, whatever it begins with
+  const filename = options.string('filename');
+  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');

@@ -168,6 +168,11 @@ class LocalFile implements Storage {
     return deviceSize(this.#fd, this.#syscalls());
   }
 
+  get identity(): string {
+    const { dev, ino, rdev } = fstatSync(this.#fd, { bigint: true });
+    return this.#kind === 'file' ? `${dev}:${ino}` : `device ${rdev}`;
+  }
+
   allocatedSize(): number {
     return fstatSync(this.#fd).blocks * 512;
   }
