@@ -56,10 +56,10 @@ export const command: ImageCommand = imageCommand({
   async run({ options, operands }, { report }) {
     const [filename] = operands;
     if (filename === undefined || operands.length > 1) throw new UsageError('Expecting one image file name');
-    await makeObjects(options.object);
+    await using engine = newEngine();
+    await makeObjects(engine, options.object);
     const cache = parseCache(options.cache, 'Invalid source cache option');
     const repair = options.repair;
-    await using engine = newEngine();
     const backend = await openImage(engine, report, {
       filename,
       format: options.format,

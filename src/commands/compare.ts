@@ -56,12 +56,12 @@ export const command: ImageCommand = imageCommand({
   async run({ options, operands }, { report }) {
     const [first, second] = operands;
     if (first === undefined || second === undefined || operands.length > 2) throw new UsageError('Expecting two image file names');
-    await makeObjects(options.object);
+    await using engine = newEngine();
+    await makeObjects(engine, options.object);
     const progress = new Progress(report, options.progress && !options.quiet, 2);
     try {
       progress.at(0);
       const cache = parseCache(options.cache, 'Invalid source cache option');
-      await using engine = newEngine();
       const { imageOpts, forceShare } = options;
       const one = await openImage(engine, report, { filename: first, format: options.aFormat, imageOpts, forceShare, cache });
       const two = await openImage(engine, report, { filename: second, format: options.bFormat, imageOpts, forceShare, cache });

@@ -94,7 +94,7 @@ export const command: ImageCommand = imageCommand({
     }
     if (target === undefined) throw new UsageError('Must specify image file name', { showTry: false });
     if (options.bitmaps && sources.length > 1) throw new BlockError('Copying bitmaps only possible with single source');
-    await makeObjects(options.object);
+    await makeObjects(engine, options.object);
     const sourceCache = parseCache(options.sourceCache, 'Invalid source cache option');
     const progress = new Progress(context.report, options.progress && !options.quiet, 1);
     try {

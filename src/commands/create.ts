@@ -43,7 +43,7 @@ export const command: ImageCommand = imageCommand({
       return 0;
     }
     if (filename === undefined) throw new UsageError('Expecting image file name');
-    await makeObjects(options.object);
+    await makeObjects(engine, options.object);
     const size = sizeText === undefined ? undefined : parseSizeExact(sizeText, 'image size');
     if (unexpected !== undefined) throw new UsageError(`Unexpected argument: ${unexpected}`);
     try {

@@ -102,11 +102,11 @@ export function parseCache(name: string | undefined, what: string, byDefault = '
   return mode;
 }
 
-/** Checks `--object` definitions as they are met and makes the objects. */
-export async function makeObjects(definitions: readonly string[]): Promise<void> {
+/** Makes the objects of `--object` definitions in the order in which they are met. */
+export async function makeObjects(engine: Engine, definitions: readonly string[]): Promise<void> {
   if (definitions.length === 0) return;
-  const { checkObjects } = await import('./objects.ts');
-  checkObjects(definitions);
+  const { addObjects } = await import('./objects.ts');
+  addObjects(engine.objects, definitions);
 }
 
 // -- opening ------------------------------------------------------------------------------------------------------------

@@ -48,9 +48,9 @@ export const command: ImageCommand = imageCommand({
   async run({ options, operands }, context) {
     const [filename] = operands;
     if (filename === undefined || operands.length > 1) throw new UsageError('Expecting one image file name');
-    await makeObjects(options.object);
-    const cache = parseCache(options.cache, 'Invalid cache option');
     await using engine = newEngine();
+    await makeObjects(engine, options.object);
+    const cache = parseCache(options.cache, 'Invalid cache option');
     const how: ChainOptions = {
       format: options.format,
       imageOpts: options.imageOpts,

@@ -68,10 +68,10 @@ export const command: ImageCommand = imageCommand({
   async run({ options, operands }, { report }) {
     const [filename] = operands;
     if (filename === undefined || operands.length > 1) throw new UsageError('Expecting one image file name');
-    await makeObjects(options.object);
+    await using engine = newEngine();
+    await makeObjects(engine, options.object);
     const start = options.startOffset === undefined ? 0 : parseSize(options.startOffset, 'start offset');
     const length = options.maxLength === undefined ? undefined : parseSize(options.maxLength, 'max length');
-    await using engine = newEngine();
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, forceShare: options.forceShare });
     const node = backend.node;
     if (node === undefined) return 1;

@@ -47,11 +47,11 @@ export const command: ImageCommand = imageCommand({
     const [filename, sizeText, ...more] = operands;
     if (filename === undefined || sizeText === undefined) throw new UsageError('Expecting image file name and size');
     if (more.length > 0) throw new UsageError('Extra argument(s) in command line');
-    await makeObjects(options.object);
+    await using engine = newEngine();
+    await makeObjects(engine, options.object);
     const sign = sizeText.startsWith('+') ? 1 : sizeText.startsWith('-') ? -1 : 0;
     const amount = parseSizeOption('size', sign === 0 ? sizeText : sizeText.slice(1));
     const prealloc: Prealloc = options.preallocation !== undefined && isPrealloc(options.preallocation) ? options.preallocation : 'off';
-    await using engine = newEngine();
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true });
     const current = sectorSize(backend.size());
     const size = Number(BigInt.asIntN(64, sign === 0 ? amount : BigInt(current) + BigInt(sign) * amount));

@@ -42,10 +42,10 @@ export const command: ImageCommand = imageCommand({
     if (wanted.length > 1) throw new UsageError("Cannot mix '-l', '-a', '-c', '-d'");
     const [filename] = operands;
     if (filename === undefined || operands.length > 1) throw new UsageError('Expecting one image file name');
-    await makeObjects(options.object);
+    await using engine = newEngine();
+    await makeObjects(engine, options.object);
     const action = wanted[0]?.key ?? 'list';
     if (action !== 'list') throw new BlockError(`'snapshot --${action}' is not part of this version`);
-    await using engine = newEngine();
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, forceShare: options.forceShare });
     const list = backend.node?.state.snapshots?.() ?? [];
     if (list.length > 0) report.print(`${snapshotTable(list).join('\n')}\n`);

@@ -41,12 +41,13 @@ export async function main(argv: readonly string[], progName: string): Promise<n
     }
     for (const trace of settings.traces) warnAboutTrace(report, trace);
     const address = addressOf(settings);
+    await using engine = new Engine();
     if (settings.objects.length > 0) {
-      const { checkObjects } = await import('./objects.ts');
-      checkObjects(settings.objects);
+      const { addObjects } = await import('./objects.ts');
+      addObjects(engine.objects, settings.objects);
     }
     if (settings.fork && !isBackground(process.env)) return await startBackground(argv, settings.verbose);
-    return await serve(settings, address, report);
+    return await serve(engine, settings, address, report);
   } catch (error) {
     if (error instanceof UsageError) return usageError(report, error);
     return report.error(error);
@@ -62,8 +63,7 @@ function usageError(report: Reporter, error: UsageError): number {
   return 1;
 }
 
-async function serve(settings: NbdSettings, address: NbdAddress, report: Reporter): Promise<number> {
-  await using engine = new Engine();
+async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress, report: Reporter): Promise<number> {
   let isSilent = false;
   let end: () => void = () => {};
   const ended = new Promise<void>((resolve) => {

@@ -12,6 +12,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import { type ImageName, Opener } from '../core/block/open.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { DriverRegistry } from '../core/block/registry.ts';
+import { runTransaction } from '../core/block/transaction.ts';
 import { localStorage, smallRequest } from '../core/storage/local-file.ts';
 import type { OpenStorage } from '../core/storage/storage.ts';
 import { type Clock, realClock } from '../core/util/clock.ts';
@@ -70,25 +71,32 @@ export class Engine implements AsyncDisposable {
     this.strict = options.strict ?? false;
     this.events = new EventSink(() => this.clock.now());
     this.openStorage = options.openStorage ?? localStorage({ syncLimit: options.syncLimit ?? smallRequest, clock: this.clock });
+    this.objects = new ObjectStore();
     this.opener = new Opener({
       graph: this.graph,
       registry: this.registry,
       openStorage: this.openStorage,
       clock: this.clock,
+      objects: this.objects,
       emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
     this.jobs = new JobManager(this.graph, this.events, this.clock, this.budget);
     this.exports = new ExportManager(this);
-    this.objects = new ObjectStore();
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */
-  addNode(options: OptionTree): Promise<BlockNode> {
-    return this.graph.turn(async () => {
-      const node = await this.opener.openNode(options);
-      node.monitorOwned = true;
-      return node;
-    });
+  async addNode(options: OptionTree): Promise<BlockNode> {
+    const opened = await this.opener.openApart(options);
+    try {
+      return await this.graph.turn(async () => {
+        runTransaction((transaction) => opened.publish(transaction));
+        opened.top.monitorOwned = true;
+        return opened.top;
+      });
+    } catch (error) {
+      await opened.close().catch(() => {});
+      throw error;
+    }
   }
 
   /** Opens an image for a program: a backend with the permissions of a reader, or of a writer. */
@@ -104,8 +112,20 @@ export class Engine implements AsyncDisposable {
     if (options.cache !== undefined) {
       extra['cache'] = { ...asObject(extra['cache']), direct: options.cache.direct ?? false, 'no-flush': options.cache.noFlush ?? false };
     }
-    const node = await this.opener.openImage({ ...options, options: extra });
-    return this.attachBackend(node, options.perms ?? (options.noIo ? noIoPerms : readOnly ? readerPerms : writerPerms));
+    const opened = await this.opener.openImageApart({ ...options, options: extra });
+    const backend = new BlockBackend(this.graph, options.perms ?? (options.noIo ? noIoPerms : readOnly ? readerPerms : writerPerms));
+    try {
+      await this.graph.turn(async () =>
+        runTransaction((transaction) => {
+          opened.publish(transaction);
+          backend.insert(opened.top, transaction);
+        }),
+      );
+    } catch (error) {
+      await opened.close().catch(() => {});
+      throw error;
+    }
+    return backend;
   }
 
   /** A new backend on `node`; the node is released when that fails. */
@@ -131,7 +151,7 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
-   * Shuts down in the one right order: guest, listeners, exports, jobs, requests under way, backends, nodes top-down (each
+   * Shuts down in the one right order: guest, openings, listeners, exports, jobs, requests under way, backends, nodes top-down (each
    * gives up its storage and locks). Exports close before jobs end: the other order thaws a frozen view under its readers.
    * An error in one step skips no other; the first is thrown when all is closed. A second call does nothing.
    */
@@ -147,10 +167,12 @@ export class Engine implements AsyncDisposable {
       }
     };
     await attempt(() => this.machine?.stopGuest());
+    // nobody waits for what is still being opened
+    await attempt(() => this.opener.close());
     for (const close of this.#closers.splice(0).reverse()) await attempt(close);
     await attempt(() => this.exports.close());
     await attempt(() => this.jobs.cancelAll());
-    await attempt(async () => (await drainNodes([...this.graph.nodes]))[Symbol.dispose]());
+    await attempt(async () => (await drainNodes(this.#drainable()))[Symbol.dispose]());
     await attempt(() => this.machine?.close());
     for (const backend of this.#backends()) await attempt(() => backend.remove());
     for (const node of [...this.graph.nodes].reverse()) {
@@ -159,6 +181,11 @@ export class Engine implements AsyncDisposable {
     }
     await attempt(() => this.objects.close());
     if (failures.length > 0) throw failures[0];
+  }
+
+  /** All nodes but those on which an opener that was given up may wait for ever. */
+  #drainable(): BlockNode[] {
+    return [...this.graph.nodes].filter((node) => !this.graph.hasStrays(node));
   }
 
   /** Every backend that still has a medium, whoever made it. */

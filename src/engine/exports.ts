@@ -23,7 +23,7 @@ export interface ExportOptions {
   readonly writethrough?: boolean;
   /** The block device whose medium it shows: it ends when that goes. */
   readonly device?: string | undefined;
-  /** Names of the I/O threads to run in. There are none, so none is found. */
+  /** Names of the I/O threads to run in; everything runs in one thread, so they are only looked up. */
   readonly iothreads?: readonly string[] | undefined;
   /** Name of a dirty bitmap to show. There are none, so it is not found. */
   readonly bitmap?: string | undefined;
@@ -100,7 +100,7 @@ export class ExportManager {
     const { id, node, name, description } = options;
     this.checkId(id);
     if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
-    if (options.iothreads !== undefined) refuseThreads(options.iothreads);
+    if (options.iothreads !== undefined) this.#checkThreads(options.iothreads);
     const needed = perm.consistentRead | (options.writable ? perm.write : perm.none);
     const backend = new BlockBackend(this.#engine.graph, { perm: needed, shared: perm.all });
     backend.insert(node);
@@ -182,14 +182,16 @@ export class ExportManager {
     if (this.#server !== undefined) await this.stopServer();
   }
 
+  #checkThreads(names: readonly string[]): void {
+    if (names.length === 0) throw new BlockError('The set of I/O threads must not be empty', { code: 'EINVAL' });
+    for (const name of names) {
+      if (!this.#engine.objects.has('iothread', name)) throw new BlockError(`iothread "${name}" not found`, { code: 'ENOENT' });
+    }
+  }
+
   async #finish(entry: Entry): Promise<void> {
     this.#exports.delete(entry.id);
     await entry.backend.remove();
     this.#engine.events.emit('BLOCK_EXPORT_DELETED', { id: entry.id });
   }
-}
-
-function refuseThreads([first]: readonly string[]): never {
-  if (first === undefined) throw new BlockError('The set of I/O threads must not be empty');
-  throw new BlockError(`iothread "${first}" not found`);
 }

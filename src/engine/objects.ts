@@ -1,57 +1,43 @@
-/* User-creatable objects by id: secrets for now. Rule source: observed behaviour of object-add in QEMU 11.1. */
-import { readSecretFile } from '../core/storage/secret-file.ts';
+/* The user-creatable objects of one engine, by id, whatever their types. Types are in object-types.ts. */
+import type { ObjectSource, UserObject } from '../core/objects/object.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isIdentifier } from '../core/util/identifier.ts';
 
-export interface SecretOptions {
-  readonly 'qom-type': 'secret';
-  readonly id: string;
-  readonly data?: string | undefined;
-  readonly file?: string | undefined;
-  readonly format?: 'raw' | 'base64' | undefined;
-  readonly keyid?: string | undefined;
-  readonly iv?: string | undefined;
-}
+export class ObjectStore implements ObjectSource {
+  readonly #objects = new Map<string, UserObject>();
 
-export class ObjectStore {
-  /** The bytes of each secret. */
-  readonly #secrets = new Map<string, Uint8Array>();
-
-  add(options: SecretOptions): void {
-    const { id } = options;
-    if (!isIdentifier(id)) {
-      throw new BlockError("Parameter 'id' expects an identifier", {
-        detail: "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
-      });
-    }
-    if (this.#secrets.has(id)) throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`);
-    this.#secrets.set(id, readSecret(options));
+  /** Throws when an object has this id. */
+  checkFree(id: string): void {
+    if (this.#objects.has(id)) throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`, { code: 'EEXIST' });
   }
 
+  /** Takes in an object whose id is free. */
+  add(object: UserObject): void {
+    this.checkFree(object.id);
+    this.#objects.set(object.id, object);
+  }
+
+  /** Throws when there is none, or when it is in use and its type minds. */
   remove(id: string): void {
-    if (!this.#secrets.delete(id)) throw new BlockError(`object '${id}' not found`);
+    const object = this.#objects.get(id);
+    if (object === undefined) throw new BlockError(`object '${id}' not found`, { code: 'ENOENT' });
+    object.checkRemoval?.();
+    this.#objects.delete(id);
+    object.close?.();
   }
 
-  /** Forgets all of them. */
+  has(qomType: string, id: string): boolean {
+    return this.#objects.get(id)?.qomType === qomType;
+  }
+
+  find<T extends UserObject>(type: abstract new (...args: never[]) => T, id: string): T | undefined {
+    const object = this.#objects.get(id);
+    return object instanceof type ? object : undefined;
+  }
+
+  /** The end of all of them, newest first, in use or not: their users are gone. */
   close(): void {
-    this.#secrets.clear();
+    const all = [...this.#objects.values()].reverse();
+    this.#objects.clear();
+    for (const object of all) object.close?.();
   }
-
-  /** The bytes of a secret. */
-  secret(id: string): Uint8Array {
-    const found = this.#secrets.get(id);
-    if (found === undefined) throw new BlockError(`No secret with id '${id}'`);
-    return found;
-  }
-}
-
-function readSecret({ data, file, format, keyid }: SecretOptions): Uint8Array {
-  if (data !== undefined && file !== undefined) throw new BlockError("'file' and 'data' are mutually exclusive");
-  if (data === undefined && file === undefined) throw new BlockError("Either 'file' or 'data' must be provided");
-  const bytes = file === undefined ? Buffer.from(data ?? '', 'utf8') : readSecretFile(file);
-  if (keyid !== undefined) throw new BlockError('Secrets that are encrypted themselves are not supported');
-  if (format !== 'base64') return bytes;
-  const text = Buffer.from(bytes).toString('latin1');
-  if (!/^[A-Za-z0-9+/=\n]*$/.test(text)) throw new BlockError('Base64 data contains invalid characters');
-  return Buffer.from(text, 'base64');
 }

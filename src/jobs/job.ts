@@ -253,7 +253,7 @@ export class Job implements Parent, GroupMember {
     if (this.#isUserPaused) throw new BlockError('Job is already paused');
     this.check('pause');
     this.#isUserPaused = true;
-    void this.quiesce();
+    this.quiesce();
   }
 
   userResume(): void {
@@ -361,11 +361,19 @@ export class Job implements Parent, GroupMember {
     return `${this.type} job '${this.id}'`;
   }
 
-  quiesce(): Maybe<void> {
+  quiesce(): void {
     this.#pauseCount++;
-    if (!this.#isStarted || this.#isBodyDone || !hasWork(this.status)) return;
-    if (this.#isIdle) return this.#enterPause();
+    if (this.#isAtWork && this.#isIdle) this.#enterPause();
+  }
+
+  /** Settles at the next pause point of the body; one that is over, or has nothing in flight, is idle. */
+  whenIdle(): Maybe<void> {
+    if (!this.#isAtWork || this.#isIdle) return;
     return new Promise<void>((resolve) => this.#pausedWaiters.push(resolve));
+  }
+
+  get #isAtWork(): boolean {
+    return this.#isStarted && !this.#isBodyDone && hasWork(this.status);
   }
 
   resume(): void {

@@ -13,7 +13,7 @@ import { clusterKind, compressedExtent, type L2Entry, newEntry, readEntry, subcl
 import { incompatible, ZERO_LO } from './layout.ts';
 import { badTable, hex } from './mapping.ts';
 import { structure } from './overlap.ts';
-import { allocateClusters, allocateClustersAt, type FreeReason, freeClusters } from './refcounts.ts';
+import { allocateClusters, allocateClustersAt, changeRefcounts, type FreeReason, freeClusters } from './refcounts.ts';
 import type { Steps } from './steps.ts';
 import type { CachedTable } from './table-cache.ts';
 
@@ -80,13 +80,11 @@ function* makeTable(image: Qcow2Image, index: number, old: number): Steps<void> 
     throw error;
   }
   image.metadata.add(offset, clusterSize, structure.activeL2);
-  const before = image.l1.slice(index * 8, index * 8 + 8);
-  image.setL1Entry(index, offset, true);
   try {
-    yield* image.writeL1Entry(index);
+    yield* image.updateL1Entry(index, offset);
   } catch (error) {
     // whether the entry reached the medium is unknown: the new table stays taken (a leak at worst)
-    image.l1.set(before, index * 8);
+    image.metadata.remove(offset, clusterSize, structure.activeL2);
     throw error;
   }
 }
@@ -235,12 +233,19 @@ function isAllData(geometry: Geometry, table: CachedTable, index: number, span: 
 export function* linkPlan(image: Qcow2Image, plan: WritePlan, hasCopied: boolean, keepsSubclusters = false): Steps<void> {
   const { geometry } = image;
   const { clusterSize, subclusterSize } = geometry;
-  yield* markDirtyBit(image);
-  const table = yield* sliceForUpdate(image, plan.firstCluster, function* () {
-    if (plan.isNew && !image.hasDataFile && image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
-    // without the refcounts' flush between them nothing else orders an entry behind its data
-    if (hasCopied || !plan.isNew || image.hasDataFile || !image.needsAccurateRefcounts) image.l2Cache.dependOnData();
-  });
+  let table: CachedTable;
+  try {
+    yield* markDirtyBit(image);
+    table = yield* sliceForUpdate(image, plan.firstCluster, function* () {
+      if (plan.isNew && !image.hasDataFile && image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
+      // without the refcounts' flush between them nothing else orders an entry behind its data
+      if (hasCopied || !plan.isNew || image.hasDataFile || !image.needsAccurateRefcounts) image.l2Cache.dependOnData();
+    });
+  } catch (error) {
+    // no entry names them yet
+    yield* abandonPlan(image, plan);
+    throw error;
+  }
   const old: L2Entry[] = [];
   const index = sliceIndexOf(geometry, plan.firstCluster);
   for (let i = 0; i < plan.clusters; i++) {
@@ -267,13 +272,14 @@ export function* abandonPlan(image: Qcow2Image, plan: WritePlan): Steps<void> {
   yield* freeClusters(image, plan.hostCluster, plan.clusters * image.geometry.clusterSize, 'never');
 }
 
-/** Gives back the cluster of an entry that is gone. */
+/** Gives back the cluster of an entry that is gone. What may be discarded is queued: `passDiscards` is the caller's. */
 export function* freeEntry(image: Qcow2Image, entry: L2Entry, reason: FreeReason): Steps<void> {
   const { geometry } = image;
   if (entry.isCompressed) {
     const { offset, length } = compressedExtent(geometry, entry.hi, entry.lo);
     image.compressedCache.clear();
-    yield* freeClusters(image, offset, length, reason);
+    yield* changeRefcounts(image, offset, length, -1, reason);
+    image.discards.orderBehindTables();
     return;
   }
   if (entry.offset === 0 || image.hasDataFile) return;
@@ -281,12 +287,11 @@ export function* freeEntry(image: Qcow2Image, entry: L2Entry, reason: FreeReason
     image.reportCorruption(`Cannot free unaligned cluster ${hex(entry.offset)}`, { isFatal: false });
     return;
   }
-  yield* freeClusters(image, entry.offset, geometry.clusterSize, reason);
+  yield* changeRefcounts(image, entry.offset, geometry.clusterSize, -1, reason);
 }
 
 /** With lazy refcounts: before the first change the image says that its refcounts may be behind. */
 export function* markDirtyBit(image: Qcow2Image): Steps<void> {
   if (!image.options.lazyRefcounts || (image.header.incompatible & incompatible.dirty) !== 0n) return;
-  image.header.incompatible |= incompatible.dirty;
-  yield* image.writeIncompatible();
+  yield* image.updateFields({ incompatible: image.header.incompatible | incompatible.dirty });
 }

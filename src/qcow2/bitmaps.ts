@@ -152,8 +152,7 @@ export class Bitmaps {
     image.checkOverlap(directoryOffset, this.#directory.length, 0);
     yield* wait(image.writeFile(directoryOffset, this.#directory));
     yield* image.refcountCache.flush();
-    image.header.bitmaps = { ...bitmaps, directoryOffset };
-    yield* image.writeHeader();
+    yield* image.updateHeader({ bitmaps: { ...bitmaps, directoryOffset } });
     image.metadata.remove(bitmaps.directoryOffset, bitmaps.directorySize, structure.bitmapDirectory);
     yield* freeClusters(image, bitmaps.directoryOffset, bitmaps.directorySize, 'other');
     for (const { offset, length, reason } of old) yield* freeClusters(image, offset, length, reason);
@@ -199,12 +198,10 @@ export class Bitmaps {
     const image = this.#image;
     const { bitmaps } = image.header;
     if (bitmaps === undefined) return;
-    image.header.autoclear &= ~autoclear.bitmaps;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ autoclear: image.header.autoclear & ~autoclear.bitmaps });
     yield* wait(image.writeFile(bitmaps.directoryOffset, this.#directory));
     yield* wait(image.flushMedium());
-    image.header.autoclear |= autoclear.bitmaps;
-    yield* image.writeHeader();
+    yield* image.updateHeader({ autoclear: image.header.autoclear | autoclear.bitmaps });
   }
 }
 

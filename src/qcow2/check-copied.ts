@@ -53,17 +53,17 @@ class CopiedFlags {
   async #wrongL1(index: number, offset: number, refcount: number): Promise<void> {
     const image = this.#image;
     const hi = image.l1View.getUint32(index * 8);
-    const entry = entryHex(hi, image.l1View.getUint32(index * 8 + 4));
-    this.#findings.say(`${this.#verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entry} refcount=${await this.#exactCount(offset, refcount)}`);
+    const lo = image.l1View.getUint32(index * 8 + 4);
+    this.#findings.say(
+      `${this.#verb} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${entryHex(hi, lo)} refcount=${await this.#exactCount(offset, refcount)}`,
+    );
     if (!this.#mayFix) {
       this.#findings.result.corruptions++;
       return;
     }
-    image.l1View.setUint32(index * 8, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0);
     try {
-      await carryOut(image.writeL1Entry(index));
+      await carryOut(image.updateL1Words(index, (refcount === 1 ? hi | COPIED_HI : hi & ~COPIED_HI) >>> 0, lo));
     } catch (error) {
-      image.l1View.setUint32(index * 8, hi);
       this.#findings.result.checkErrors++;
       throw error;
     }

@@ -9,7 +9,7 @@ import { alignUp } from '../core/util/math.ts';
 import type { Findings } from './check-findings.ts';
 import { checkSnapshotPointer } from './header.ts';
 import type { Qcow2Image } from './image.ts';
-import { headerField, knownSnapshotExtra, maxSnapshotExtra, maxSnapshots, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
+import { knownSnapshotExtra, maxSnapshotExtra, maxSnapshots, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
 import { registerSnapshots } from './metadata-places.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, freeClusters } from './refcounts.ts';
@@ -27,22 +27,23 @@ export async function checkSnapshotTable(image: Qcow2Image, findings: Findings):
   if (overhanging > 0 && fix.errors) {
     findings.say(`Discarding ${overhanging} overhanging snapshots`);
     dropped = overhanging;
-    header.snapshotCount = maxSnapshots;
   }
+  const count = header.snapshotCount - dropped;
   try {
-    checkSnapshotPointer(header);
+    checkSnapshotPointer({ ...header, snapshotCount: count });
   } catch (error) {
     throw failed(findings, error, '', overhanging > 0 ? `You can force-remove all ${overhanging} overhanging snapshots with qemu-img check -r all` : undefined);
   }
   let trimmed = 0;
   const tolerance = {
+    count,
     tooMuchExtra: (index: number, extraSize: number): void => {
       findings.say(`Discarding too much extra metadata in snapshot table entry ${index} (${extraSize} > ${maxSnapshotExtra})`);
       trimmed++;
     },
-    tooBig: (count: number): void => {
-      findings.say(`Discarding ${count} overhanging snapshots (snapshot table is too big)`);
-      dropped += count;
+    tooBig: (rest: number): void => {
+      findings.say(`Discarding ${rest} overhanging snapshots (snapshot table is too big)`);
+      dropped += rest;
     },
   };
   let bytes = 0;
@@ -56,8 +57,7 @@ export async function checkSnapshotTable(image: Qcow2Image, findings: Findings):
   if (!image.isReadOnly) await registerSnapshots(image, bytes);
   result.corruptions += trimmed;
   if (dropped > 0) {
-    header.snapshotCount = image.snapshots.length;
-    await carryOut(writeCount(image));
+    await carryOut(image.updateFields({ snapshotCount: image.snapshots.length }));
     result.corruptionsFixed += dropped;
   }
   if (image.geometry.version >= 3) {
@@ -78,13 +78,6 @@ function failed(findings: Findings, error: unknown, what: string, hint?: string)
   const advice = hint ?? error.detail;
   if (advice !== undefined) findings.say(advice);
   return new BlockError(error.code === 'EFBIG' ? 'File too large' : error.code === 'EIO' ? 'Input/output error' : 'Invalid argument', { code: error.code });
-}
-
-function* writeCount(image: Qcow2Image): Steps<void> {
-  const bytes = new Uint8Array(4);
-  setU32(bytes, 0, image.header.snapshotCount);
-  yield* wait(image.writeFile(headerField.snapshotCount, bytes));
-  yield* wait(image.flushMedium());
 }
 
 /** Writes the table anew when entries were found wanting. */
@@ -127,14 +120,8 @@ function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
     yield* repairWrite(image, offset + from, (yield* newEntry(image, record, length)).subarray(0, bytes - from), 0);
   }
   yield* wait(image.flushMedium());
-  const old = { offset: header.snapshotsOffset, count: header.snapshotCount };
-  const pointer = new Uint8Array(12);
-  setU32(pointer, 0, snapshots.length);
-  setU64(pointer, 4, offset);
-  yield* wait(image.writeFile(headerField.snapshotCount, pointer));
-  yield* wait(image.flushMedium());
-  header.snapshotsOffset = offset;
-  header.snapshotCount = snapshots.length;
+  const oldOffset = header.snapshotsOffset;
+  yield* image.updateFields({ snapshotCount: snapshots.length, snapshotsOffset: offset });
   image.metadata.removeAll(structure.snapshotTable);
   image.metadata.add(offset, bytes, structure.snapshotTable);
   image.snapshots = snapshots.map((record, index) => ({
@@ -143,7 +130,7 @@ function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
     extraSize: extraOf(record),
     diskSize: record.diskSize ?? image.size,
   }));
-  if (old.offset !== 0 && oldBytes > 0) yield* freeClusters(image, old.offset, oldBytes, 'snapshot');
+  if (oldOffset !== 0 && oldBytes > 0) yield* freeClusters(image, oldOffset, oldBytes, 'snapshot');
   yield* image.refcountCache.flush();
 }
 

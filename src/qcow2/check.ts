@@ -56,8 +56,7 @@ async function markClean(image: Qcow2Image): Promise<void> {
   if ((header.incompatible & bits) === 0n) return;
   await carryOut(image.l2Cache.flush());
   await carryOut(image.refcountCache.flush());
-  header.incompatible &= ~bits;
-  await carryOut(image.writeHeader());
+  await carryOut(image.updateHeader({ incompatible: header.incompatible & ~bits }));
 }
 
 async function checkStructure(image: Qcow2Image, findings: Findings, snapshotBytes: number): Promise<void> {

@@ -86,7 +86,7 @@ class Qcow2State implements DriverState {
   flush(): Maybe<void> {
     const image = this.#image;
     if (image.broken !== undefined) throw image.broken;
-    if (!image.l2Cache.isDirty && !image.refcountCache.isDirty) return;
+    if (!image.l2Cache.isDirty && !image.refcountCache.isDirty && image.isSettled) return;
     return carryOut(locked(image.mutex, () => writeTables(image)));
   }
 
@@ -118,6 +118,7 @@ class Qcow2State implements DriverState {
     if (image.isReadOnly || image.broken !== undefined) return;
     await carryOut(
       locked(image.mutex, function* () {
+        yield* image.settle();
         yield* image.l2Cache.write();
         yield* image.refcountCache.write();
       }),
@@ -125,13 +126,13 @@ class Qcow2State implements DriverState {
     await this.#bitmaps.store();
     if ((image.header.incompatible & incompatible.dirty) === 0n) return;
     await image.flushMedium();
-    image.header.incompatible &= ~incompatible.dirty;
-    await carryOut(image.writeHeader());
+    await carryOut(image.updateHeader({ incompatible: image.header.incompatible & ~incompatible.dirty }));
   }
 }
 
 /** Hands changed tables to the file. While the dirty bit is set refcounts may wait. */
 function* writeTables(image: Qcow2Image): Steps<void> {
+  yield* image.settle();
   yield* image.l2Cache.write();
   if (image.needsAccurateRefcounts) yield* image.refcountCache.write();
 }
@@ -221,9 +222,8 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
   if (unknown !== 0n || staleBitmaps) {
     // before anything else: whoever set these bits must see that we do not keep their promise
-    header.autoclear &= knownAutoclear;
-    if (staleBitmaps) header.autoclear &= ~autoclear.bitmaps;
-    await carryOut(image.writeHeader());
+    const kept = staleBitmaps ? knownAutoclear & ~autoclear.bitmaps : knownAutoclear;
+    await carryOut(image.updateHeader({ autoclear: header.autoclear & kept }));
   }
   if ((header.incompatible & incompatible.dirty) === 0n || image.node.settings.toCheck) return;
   const { repairDirty } = await import('./repair.ts');

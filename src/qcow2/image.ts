@@ -5,14 +5,16 @@
  */
 import type { Child } from '../core/block/child.ts';
 import type { BlockNode } from '../core/block/node.ts';
-import { setU32, setU64, setU64Big } from '../core/util/bytes.ts';
+import { setU32, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
+import { DiscardQueue } from './discard-queue.ts';
 import { encodeHeader, type Header } from './header.ts';
+import { encodeFields, type FixedFields } from './header-fields.ts';
 import { COPIED_HI, headerField, incompatible, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
 import { MetadataMap, type StructureBits, structure } from './overlap.ts';
 import { RangeLocks } from './range-locks.ts';
@@ -74,7 +76,7 @@ export class Qcow2Image {
   /** Where the next compressed cluster may go on inside a cluster; 0 = nowhere. */
   freeByte = 0;
   /** Host ranges to give back to the file once the operation that freed them is through. */
-  readonly pendingDiscards: { offset: number; length: number }[] = [];
+  readonly discards: DiscardQueue = new DiscardQueue();
   /** Many clusters hold no data (preallocation.ts); undefined until somebody has to know. */
   isPreallocated: boolean | undefined;
   /** Something was written to the children since their last flush. */
@@ -140,18 +142,21 @@ export class Qcow2Image {
     return (this.l1View.getUint32(index * 8) & COPIED_HI) !== 0;
   }
 
-  /** Sets entry `index` in memory; with `isCopied` the table is ours alone. */
-  setL1Entry(index: number, offset: number, isCopied: boolean): void {
-    setU64(this.l1, index * 8, offset);
-    if (isCopied) this.l1View.setUint32(index * 8, (this.l1View.getUint32(index * 8) | COPIED_HI) >>> 0);
+  /** Writes entry `index` through to the medium, durably. */
+  /** Points entry `index` at `offset`, a table that is ours alone: on the medium, durably, then in memory. */
+  *updateL1Entry(index: number, offset: number): Steps<void> {
+    yield* this.updateL1Words(index, (Math.floor(offset / two32) | COPIED_HI) >>> 0, (offset % two32) >>> 0);
   }
 
-  /** Writes entry `index` through to the medium, durably. */
-  *writeL1Entry(index: number): Steps<void> {
-    const offset = this.header.l1Offset + index * 8;
-    this.checkOverlap(offset, 8, structure.activeL1);
-    yield* wait(this.writeFile(offset, this.l1.slice(index * 8, index * 8 + 8)));
-    yield* wait(this.flushMedium());
+  /** Like `updateL1Entry`, for an entry as two halves. */
+  *updateL1Words(index: number, hi: number, lo: number): Steps<void> {
+    const entry = new Uint8Array(8);
+    setU32(entry, 0, hi);
+    setU32(entry, 4, lo);
+    const at = this.header.l1Offset + index * 8;
+    this.checkOverlap(at, 8, structure.activeL1);
+    yield* this.writeThrough(at, entry, this.l1.slice(index * 8, index * 8 + 8));
+    this.l1.set(entry, index * 8);
   }
 
   // -- the medium ---------------------------------------------------------------------------------------------------
@@ -190,44 +195,48 @@ export class Qcow2Image {
     }
   }
 
-  // -- header -------------------------------------------------------------------------------------------------------
-  /** Rewrites the whole first cluster from the model, durably. */
-  *writeHeader(): Steps<void> {
-    const bytes = encodeHeader(this.header);
-    yield* wait(this.writeFile(0, bytes));
+  // -- changes in place ---------------------------------------------------------------------------------------------
+  /**
+   * Writes `next` over `before` at `offset`, durably: for what is changed in place and named by nothing new. The caller
+   * assigns to its model once this is through. After a failure nobody knows which of both the medium holds: `before` is put
+   * back before anything is taken, changed in place or called flushed again.
+   */
+  *writeThrough(offset: number, next: Uint8Array, before: Uint8Array): Steps<void> {
+    yield* this.settle();
+    try {
+      yield* wait(this.writeFile(offset, next));
+      yield* wait(this.flushMedium());
+    } catch (error) {
+      this.#unsettled = { offset, bytes: before };
+      throw error;
+    }
+  }
+
+  /** Puts the medium right after a change in place that failed; nothing to do otherwise. */
+  *settle(): Steps<void> {
+    if (this.#unsettled === undefined) return;
+    yield* wait(this.writeFile(this.#unsettled.offset, this.#unsettled.bytes));
     yield* wait(this.flushMedium());
+    this.#unsettled = undefined;
   }
 
-  /** Writes some fields of the header in place, durably. */
-  *#writeFields(offset: number, bytes: Uint8Array): Steps<void> {
-    yield* wait(this.writeFile(offset, bytes));
-    yield* wait(this.flushMedium());
+  get isSettled(): boolean {
+    return this.#unsettled === undefined;
   }
 
-  *writeSizeField(): Steps<void> {
-    const bytes = new Uint8Array(8);
-    setU64(bytes, 0, this.header.size);
-    yield* this.#writeFields(headerField.size, bytes);
+  #unsettled: { readonly offset: number; readonly bytes: Uint8Array } | undefined;
+
+  /** Changes fields of the header that lie in its fixed part: on the medium, durably, then in the model. */
+  *updateFields(change: Partial<FixedFields>): Steps<void> {
+    const { offset, next, before } = encodeFields(this.header, change);
+    yield* this.writeThrough(offset, next, before);
+    Object.assign(this.header, change);
   }
 
-  *writeL1Fields(): Steps<void> {
-    const bytes = new Uint8Array(12);
-    setU32(bytes, 0, this.header.l1Size);
-    setU64(bytes, 4, this.header.l1Offset);
-    yield* this.#writeFields(headerField.l1Size, bytes);
-  }
-
-  *writeRefcountTableFields(): Steps<void> {
-    const bytes = new Uint8Array(12);
-    setU64(bytes, 0, this.header.refcountTableOffset);
-    setU32(bytes, 8, this.header.refcountTableClusters);
-    yield* this.#writeFields(headerField.refcountTableOffset, bytes);
-  }
-
-  *writeIncompatible(): Steps<void> {
-    const bytes = new Uint8Array(8);
-    setU64Big(bytes, 0, this.header.incompatible);
-    yield* this.#writeFields(headerField.incompatible, bytes);
+  /** Changes anything in the header: the whole first cluster is written anew, durably, then the model changes. */
+  *updateHeader(change: Partial<Header>): Steps<void> {
+    yield* this.writeThrough(0, encodeHeader({ ...this.header, ...change }), encodeHeader(this.header));
+    Object.assign(this.header, change);
   }
 
   // -- corruption ---------------------------------------------------------------------------------------------------

@@ -151,13 +151,13 @@ function* writeSteps(image: Qcow2Image, guest: number, from: Uint8Array, flags: 
   yield* exclusively(image, guest, from.length, function* () {
     // another request may have found the image corrupt while this one waited
     checkUsable(image);
-    if ((flags & reqFlag.compressed) !== 0) yield* writeCompressed(image, guest, from, (at, bytes) => writePieces(image, at, bytes));
-    else yield* writePieces(image, guest, from);
+    if ((flags & reqFlag.compressed) !== 0) yield* writeCompressed(image, guest, from, (at, bytes) => writeHeld(image, at, bytes));
+    else yield* writeHeld(image, guest, from);
   });
 }
 
-/** Writes piece by piece: take clusters, write data with what has to be copied around it, update the map. */
-function* writePieces(image: Qcow2Image, guest: number, from: Uint8Array): Steps<void> {
+/** Writes piece by piece: take clusters, write data with what has to be copied around it, update the map. For holders of the range. */
+export function* writeHeld(image: Qcow2Image, guest: number, from: Uint8Array): Steps<void> {
   const run = newRun();
   let host: number | undefined;
   for (let done = 0; done < from.length; ) {

@@ -57,7 +57,7 @@ export function* growRefcountArea(
   image: Qcow2Image,
   how: { start: number; additional: number; isExact: boolean; newBlock?: { index: number; offset: number } },
 ): Steps<RefcountArea> {
-  const { clusterSize, refcountsPerBlock, refcountBits } = image.geometry;
+  const { clusterSize, refcountsPerBlock } = image.geometry;
   const { start } = how;
   const needed = blocksFor({ clusters: start / clusterSize + how.additional, clusterSize, refcountsPerBlock, isGenerous: !how.isExact });
   const blockCount = needed.blocks;
@@ -80,35 +80,81 @@ export function* growRefcountArea(
   const tableOffset = next;
   const end = tableOffset + tableClusters * clusterSize;
   image.checkOverlap(start, end - start, 0);
-  for (let index = firstIndex; index < blockCount; index++) {
-    const offset = table[index] ?? 0;
-    const block: CachedTable = isNew[index] ? image.refcountCache.create(offset) : yield* image.refcountCache.get(offset);
-    if (isNew[index]) image.metadata.add(offset, clusterSize, structure.refcountBlock);
-    const base = index * refcountsPerBlock;
-    const from = Math.max(base, start / clusterSize);
-    const to = Math.min(base + refcountsPerBlock, end / clusterSize);
-    for (let cluster = from; cluster < to; cluster++) setRefcount(block.view, refcountBits, cluster - base, 1);
-    image.refcountCache.markDirty(block);
-    yield* image.refcountCache.makeRoom();
+  image.discards.take(start, end - start);
+  const blocks: readonly AreaBlock[] = Array.from({ length: Math.max(0, blockCount - firstIndex) }, (_, at) => ({
+    index: firstIndex + at,
+    offset: table[firstIndex + at] ?? 0,
+    isNew: isNew[firstIndex + at] === true,
+  }));
+  try {
+    yield* setCounts(image, blocks, { from: start / clusterSize, to: end / clusterSize }, 1);
+    yield* image.refcountCache.flush();
+    yield* writeRefcountTable(image, table, tableOffset);
+  } catch (error) {
+    yield* dropBlocks(image, blocks, { from: start / clusterSize, to: end / clusterSize });
+    throw error;
   }
-  yield* image.refcountCache.flush();
-  yield* writeRefcountTable(image, table, tableOffset);
   const old = { oldTableOffset: image.header.refcountTableOffset, oldTableBytes: image.header.refcountTableClusters * clusterSize };
-  image.header.refcountTableOffset = tableOffset;
-  image.header.refcountTableClusters = tableClusters;
-  yield* image.writeRefcountTableFields();
+  try {
+    yield* image.updateFields({ refcountTableOffset: tableOffset, refcountTableClusters: tableClusters });
+  } catch (error) {
+    // counts stay, where blocks of the old table hold them: a leak at worst
+    yield* dropBlocks(image, blocks, { from: 0, to: 0 });
+    throw error;
+  }
   image.refcountTable = table;
   image.metadata.remove(old.oldTableOffset, old.oldTableBytes, structure.refcountTable);
   image.metadata.add(tableOffset, tableClusters * clusterSize, structure.refcountTable);
   return { end, ...old };
 }
 
+interface AreaBlock {
+  readonly index: number;
+  readonly offset: number;
+  readonly isNew: boolean;
+}
+
+interface ClusterRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Sets the counts of the area's clusters in its blocks; new blocks are made, as tables of zeros. */
+function* setCounts(image: Qcow2Image, blocks: readonly AreaBlock[], area: ClusterRange, count: 0 | 1): Steps<void> {
+  const { refcountsPerBlock, refcountBits, clusterSize } = image.geometry;
+  for (const { index, offset, isNew } of blocks) {
+    const block: CachedTable = isNew ? image.refcountCache.create(offset) : yield* image.refcountCache.get(offset);
+    if (isNew) image.metadata.add(offset, clusterSize, structure.refcountBlock);
+    const base = index * refcountsPerBlock;
+    const to = Math.min(base + refcountsPerBlock, area.to);
+    for (let cluster = Math.max(base, area.from); cluster < to; cluster++) setRefcount(block.view, refcountBits, cluster - base, count);
+    image.refcountCache.markDirty(block);
+    yield* image.refcountCache.makeRoom();
+  }
+}
+
+/** Forgets the blocks of an area that came to nothing: they must not be written where others may come to lie. */
+function* dropBlocks(image: Qcow2Image, blocks: readonly AreaBlock[], area: ClusterRange): Steps<void> {
+  const { clusterSize } = image.geometry;
+  for (const { offset, isNew } of blocks) {
+    if (!isNew) continue;
+    image.refcountCache.forget(offset, clusterSize);
+    image.metadata.remove(offset, clusterSize, structure.refcountBlock);
+  }
+  const kept = blocks.filter(({ isNew }) => !isNew);
+  if (area.to > area.from) yield* setCounts(image, kept, area, 0);
+}
+
 /** Writes a whole refcount table, durably. */
 export function* writeRefcountTable(image: Qcow2Image, table: Float64Array, offset: number): Steps<void> {
+  yield* wait(image.writeFile(offset, encodeRefcountTable(table)));
+  yield* wait(image.flushMedium());
+}
+
+export function encodeRefcountTable(table: Float64Array): Uint8Array {
   const bytes = new Uint8Array(table.length * 8);
   table.forEach((block, index) => {
     if (block !== 0) setU64(bytes, index * 8, block);
   });
-  yield* wait(image.writeFile(offset, bytes));
-  yield* wait(image.flushMedium());
+  return bytes;
 }

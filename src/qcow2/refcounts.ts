@@ -7,15 +7,13 @@
 import { setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { ceilDiv } from '../core/util/math.ts';
-import { isPending } from '../core/util/maybe.ts';
 import { countFreeAt, findFree } from './free-clusters.ts';
 import type { Qcow2Image } from './image.ts';
 import { maxRefcountTableBytes } from './layout.ts';
 import { structure } from './overlap.ts';
-import { growRefcountArea } from './refcount-area.ts';
+import { growRefcountArea, type RefcountArea } from './refcount-area.ts';
 import { blockOf, getRefcount, maxRefcount, setRefcount } from './refcount-blocks.ts';
 import { type Steps, wait } from './steps.ts';
-import type { CachedTable } from './table-cache.ts';
 
 /** Why clusters are given back: decides whether the file below is told. */
 export type FreeReason = 'never' | 'request' | 'snapshot' | 'other' | 'always';
@@ -44,6 +42,10 @@ export function* changeRefcounts(image: Qcow2Image, offset: number, length: numb
   const end = ceilDiv(offset + length, clusterSize);
   // a decrease may reach the medium only after the pointers that are gone
   if (delta < 0) yield* image.refcountCache.dependOn(image.l2Cache);
+  else {
+    if (!image.isSettled) yield* image.settle();
+    image.discards.take(start * clusterSize, (end - start) * clusterSize);
+  }
   const limit = maxRefcount(refcountBits);
   let cluster = start;
   try {
@@ -79,10 +81,9 @@ function noteFree(image: Qcow2Image, cluster: number, reason: FreeReason): void 
   const offset = cluster * clusterSize;
   image.l2Cache.forget(offset, clusterSize);
   image.refcountCache.forget(offset, clusterSize);
-  if (!mayDiscard(image, reason)) return;
-  const last = image.pendingDiscards.at(-1);
-  if (last !== undefined && last.offset + last.length === offset) last.length += clusterSize;
-  else image.pendingDiscards.push({ offset, length: clusterSize });
+  // compressed clusters must not go on inside what somebody else may take now
+  if (Math.floor(image.freeByte / clusterSize) === cluster) image.freeByte = 0;
+  if (mayDiscard(image, reason)) image.discards.add(offset, clusterSize);
 }
 
 /** Takes back what was changed of [start, end) before a failure. */
@@ -95,19 +96,23 @@ function* undo(image: Qcow2Image, start: number, end: number, delta: 1 | -1): St
     setRefcount(block.view, refcountBits, index, getRefcount(block.view, refcountBits, index) - delta);
     image.refcountCache.markDirty(block);
   }
-  if (delta < 0) image.pendingDiscards.length = 0;
+  if (delta < 0) image.discards.take(start * image.geometry.clusterSize, (end - start) * image.geometry.clusterSize);
 }
 
-/** Gives the file below the ranges that were freed. Before the mutex is let go: they may be taken again right after. */
+/** Tells the file below of the ranges that were freed. Before the mutex is let go: they may be taken again right after. */
 export function* passDiscards(image: Qcow2Image): Steps<void> {
-  for (const { offset, length } of image.pendingDiscards.splice(0)) {
-    try {
-      const done = image.file.discard(offset, length);
-      if (isPending(done)) yield done;
-    } catch (error) {
-      // only a hint
-      if (!(error instanceof BlockError)) throw error;
-    }
+  if (image.discards.isEmpty) return;
+  if (image.discards.needsOrder) yield* image.l2Cache.flush();
+  for (const { offset, length } of image.discards.drain()) yield* discardFile(image, offset, length);
+}
+
+/** Tells the file below that it need not keep [offset, offset + length). */
+export function* discardFile(image: Qcow2Image, offset: number, length: number): Steps<void> {
+  try {
+    yield* wait(image.file.discard(offset, length));
+  } catch (error) {
+    // only a hint
+    if (!(error instanceof BlockError)) throw error;
   }
 }
 
@@ -135,6 +140,7 @@ export function* allocateClustersAt(image: Qcow2Image, offset: number, count: nu
 /** Takes one reference off every cluster of the range. An error leaves a leak, which is legal: callers that clean up may ignore it. */
 export function* freeClusters(image: Qcow2Image, offset: number, length: number, reason: FreeReason): Steps<void> {
   yield* changeRefcounts(image, offset, length, -1, reason);
+  yield* passDiscards(image);
 }
 
 /** Takes bytes for one compressed cluster, behind the last one when it still fits there. */
@@ -181,30 +187,48 @@ function* makeBlock(image: Qcow2Image, cluster: number): Steps<void> {
   image.checkOverlap(offset, clusterSize, 0);
   const own = offset / clusterSize;
   const countsItself = Math.floor(own / refcountsPerBlock) === index;
-  let block: CachedTable;
-  if (countsItself) {
-    block = image.refcountCache.create(offset);
-    setRefcount(block.view, image.geometry.refcountBits, own % refcountsPerBlock, 1);
-  } else {
+  if (!countsItself) {
     if (!(yield* changeRefcounts(image, offset, clusterSize, 1, 'never'))) return;
     yield* image.refcountCache.flush();
-    block = image.refcountCache.create(offset);
   }
-  image.refcountCache.markDirty(block);
+  image.discards.take(offset, clusterSize);
+  const block = image.refcountCache.create(offset);
+  if (countsItself) setRefcount(block.view, image.geometry.refcountBits, own % refcountsPerBlock, 1);
   image.metadata.add(offset, clusterSize, structure.refcountBlock);
-  yield* image.refcountCache.flush();
-  if (index < image.refcountTable.length) {
-    const entry = new Uint8Array(8);
-    setU64(entry, 0, offset);
-    const at = image.header.refcountTableOffset + index * 8;
-    image.checkOverlap(at, 8, structure.refcountTable);
-    yield* wait(image.writeFile(at, entry));
-    yield* wait(image.flushMedium());
-    image.refcountTable[index] = offset;
-    return;
+  try {
+    yield* image.refcountCache.flush();
+    if (index < image.refcountTable.length) {
+      yield* nameBlock(image, index, offset);
+      return;
+    }
+  } catch (error) {
+    image.refcountCache.forget(offset, clusterSize);
+    image.metadata.remove(offset, clusterSize, structure.refcountBlock);
+    throw error;
   }
-  // the table is full: a new one, with blocks that count it, at the start of what the first missing block would count
-  const covered = ceilDiv(Math.max(cluster + 1, own), refcountsPerBlock);
-  const old = yield* growRefcountArea(image, { start: covered * refcountsPerBlock * clusterSize, additional: 0, isExact: false, newBlock: { index, offset } });
+  yield* growTable(image, { index, offset }, ceilDiv(Math.max(cluster + 1, own), refcountsPerBlock));
+}
+
+/** Enters a block into the refcount table: on the medium, durably, then in memory. */
+function* nameBlock(image: Qcow2Image, index: number, offset: number): Steps<void> {
+  const entry = new Uint8Array(8);
+  setU64(entry, 0, offset);
+  const at = image.header.refcountTableOffset + index * 8;
+  image.checkOverlap(at, 8, structure.refcountTable);
+  yield* image.writeThrough(at, entry, new Uint8Array(8));
+  image.refcountTable[index] = offset;
+}
+
+/** The table is full: a new one, with blocks that count it, at the start of what the first missing block would count. */
+function* growTable(image: Qcow2Image, newBlock: { index: number; offset: number }, covered: number): Steps<void> {
+  const { clusterSize, refcountsPerBlock } = image.geometry;
+  let old: RefcountArea;
+  try {
+    old = yield* growRefcountArea(image, { start: covered * refcountsPerBlock * clusterSize, additional: 0, isExact: false, newBlock });
+  } catch (error) {
+    image.refcountCache.forget(newBlock.offset, clusterSize);
+    image.metadata.remove(newBlock.offset, clusterSize, structure.refcountBlock);
+    throw error;
+  }
   yield* freeClusters(image, old.oldTableOffset, old.oldTableBytes, 'other');
 }

@@ -43,7 +43,7 @@ function* setCount(image: Qcow2Image, cluster: number, count: number): Steps<voi
   if (count > 0) return;
   if (cluster < image.freeIndex) image.freeIndex = cluster;
   image.l2Cache.forget(cluster * clusterSize, clusterSize);
-  image.pendingDiscards.push({ offset: cluster * clusterSize, length: clusterSize });
+  image.discards.add(cluster * clusterSize, clusterSize);
   yield* passDiscards(image);
 }
 
@@ -131,19 +131,13 @@ export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCount
   await image.flushMedium();
   image.checkOverlap(tableStart * clusterSize, tableClusters * clusterSize, 0);
   await step(findings, 'writing reftable', writeRefcountTable(image, table, tableStart * clusterSize));
-  const { header, metadata } = image;
-  const old = { refcountTableOffset: header.refcountTableOffset, refcountTableClusters: header.refcountTableClusters };
-  header.refcountTableOffset = tableStart * clusterSize;
-  header.refcountTableClusters = tableClusters;
-  try {
-    await step(findings, 'setting reftable', image.writeRefcountTableFields());
-  } catch (error) {
-    Object.assign(header, old);
-    throw error;
-  }
+  await step(findings, 'setting reftable', image.updateFields({ refcountTableOffset: tableStart * clusterSize, refcountTableClusters: tableClusters }));
+  const { metadata } = image;
   metadata.removeAll(structure.refcountTable);
   metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
   image.refcountTable = table;
+  // what was queued may be in use by the new structure
+  image.discards.drain();
   await registerRefcountBlocks(image);
   image.freeIndex = 0;
 }

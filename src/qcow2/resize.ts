@@ -10,14 +10,14 @@ import { l1EntriesFor, sliceIndexOf } from './address.ts';
 import { linkPlan, planWrite, type WritePlan, writableSlice } from './allocate.ts';
 import type { Bitmaps } from './bitmaps.ts';
 import type { Qcow2Image } from './image.ts';
-import { exclusively, readRange, writeGuest } from './io.ts';
+import { exclusively, readRange, writeHeld } from './io.ts';
 import { autoclear, maxL1Bytes } from './layout.ts';
 import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
 import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
 import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
-import { forgetRange, zeroGuest } from './zero-discard.ts';
+import { forgetRange, zeroHeld } from './zero-discard.ts';
 
 /** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
 export async function resizeImage(image: Qcow2Image, size: number, options: TruncateOptions, bitmaps: Bitmaps): Promise<void> {
@@ -66,8 +66,7 @@ function* setSize(image: Qcow2Image, size: number): Steps<void> {
   // tables before the size: what they map must be there when the disk is larger
   yield* image.l2Cache.write();
   yield* image.refcountCache.write();
-  image.header.size = size;
-  yield* image.writeSizeField();
+  yield* image.updateFields({ size });
 }
 
 interface Growth {
@@ -87,16 +86,21 @@ async function grow(image: Qcow2Image, size: number, given: TruncateOptions): Pr
   const isHidden = backing !== undefined && backing.size() > old;
   // the last cluster is mapped anew: what it holds moves along
   const head = new Uint8Array(options.prealloc === 'off' ? 0 : old % image.geometry.clusterSize);
+  const how: Growth = { options, isHidden, head };
   await carryOut(
-    exclusively(image, old - head.length, head.length, function* () {
+    // the last cluster of the old disk may be written, and nobody may write it meanwhile
+    exclusively(image, old, size - old, function* () {
       if (head.length > 0) yield* wait(readRange(image, old - head.length, head));
-      yield* locked(image.mutex, () => growLocked(image, size, { options, isHidden, head }));
+      yield* locked(image.mutex, () => growTables(image, size, how));
+      // before the size: from then on the backing file shows where nothing hides it
+      if (isHidden && isSparse(options.prealloc)) yield* hideBacking(image, old, size);
+      yield* locked(image.mutex, () => setSize(image, size));
     }),
   );
-  if (isHidden && isSparse(options.prealloc)) await hideBacking(image, old, size);
 }
 
-function* growLocked(image: Qcow2Image, size: number, how: Growth): Steps<void> {
+/** Everything that a larger disk needs, but its size. */
+function* growTables(image: Qcow2Image, size: number, how: Growth): Steps<void> {
   const { options } = how;
   const old = image.size;
   yield* told('Failed to grow the L1 table: ', growL1(image, l1EntriesFor(image.geometry, size)));
@@ -106,7 +110,6 @@ function* growLocked(image: Qcow2Image, size: number, how: Growth): Steps<void> 
   if (how.isHidden && isSparse(options.prealloc) && image.geometry.version < 3) {
     throw new BlockError('Failed to zero out new clusters: Operation not supported', { code: 'ENOTSUP' });
   }
-  yield* setSize(image, size);
 }
 
 /** Whether new clusters may have no blocks of their own. */
@@ -114,11 +117,14 @@ function isSparse(prealloc: TruncateOptions['prealloc']): boolean {
   return prealloc === 'off' || prealloc === 'metadata';
 }
 
-async function hideBacking(image: Qcow2Image, from: number, to: number): Promise<void> {
-  const unit = image.geometry.subclusterSize;
-  const start = Math.min(alignUp(from, unit), to);
-  if (start > from) await writeGuest(image, from, new Uint8Array(start - from), 0);
-  if (start < to) await zeroGuest(image, start, to - start, 0);
+/** Makes [from, to), which is not part of the disk yet, read as zeros. For holders of the range. */
+function* hideBacking(image: Qcow2Image, from: number, to: number): Steps<void> {
+  const { clusterSize, subclusterSize } = image.geometry;
+  const start = Math.min(alignUp(from, subclusterSize), to);
+  // the last cluster of the new disk is zero as a whole
+  const stop = alignUp(start, clusterSize) < to ? alignUp(to, clusterSize) : to;
+  if (start < to) yield* told('Failed to zero out new clusters: ', zeroHeld(image, start, stop));
+  if (start > from) yield* told('Failed to zero out the new area: ', writeHeld(image, from, new Uint8Array(start - from)));
 }
 
 /** Gives the L1 table `entries` entries: a new table is durable before the header names it. Never smaller. */
@@ -128,15 +134,18 @@ function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   const offset = yield* allocateClusters(image, table.length);
-  yield* image.refcountCache.flush();
-  image.checkOverlap(offset, table.length, 0);
-  yield* wait(image.writeFile(offset, table));
-  yield* wait(image.flushMedium());
+  try {
+    yield* image.refcountCache.flush();
+    image.checkOverlap(offset, table.length, 0);
+    yield* wait(image.writeFile(offset, table));
+    yield* wait(image.flushMedium());
+  } catch (error) {
+    yield* freeClusters(image, offset, table.length, 'never');
+    throw error;
+  }
   const oldOffset = image.header.l1Offset;
   const oldLength = image.l1.length;
-  image.header.l1Offset = offset;
-  image.header.l1Size = entries;
-  yield* image.writeL1Fields();
+  yield* image.updateFields({ l1Size: entries, l1Offset: offset });
   image.setL1(table);
   image.metadata.add(offset, table.length, structure.activeL1);
   if (oldLength === 0) return;

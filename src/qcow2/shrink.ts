@@ -7,10 +7,10 @@ import { isZero } from '../core/util/bytes.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Qcow2Image } from './image.ts';
 import { structure } from './overlap.ts';
-import { writeRefcountTable } from './refcount-area.ts';
+import { encodeRefcountTable } from './refcount-area.ts';
 import { blockOf, getRefcount, setRefcount } from './refcount-blocks.ts';
-import { freeClusters, passDiscards } from './refcounts.ts';
-import { type Steps, wait } from './steps.ts';
+import { freeClusters } from './refcounts.ts';
+import type { Steps } from './steps.ts';
 
 /** Drops the L2 tables behind the first `entries` entries. The table keeps its length; entries become 0, durably, first. */
 export function* shrinkL1(image: Qcow2Image, entries: number): Steps<void> {
@@ -21,15 +21,12 @@ export function* shrinkL1(image: Qcow2Image, entries: number): Steps<void> {
     const offset = image.l2TableOf(index);
     if (offset !== 0) gone.push(offset);
   }
-  const tail = new Uint8Array((image.l1Entries - entries) * 8);
-  yield* wait(image.writeFile(image.header.l1Offset + entries * 8, tail));
-  yield* wait(image.flushMedium());
+  yield* image.writeThrough(image.header.l1Offset + entries * 8, new Uint8Array((image.l1Entries - entries) * 8), image.l1.slice(entries * 8));
   image.l1.fill(0, entries * 8);
   for (const offset of gone) {
     image.metadata.remove(offset, clusterSize, structure.activeL2);
     yield* freeClusters(image, offset, clusterSize, 'always');
   }
-  yield* passDiscards(image);
 }
 
 /** Drops refcount blocks whose counts are all 0 but their own. */
@@ -57,7 +54,7 @@ export function* shrinkRefcountTable(image: Qcow2Image): Steps<void> {
   // the counts that the old blocks hold must not be missed: they are zero, or the blocks' own
   yield* image.l2Cache.flush();
   yield* image.refcountCache.flush();
-  yield* writeRefcountTable(image, table, image.header.refcountTableOffset);
+  yield* image.writeThrough(image.header.refcountTableOffset, encodeRefcountTable(table), encodeRefcountTable(image.refcountTable));
   image.refcountTable = table;
   for (const { index, offset } of gone) {
     const cluster = offset / clusterSize;
@@ -67,7 +64,6 @@ export function* shrinkRefcountTable(image: Qcow2Image): Steps<void> {
     else yield* freeClusters(image, offset, clusterSize, 'always');
     if (cluster < image.freeIndex) image.freeIndex = cluster;
   }
-  yield* passDiscards(image);
 }
 
 /** The last cluster in use inside the file; -1 when there is none. */

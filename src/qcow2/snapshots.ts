@@ -36,6 +36,8 @@ export interface SnapshotTable {
 
 /** What a repair lets pass, and is told of: entries whose extra data is too long, and those that are too many. */
 export interface SnapshotTolerance {
+  /** Entries to read. */
+  readonly count: number;
   tooMuchExtra(index: number, extraSize: number): void;
   tooBig(overhanging: number): void;
 }
@@ -44,7 +46,8 @@ const forceRemove = 'with qemu-img check -r all';
 
 /** Reads the snapshot table that the header names; rejects with EFBIG for one beyond the limits, unless they are tolerated. */
 export async function readSnapshots(image: Qcow2Image, tolerance?: SnapshotTolerance): Promise<SnapshotTable> {
-  const { snapshotCount, snapshotsOffset } = image.header;
+  const { snapshotsOffset } = image.header;
+  const snapshotCount = tolerance?.count ?? image.header.snapshotCount;
   const records: SnapshotRecord[] = [];
   let end = 0;
   for (let index = 0; index < snapshotCount; index++) {

@@ -11,6 +11,7 @@ import type { Qcow2Image } from './image.ts';
 import { compressedEntry, newEntry, readEntry, writeEntryWords, writeSubclusters } from './l2-entry.ts';
 import { allocateBytes, freeClusters } from './refcounts.ts';
 import { locked, type Steps, wait } from './steps.ts';
+import type { CachedTable } from './table-cache.ts';
 
 /** Writes [guest, guest + from.length), cluster aligned or up to the end of the disk. `writePlain` stores what does not shrink. */
 export function* writeCompressed(
@@ -55,10 +56,18 @@ function* storeStream(image: Qcow2Image, guest: number, stream: Uint8Array): Ste
     throw error;
   }
   yield* locked(image.mutex, function* () {
-    yield* markDirtyBit(image);
-    const table = yield* sliceForUpdate(image, guest, function* () {
-      if (image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
-    });
+    let table: CachedTable;
+    try {
+      yield* markDirtyBit(image);
+      table = yield* sliceForUpdate(image, guest, function* () {
+        if (image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);
+        else image.l2Cache.dependOnData();
+      });
+    } catch (error) {
+      // no entry names them yet
+      yield* freeClusters(image, offset, stream.length, 'never');
+      throw error;
+    }
     const index = sliceIndexOf(geometry, guest);
     const { hi, lo } = compressedEntry(geometry, offset, stream.length);
     writeEntryWords(geometry, table, index, hi, lo);

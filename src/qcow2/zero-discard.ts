@@ -9,12 +9,13 @@ import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { sliceIndexOf } from './address.ts';
 import { freeEntry, writableSlice } from './allocate.ts';
+import { DiscardQueue } from './discard-queue.ts';
 import type { Qcow2Image } from './image.ts';
 import { exclusively } from './io.ts';
 import { clusterKind, type L2Entry, newEntry, readEntry, standardKind, subclusterMask, writeEntryWords, writeSubclusters } from './l2-entry.ts';
 import { autoclear, COPIED_HI, OFFSET_HI, OFFSET_LO, two32, ZERO_LO } from './layout.ts';
 import { lookupSteps, newRun } from './mapping.ts';
-import { passDiscards } from './refcounts.ts';
+import { discardFile, passDiscards } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 import type { CachedTable } from './table-cache.ts';
 
@@ -47,10 +48,15 @@ function* zeroSteps(image: Qcow2Image, guest: number, length: number, flags: Req
       if (run.kind === clusterKind.data || run.kind === clusterKind.compressed || run.length < stop - start) return false;
     }
     if (yield* hasCompressedEdge(image, start, stop)) return false;
-    if (isRawDataFile(image)) yield* wait(image.data.zero(start, stop - start, flags & reqFlag.mayUnmap));
-    yield* changeRange(image, start, stop, (flags & reqFlag.mayUnmap) !== 0 ? 'zero-unmap' : 'zero');
+    yield* zeroHeld(image, start, stop, flags);
     return true;
   });
+}
+
+/** Makes [start, stop), whole subclusters, zero by its entries. For holders of the range. */
+export function* zeroHeld(image: Qcow2Image, start: number, stop: number, flags: ReqFlags = 0): Steps<void> {
+  if (isRawDataFile(image)) yield* wait(image.data.zero(start, stop - start, flags & reqFlag.mayUnmap));
+  yield* changeRange(image, start, stop, (flags & reqFlag.mayUnmap) !== 0 ? 'zero-unmap' : 'zero');
 }
 
 function isRawDataFile(image: Qcow2Image): boolean {
@@ -123,18 +129,27 @@ function* changeRange(image: Qcow2Image, start: number, end: number, change: Cha
     yield* locked(image.mutex, function* () {
       const table = yield* writableSlice(image, from);
       const old = changeSlice(image, table, from, stop, change);
-      for (const entry of old) yield* freeEntry(image, entry, change === 'forget' ? 'always' : 'request');
+      for (const entry of old.given) yield* freeEntry(image, entry, change === 'forget' ? 'always' : 'request');
       yield* passDiscards(image);
+      // not by way of the queue: these clusters stay in use
+      if (image.options.passDiscardRequest) for (const { offset, length } of old.emptied.drain()) yield* discardFile(image, offset, length);
     });
     at = stop;
   }
 }
 
+interface ChangedClusters {
+  /** Entries whose clusters are to be given back. */
+  readonly given: L2Entry[];
+  /** Clusters that keep their place, and whose content does not count any more. */
+  readonly emptied: DiscardQueue;
+}
+
 // atomic: no yield
-function changeSlice(image: Qcow2Image, table: CachedTable, start: number, end: number, change: Change): L2Entry[] {
+function changeSlice(image: Qcow2Image, table: CachedTable, start: number, end: number, change: Change): ChangedClusters {
   const { geometry } = image;
   const { clusterSize, subclusterSize } = geometry;
-  const given: L2Entry[] = [];
+  const changed: ChangedClusters = { given: [], emptied: new DiscardQueue() };
   let hasChanged = false;
   const entry = newEntry();
   for (let at = start; at < end; at = alignDown(at, clusterSize) + clusterSize) {
@@ -151,11 +166,13 @@ function changeSlice(image: Qcow2Image, table: CachedTable, start: number, end: 
       hasChanged = true;
       continue;
     }
-    if (changeCluster(image, table, index, entry, clusterStart, change)) given.push({ ...entry });
+    const fate = changeCluster(image, table, index, entry, clusterStart, change);
+    if (fate === 'given') changed.given.push({ ...entry });
+    else if (fate === 'emptied') changed.emptied.add(entry.offset, clusterSize);
     hasChanged ||= !isSame(image, table, index, entry);
   }
   if (hasChanged) image.l2Cache.markDirty(table);
-  return given;
+  return changed;
 }
 
 function isSame(image: Qcow2Image, table: CachedTable, index: number, before: L2Entry): boolean {
@@ -163,8 +180,10 @@ function isSame(image: Qcow2Image, table: CachedTable, index: number, before: L2
   return now.hi === before.hi && now.lo === before.lo && now.allocated === before.allocated && now.zeros === before.zeros;
 }
 
-/** Changes one whole cluster's entry. True when the cluster of the old entry is to be given back. */
-function changeCluster(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, guest: number, change: Change): boolean {
+type ClusterFate = 'given' | 'emptied' | 'kept';
+
+/** Changes one whole cluster's entry; tells what becomes of the old entry's cluster. */
+function changeCluster(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, guest: number, change: Change): ClusterFate {
   const { geometry } = image;
   const { isExtended } = geometry;
   const hasZeros = geometry.version >= 3;
@@ -179,45 +198,39 @@ function changeCluster(image: Qcow2Image, table: CachedTable, index: number, ent
   };
   if (change === 'forget') {
     setEmpty(false);
-    return isAllocated;
+    return isAllocated ? 'given' : 'kept';
   }
+  // what a snapshot shares keeps its content
+  const emptied = entry.isCopied && entry.offset !== 0 && !image.hasDataFile ? 'emptied' : 'kept';
   const mayKeep = image.options.discardNoUnref && !entry.isCompressed && isAllocated;
   if (change === 'discard') {
     if (mayKeep) {
       keepAsZero();
-      punch(image, entry);
-      return false;
+      return emptied;
     }
     if (isAllocated || image.node.backing !== undefined) setEmpty(hasZeros);
-    return isAllocated;
+    return isAllocated ? 'given' : 'kept';
   }
   if (!hasZeros) {
     // version 2 without a backing file: what is not there reads as zeros
     setEmpty(false);
-    return isAllocated;
+    return isAllocated ? 'given' : 'kept';
   }
   const mustUnmap = entry.isCompressed || (change === 'zero-unmap' && isAllocated);
   if (mustUnmap && mayKeep) {
     keepAsZero();
-    punch(image, entry);
-    return false;
+    return emptied;
   }
   if (mustUnmap) {
     setEmpty(true);
-    return true;
+    return 'given';
   }
   if (isRawDataFile(image) && standardKind(entry, true) === clusterKind.unallocated) {
     const hi = (Math.floor(guest / two32) & OFFSET_HI) | COPIED_HI;
     writeEntryWords(geometry, table, index, hi, ((guest % two32) & OFFSET_LO) | (isExtended ? 0 : ZERO_LO));
     writeSubclusters(geometry, table, index, 0, 0xffffffff);
-    return false;
+    return 'kept';
   }
   keepAsZero();
-  return false;
-}
-
-function punch(image: Qcow2Image, entry: L2Entry): void {
-  if (image.options.passDiscardRequest && entry.offset !== 0 && !image.hasDataFile) {
-    image.pendingDiscards.push({ offset: entry.offset, length: image.geometry.clusterSize });
-  }
+  return 'kept';
 }

@@ -13,13 +13,15 @@ import { BlockError } from '../core/util/errors.ts';
 import { bool, enumOf, optional, type Schema, str, struct } from '../core/util/schema.ts';
 import { parseOptionArgument } from '../core/util/schema-keyval.ts';
 import { Engine } from '../engine/engine.ts';
+import { objectDefinition } from '../engine/object-types.ts';
 import { addExport, nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
 import { addNode } from '../engine/ops/nodes.ts';
+import { addObject } from '../engine/ops/objects.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import { Monitor, packageText, qemuVersion } from '../monitor/monitor.ts';
 import { QmpServer } from '../monitor/qmp-server.ts';
-import { blockExportOptions, nbdServerOptions, secretOptions } from '../monitor/types/block.ts';
+import { blockExportOptions, nbdServerOptions } from '../monitor/types/block.ts';
 import { blockdevOptions } from '../monitor/types/blockdev.ts';
 import { isBackground, reportReady, startBackground } from './background.ts';
 import { Chardevs } from './chardevs.ts';
@@ -182,7 +184,7 @@ class Daemon {
           await addNode(this.#engine, parseOptionArgument(blockdevOptions, value, 'driver') as OptionTree);
           return;
         case 'object':
-          this.#engine.objects.add(parseOptionArgument(secretOptions, value, 'qom-type'));
+          addObject(this.#engine.objects, parseOptionArgument(objectDefinition, value, 'qom-type'));
           return;
         case 'nbdServer': {
           const { addr, ...rest } = parseOptionArgument(nbdServerOptions, value);

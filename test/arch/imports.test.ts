@@ -26,6 +26,7 @@ const layers: readonly (readonly [prefix: string, layer: number])[] = [
   ['src/qcow2/', 3],
   ['src/nbd/', 3],
   ['src/core/block/', 2],
+  ['src/core/objects/', 2],
   ['src/core/storage/', 1],
   ['src/cli/', 1],
   ['src/core/util/', 0],

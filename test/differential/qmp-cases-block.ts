@@ -170,6 +170,20 @@ export const nodeScripts: readonly Script[] = [
     ],
   },
   {
+    name: 'I/O threads and throttle groups',
+    steps: [
+      'object-add {"qom-type":"iothread","id":"t","poll-max-ns":0}',
+      'object-add {"qom-type":"iothread","id":"t","poll-grow":-1}',
+      'object-add {"qom-type":"iothread","id":"t2","thread-pool-min":2,"thread-pool-max":1}',
+      'object-add {"qom-type":"throttle-group","id":"t","limits":{"iops-total":-1}}',
+      'object-add {"qom-type":"throttle-group","id":"g","limits":{"bps-total":5},"x-bps-read":3}',
+      'object-add {"qom-type":"throttle-group","id":"g","limits":{"iops-total":5,"iops-size":512}}',
+      'object-del {"id":"g"}',
+      'object-del {"id":"t"}',
+      'object-del {"id":"t"}',
+    ],
+  },
+  {
     name: 'objects',
     steps: [
       'object-add {"qom-type":"secret","id":"s0","data":"pass"}',

@@ -157,7 +157,7 @@ describe('pausing', () => {
     const job = started(where, idle);
     await turns();
     job.userPause();
-    void job.quiesce();
+    job.quiesce();
     job.userResume();
     expect(job.status).toBe('paused');
     job.resume();
@@ -179,7 +179,8 @@ describe('pausing', () => {
     });
     await turns();
     let isQuiet = false;
-    void Promise.resolve(job.quiesce()).then(() => {
+    job.quiesce();
+    void Promise.resolve(job.whenIdle()).then(() => {
       isQuiet = true;
     });
     await turns();
@@ -197,7 +198,8 @@ describe('pausing', () => {
     let release = (): void => {};
     const job = started(where, () => new Promise<void>((resolve) => (release = resolve)));
     await turns();
-    const quiet = job.quiesce();
+    job.quiesce();
+    const quiet = job.whenIdle();
     release();
     await quiet;
     job.resume();
@@ -211,7 +213,7 @@ describe('pausing', () => {
     const job = make(where, async () => {
       isBegun = true;
     });
-    void job.quiesce();
+    job.quiesce();
     job.start();
     await turns();
     expect([where.log, isBegun]).toEqual([['j created', 'j running', 'j paused'], false]);
@@ -225,7 +227,7 @@ describe('pausing', () => {
     const job = started(where, idle);
     await turns();
     job.userPause();
-    void job.quiesce();
+    job.quiesce();
     const cancelling = job.cancel();
     await turns();
     expect(job.status).toBe('paused');

@@ -3,7 +3,7 @@
  * counts its requests, and queues them while a drained section is open. Everything below sees valid requests only.
  */
 import { BlockError, invariant } from '../util/errors.ts';
-import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import { isPending, type Maybe } from '../util/maybe.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
 import { type ChainStatus, chainStatus } from './block-status.ts';
 import type { Child, Parent } from './child.ts';
@@ -20,9 +20,6 @@ export interface BackendOptions {
   /** For conflict messages; by default from the name. */
   readonly describe?: () => string;
   readonly onSizeChanged?: () => void;
-  /** Told when a drained section begins and ends (exports stop reading their sockets, jobs pause). */
-  readonly onQuiesce?: () => Maybe<void>;
-  readonly onResume?: () => void;
   readonly stayAtNode?: boolean;
   /** Name of the root edge in conflict messages and in the block graph; default `root`. */
   readonly edgeName?: string;
@@ -94,14 +91,22 @@ export class BlockBackend implements Parent, AsyncDisposable {
     else attach(transaction);
   }
 
-  /** Takes the node away and closes it when it was the last user. The backend must be drained or idle. */
+  /** Takes the node away, and closes it when this was the last user. What is in flight ends first; what comes meanwhile finds no medium. */
   async remove(): Promise<void> {
     const root = this.#root;
     if (root === undefined) return;
-    await this.whenIdle();
     const { node } = root;
-    runTransaction((transaction) => this.#graph.detach(root, transaction));
-    this.#root = undefined;
+    // an idle moment need not come by itself
+    this.quiesce();
+    try {
+      await this.whenIdle();
+      // somebody else may have been quicker
+      if (this.#root !== root) return;
+      runTransaction((transaction) => this.#graph.detach(root, transaction));
+      this.#root = undefined;
+    } finally {
+      this.resume();
+    }
     await this.#graph.releaseUnused(node);
   }
 
@@ -118,72 +123,65 @@ export class BlockBackend implements Parent, AsyncDisposable {
   }
 
   size(): number {
-    return this.#require().size();
+    return this.#requireRoot().size();
   }
 
   // -- requests -----------------------------------------------------------------------------------------------------
+  // Requests that come in a drained section are looked at when it is over: the node may be gone, or have another size.
   /** Fills `into`. Fails with EIO when the range leaves the node. */
   read(offset: number, into: Uint8Array): Maybe<void> {
-    const root = this.#check(offset, into.length);
-    if (this.#quiesced > 0) return this.#queued(() => root.read(offset, into, 0));
-    const result = root.read(offset, into, 0);
+    if (this.#quiesced > 0) return this.#queued(() => this.read(offset, into));
+    const result = this.#check(offset, into.length).read(offset, into, 0);
     return isPending(result) ? this.#count(result) : undefined;
   }
 
   write(offset: number, from: Uint8Array, flags: ReqFlags = reqFlag.none): Maybe<void> {
-    const root = this.#check(offset, from.length);
-    if (this.#quiesced > 0) return this.#queued(() => root.write(offset, from, flags));
-    const result = root.write(offset, from, flags);
+    if (this.#quiesced > 0) return this.#queued(() => this.write(offset, from, flags));
+    const result = this.#check(offset, from.length).write(offset, from, flags);
     return isPending(result) ? this.#count(result) : undefined;
   }
 
   zero(offset: number, length: number, flags: ReqFlags = reqFlag.none): Maybe<void> {
-    const root = this.#check(offset, length);
-    return this.#issue(() => root.zero(offset, length, flags));
+    if (this.#quiesced > 0) return this.#queued(() => this.zero(offset, length, flags));
+    const result = this.#check(offset, length).zero(offset, length, flags);
+    return isPending(result) ? this.#count(result) : undefined;
   }
 
   discard(offset: number, length: number): Maybe<void> {
-    const root = this.#check(offset, length);
-    return this.#issue(() => root.discard(offset, length));
+    if (this.#quiesced > 0) return this.#queued(() => this.discard(offset, length));
+    const result = this.#check(offset, length).discard(offset, length);
+    return isPending(result) ? this.#count(result) : undefined;
   }
 
   flush(): Maybe<void> {
-    const root = this.#root;
-    if (root === undefined) throw noMedium();
-    return this.#issue(() => root.flush());
+    if (this.#quiesced > 0) return this.#queued(() => this.flush());
+    const result = this.#requireRoot().flush();
+    return isPending(result) ? this.#count(result) : undefined;
   }
 
   /** State of the run at `offset` through the whole chain (or down to `base`). */
   status(offset: number, length: number, options: { readonly base?: BlockNode; readonly precise?: boolean } = {}): Maybe<ChainStatus> {
+    if (this.#quiesced > 0) return this.#queued(() => this.status(offset, length, options));
     const { node } = this.#check(offset, length);
-    if (this.#quiesced > 0) return this.#queued(() => chainStatus(node, options.base, offset, length, options.precise ?? true));
     const result = chainStatus(node, options.base, offset, length, options.precise ?? true);
     return isPending(result) ? this.#count(result) : result;
   }
 
+  /** Changes the size. Not queued: whoever changes a node under others holds a drained section. */
   async truncate(size: number, options: TruncateOptions): Promise<void> {
-    const root = this.#root;
-    if (root === undefined) throw noMedium();
-    await this.#issue(() => root.truncate(size, options));
+    await this.#count(this.#requireRoot().truncate(size, options));
   }
 
-  #require(): BlockNode {
+  #requireRoot(): Child {
     if (this.#root === undefined) throw noMedium();
-    return this.#root.node;
+    return this.#root;
   }
 
   #check(offset: number, length: number): Child {
-    const root = this.#root;
-    if (root === undefined) throw noMedium();
+    const root = this.#requireRoot();
     // written so that NaN and fractions fail too
     if (!(offset >= 0 && length >= 0 && offset + length <= root.node.size())) throw new BlockError('Input/output error', { code: 'EIO' });
     return root;
-  }
-
-  #issue<T>(start: () => Maybe<T>): Maybe<T> {
-    if (this.#quiesced > 0) return this.#queued(start);
-    const result = start();
-    return isPending(result) ? this.#count(result) : result;
   }
 
   #count<T>(pending: Promise<T>): Promise<T> {
@@ -204,10 +202,9 @@ export class BlockBackend implements Parent, AsyncDisposable {
     if (--this.#inFlight === 0) for (const wake of this.#idle.splice(0)) wake();
   }
 
-  async #queued<T>(start: () => Maybe<T>): Promise<T> {
-    while (this.#quiesced > 0) await new Promise<void>((resolve) => this.#queue.push(resolve));
-    const result = start();
-    return isPending(result) ? this.#count(result) : result;
+  async #queued<T>(again: () => Maybe<T>): Promise<T> {
+    await new Promise<void>((resolve) => this.#queue.push(resolve));
+    return again();
   }
 
   // -- as a parent --------------------------------------------------------------------------------------------------
@@ -215,15 +212,13 @@ export class BlockBackend implements Parent, AsyncDisposable {
     return this.#options.describe?.() ?? (this.name ? `block device '${this.name}'` : 'an unnamed block device');
   }
 
-  quiesce(): Maybe<void> {
+  quiesce(): void {
     this.#quiesced++;
-    return chain(this.#options.onQuiesce?.(), () => this.whenIdle());
   }
 
   resume(): void {
     invariant(this.#quiesced > 0, 'resume without quiesce');
     if (--this.#quiesced > 0) return;
-    this.#options.onResume?.();
     for (const wake of this.#queue.splice(0)) wake();
   }
 

@@ -6,10 +6,10 @@
  */
 
 import { Bitmap } from '../util/bitmap.ts';
-import { type BusyRange, BusyRanges } from '../util/busy-ranges.ts';
 import { BlockError } from '../util/errors.ts';
-import { alignDown, alignUp, ceilDiv } from '../util/math.ts';
+import { alignDown, ceilDiv } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import { type RangeHold, RangeLock } from '../util/range-lock.ts';
 import { chainChild, chainStatus, skipFilters } from './block-status.ts';
 import type { Child } from './child.ts';
 import { type ReqFlags, reqFlag } from './driver.ts';
@@ -49,7 +49,9 @@ export class BlockCopy {
   readonly writeFlags: ReqFlags;
   /** Clusters still to copy. */
   readonly #left: Bitmap;
-  readonly #busy = new BusyRanges();
+  /** Clusters that are being copied. Whoever clears bits of #left has claimed them; others wait here for the end of it. */
+  readonly #copying = new RangeLock();
+  #copyingClusters = 0;
   readonly #buffers: Uint8Array[] = [];
   #copiedBytes = 0;
 
@@ -71,7 +73,7 @@ export class BlockCopy {
 
   /** Bytes left to copy or being copied, in whole clusters. */
   get remainingBytes(): number {
-    return this.#left.count * this.clusterSize + alignUp(this.#busy.bytes, this.clusterSize);
+    return (this.#left.count + this.#copyingClusters) * this.clusterSize;
   }
 
   /** The first offset at or after `offset` that is left to copy, or undefined. */
@@ -112,23 +114,18 @@ export class BlockCopy {
       const result = this.#copyRun(at, this.#left.nextClear(at, Math.min(last, at + this.#clustersPerRun)));
       if (isPending(result)) return this.#copySlow(result, first, last);
     }
-    if (!this.#busy.isEmpty) {
-      const busy = this.#busy.waitOne(first * this.clusterSize, (last - first) * this.clusterSize);
-      if (busy !== undefined) return this.#copySlow(busy, first, last);
-    }
+    if (!this.#copying.isFree(first, last, 'shared')) return this.#copySlow(undefined, first, last);
   }
 
-  async #copySlow(pending: Promise<void>, first: number, last: number): Promise<void> {
-    for (let next: Maybe<void> = pending; ; ) {
-      if (isPending(next)) await next;
-      const at = this.#left.nextSet(first, last);
-      if (at < last) {
-        next = this.#copyRun(at, this.#left.nextClear(at, Math.min(last, at + this.#clustersPerRun)));
-        continue;
+  async #copySlow(pending: Promise<void> | undefined, first: number, last: number): Promise<void> {
+    await pending;
+    for (;;) {
+      for (let at = this.#left.nextSet(first, last); at < last; at = this.#left.nextSet(first, last)) {
+        await this.#copyRun(at, this.#left.nextClear(at, Math.min(last, at + this.#clustersPerRun)));
       }
-      // a copy of somebody else may fail: then the clusters are left again and are ours to copy
-      next = this.#busy.waitOne(first * this.clusterSize, (last - first) * this.clusterSize);
-      if (next === undefined) return;
+      if (this.#copying.isFree(first, last, 'shared')) return;
+      // a copy of somebody else may fail: then its clusters are left again and are ours to copy
+      this.#copying.release(await this.#copying.acquire(first, last, 'shared'));
     }
   }
 
@@ -141,34 +138,40 @@ export class BlockCopy {
     const offset = first * this.clusterSize;
     const end = Math.min(last * this.clusterSize, this.size);
     this.#left.clear(first, last);
-    const range = this.#busy.add(offset, end - offset);
+    this.#copyingClusters += last - first;
+    const hold = this.#copying.hold(first, last, 'exclusive');
     let result: Maybe<void>;
     try {
       result = this.#pieces(offset, end);
     } catch (error) {
-      this.#fail(range, first, last);
+      this.#fail(hold);
       throw error;
     }
-    if (!isPending(result)) return this.#succeed(range, last - first);
+    if (!isPending(result)) return this.#succeed(hold);
     return result.then(
-      () => this.#succeed(range, last - first),
+      () => this.#succeed(hold),
       (error: unknown) => {
-        this.#fail(range, first, last);
+        this.#fail(hold);
         throw error;
       },
     );
   }
 
-  #succeed(range: BusyRange, clusters: number): void {
-    this.#copiedBytes += clusters * this.clusterSize;
-    this.#busy.remove(range);
+  #succeed(hold: RangeHold): void {
+    this.#copiedBytes += (hold.end - hold.start) * this.clusterSize;
+    this.#release(hold);
     this.onProgress();
   }
 
-  #fail(range: BusyRange, first: number, last: number): void {
-    // left again before anybody wakes
-    this.#left.set(first, last);
-    this.#busy.remove(range);
+  #fail(hold: RangeHold): void {
+    // left again before anybody is let in
+    this.#left.set(hold.start, hold.end);
+    this.#release(hold);
+  }
+
+  #release(hold: RangeHold): void {
+    this.#copyingClusters -= hold.end - hold.start;
+    this.#copying.release(hold);
   }
 
   #pieces(offset: number, end: number): Maybe<void> {

@@ -13,9 +13,11 @@ import type { BlockNode } from './node.ts';
 export interface Parent {
   /** For conflict messages: `node 'x'`, `block device 'hd0'`, `an unnamed block device`, `stream job 'j'`. */
   describe(): string;
-  /** Stop issuing requests; settles when the parent has none in flight. Counted: one `resume` for each. */
-  quiesce(): Maybe<void>;
+  /** Issue no new requests until `resume`. Counted: one `resume` for each. */
+  quiesce(): void;
   resume(): void;
+  /** Settles when the parent has nothing in flight; never rejects. */
+  whenIdle(): Maybe<void>;
   /** The node's size changed. */
   sizeChanged?(): void;
   /** Name of a block device. */
@@ -34,6 +36,8 @@ export class Child {
   node: BlockNode;
   perm: PermBits;
   shared: PermBits;
+  /** The parent was told to stop because the node of this edge is drained. */
+  #isParentQuiesced = false;
 
   constructor(name: string, roles: ChildRoles, parent: Parent, node: BlockNode, permBits: PermBits = perm.none, shared: PermBits = perm.all) {
     this.name = name;
@@ -42,6 +46,15 @@ export class Child {
     this.node = node;
     this.perm = permBits;
     this.shared = shared;
+  }
+
+  /** Stops the parent, or lets it go on, as the node it has now is drained or not. Called after every change of the edge. */
+  followQuiesce(): void {
+    const shall = this.node.quiesceCount > 0 && this.node.parents.includes(this);
+    if (shall === this.#isParentQuiesced) return;
+    this.#isParentQuiesced = shall;
+    if (shall) this.parent.quiesce();
+    else this.parent.resume();
   }
 
   size(): number {

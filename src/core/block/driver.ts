@@ -5,6 +5,7 @@
  * Buffers belong to the caller: a callee touches them until the request settles and never keeps them.
  */
 
+import type { ObjectSource } from '../objects/object.ts';
 import type { LockChange, OpenStorage, Prealloc } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Maybe } from '../util/maybe.ts';
@@ -106,6 +107,12 @@ export interface DriverState {
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
+  /**
+   * A drained section begins on the node: start no request or timer of one's own until `resume`, and let queued requests
+   * through. What is in flight is waited for as far as `node.enter` and `node.leave` count it.
+   */
+  quiesce?(): void;
+  resume?(): void;
   /** Re-reads the size of the medium below (after a truncate from elsewhere). */
   refreshSize?(): Maybe<void>;
   /** Bytes the node occupies on its medium; absent: the sum of its data and metadata children. */
@@ -185,6 +192,8 @@ export interface NodeHost {
   readonly options: OptionReader;
   readonly openStorage: OpenStorage;
   readonly clock: Clock;
+  /** The user's objects: a driver finds secrets and throttle groups by name. */
+  readonly objects: ObjectSource;
   /**
    * Opens or references the node that option `key` names (a string = node name, an object = its options) and attaches it.
    * Undefined when there is no such option and `optional` is set; else `A block device must be specified for "file"`.
@@ -199,8 +208,6 @@ export interface NodeHost {
       readonly recorded?: string | undefined;
     },
   ): Promise<Child | undefined>;
-  /** Attaches an existing node as a child (filters built by jobs). */
-  attachChild(key: string, node: BlockNode, roles: ChildRoles): Child;
   /** The node, or the root node of the block device, with this name. */
   findNode(name: string): BlockNode | undefined;
   /** Whether an image that begins with `head` would be taken for another format than this; absent where the format was given. */

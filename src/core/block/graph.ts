@@ -5,6 +5,7 @@
  */
 import { BlockError, invariant } from '../util/errors.ts';
 import { isIdentifier } from '../util/identifier.ts';
+import { isPending } from '../util/maybe.ts';
 import { Mutex } from '../util/mutex.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
 import { Child, type Parent } from './child.ts';
@@ -22,6 +23,8 @@ const maxNodeName = 31;
 
 export class Graph {
   readonly #nodes = new Map<string, BlockNode>();
+  readonly #apart = new Set<BlockNode>();
+  readonly #strays = new WeakSet<BlockNode>();
   readonly #turn = new Mutex();
   #users = 0;
   readonly #backingBlockers = new Map<Child, Disposable>();
@@ -30,9 +33,11 @@ export class Graph {
   isDeviceName: (name: string) => boolean = () => false;
   /** The root node of a block device; set along with isDeviceName. */
   deviceNode: (name: string) => BlockNode | undefined = () => undefined;
+  /** Nodes of each section that drains everything: what is published meanwhile joins them. See drain.ts. */
+  readonly drainedSections: Set<Set<BlockNode>> = new Set<Set<BlockNode>>();
 
   // -- names --------------------------------------------------------------------------------------------------------
-  /** All named nodes, oldest first. */
+  /** All published nodes, oldest first. */
   get nodes(): Iterable<BlockNode> {
     return this.#nodes.values();
   }
@@ -62,7 +67,7 @@ export class Graph {
     if (!isIdentifier(name)) throw new BlockError(`Invalid node-name: '${name}'`);
     if (name.length > maxNodeName) throw new BlockError('Node name too long');
     if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
-    if (this.#nodes.has(name)) throw new BlockError(`Duplicate nodes with node-name='${name}'`);
+    if (this.#nodes.has(name)) throw duplicateName(name);
   }
 
   /** A number for a user of the graph, larger than those before. */
@@ -70,9 +75,47 @@ export class Graph {
     return ++this.#users;
   }
 
-  publish(node: BlockNode): void {
-    invariant(!this.#nodes.has(node.name), `node ${node.name} exists`);
+  // -- life of a node -----------------------------------------------------------------------------------------------
+  /** Takes in a node that only its opener knows: in no look-up and no query until it is published. */
+  addApart(node: BlockNode): void {
+    this.#apart.add(node);
+  }
+
+  isApart(node: BlockNode): boolean {
+    return this.#apart.has(node);
+  }
+
+  /** Published or apart, and not closed. */
+  has(node: BlockNode): boolean {
+    return this.#nodes.get(node.name) === node || this.#apart.has(node);
+  }
+
+  /** Makes a node that was apart known by its name, which is free. */
+  publish(node: BlockNode, transaction: Transaction): void {
+    invariant(this.#apart.has(node) && !this.#nodes.has(node.name), `node ${node.name} is apart and its name is free`);
+    this.#apart.delete(node);
     this.#nodes.set(node.name, node);
+    for (const section of this.drainedSections) {
+      section.add(node);
+      node.quiesce();
+    }
+    transaction.add({
+      abort: () => {
+        for (const section of this.drainedSections) if (section.delete(node)) node.resume();
+        this.#nodes.delete(node.name);
+        this.#apart.add(node);
+      },
+    });
+  }
+
+  hasStrays(node: BlockNode): boolean {
+    return this.#strays.has(node);
+  }
+
+  /** Requests of an opener that was given up may be on `node` for ever: its close does not hold up whoever asks for it. */
+  expectStrays(node: BlockNode): void {
+    this.#strays.add(node);
+    for (const child of node.children) this.expectStrays(child.node);
   }
 
   // -- the graph turn -----------------------------------------------------------------------------------------------
@@ -105,10 +148,12 @@ export class Graph {
     }
     node.parents.unshift(child);
     above?.children.push(child);
+    child.followQuiesce();
     transaction.add({
       abort: () => {
         remove(node.parents, child);
         if (above !== undefined) remove(above.children, child);
+        child.followQuiesce();
       },
     });
     if ((roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
@@ -125,11 +170,13 @@ export class Graph {
     if (parentIndex < 0) return;
     node.parents.splice(parentIndex, 1);
     if (childIndex >= 0) above?.children.splice(childIndex, 1);
+    child.followQuiesce();
     transaction.add({
       commit: () => this.#unblockBacking(child),
       abort: () => {
         node.parents.splice(parentIndex, 0, child);
         if (childIndex >= 0) above?.children.splice(childIndex, 0, child);
+        child.followQuiesce();
       },
     });
     refreshPermissions(above?.isOpen && above.parents.length > 0 ? [above, node] : [node], transaction);
@@ -148,6 +195,7 @@ export class Graph {
     from.parents.splice(index, 1);
     child.node = to;
     to.parents.unshift(child);
+    child.followQuiesce();
     const above = child.parent.asNode;
     const place = above?.children.indexOf(child) ?? -1;
     // an edge that moves is the newest of its parent's, as in QEMU's lists
@@ -160,6 +208,7 @@ export class Graph {
         remove(to.parents, child);
         child.node = from;
         from.parents.splice(index, 0, child);
+        child.followQuiesce();
         if (above !== undefined) {
           remove(above.children, child);
           above.children.splice(place, 0, child);
@@ -212,15 +261,29 @@ export class Graph {
   // -- end of a node ------------------------------------------------------------------------------------------------
   /** Closes `node`, and what only it used, when nobody uses it any more. Flushes first; a flush error is thrown after all is closed. */
   async releaseUnused(node: BlockNode): Promise<void> {
-    if (node.monitorOwned || node.parents.length > 0 || !this.#nodes.has(node.name)) return;
-    this.#nodes.delete(node.name);
+    if (node.monitorOwned || node.parents.length > 0 || !this.has(node)) return;
+    if (!this.#apart.delete(node)) this.#nodes.delete(node.name);
+    const idle = node.whenIdle();
+    if (isPending(idle)) {
+      // a medium that is closed under a request in flight would do it on whatever gets its descriptor next
+      if (this.#strays.has(node)) return void idle.then(() => this.#finish(node)).catch(() => {});
+      await idle;
+    }
+    await this.#finish(node);
+  }
+
+  async #finish(node: BlockNode): Promise<void> {
     let failure: unknown;
     const state = node.isOpen ? node.state : undefined;
     try {
       if (state !== undefined && node.isDirty) await flushNode(node);
-      await state?.close();
     } catch (error) {
       failure = error;
+    }
+    try {
+      await state?.close();
+    } catch (error) {
+      failure ??= error;
     }
     const children = [...node.children];
     runTransaction((transaction) => {
@@ -236,6 +299,11 @@ export class Graph {
     }
     if (failure !== undefined) throw failure;
   }
+}
+
+/** Two nodes cannot have one name. */
+export function duplicateName(name: string): BlockError {
+  return new BlockError(`Duplicate nodes with node-name='${name}'`, { code: 'EEXIST' });
 }
 
 function allOpsExcept(allowed: readonly BlockOp[]): BlockOp[] {

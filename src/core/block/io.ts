@@ -1,6 +1,6 @@
 /*
  * The generic request path of a node: alignment, zeros past the end, splitting, serialising, tracking, emulation of what
- * a driver lacks. Entered by Child and BlockBackend only. A request that the driver answers at once leaves no promise and
+ * a driver lacks, telling observers of changes. Entered by Child and BlockBackend only. A request that the driver answers at once leaves no promise and
  * no record behind; all others go through the slow halves at the end of each section.
  * Must not know any format. Rule source: QEMU's documented behaviour of block requests (house rules in ARCHITECTURE.md).
  */
@@ -8,10 +8,10 @@
 import { isZero } from '../util/bytes.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
-import { chain, isPending, type Maybe } from '../util/maybe.ts';
+import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
 import { type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
-import type { BlockNode } from './node.ts';
-import { beginRequest, endRequest, hasConflict, type RequestKind, waitForConflicts } from './request.ts';
+import type { BlockNode, ChangeKind } from './node.ts';
+import { trackPlain, trackShared, underLock } from './request.ts';
 
 /** Largest buffer of zeros or of a bounce: long zero writes and misaligned requests go in pieces of this. */
 const maxBounce = 1024 * 1024;
@@ -27,7 +27,7 @@ export function readNode(node: BlockNode, offset: number, into: Uint8Array, flag
   const end = offset + length;
   const limits = state.limits;
   if (
-    node.serialisingCount !== 0 ||
+    node.lock.busy !== 0 ||
     end > state.size() ||
     (limits.requestAlign !== 1 && (offset % limits.requestAlign !== 0 || length % limits.requestAlign !== 0)) ||
     (limits.maxTransfer !== 0 && length > limits.maxTransfer)
@@ -35,10 +35,18 @@ export function readNode(node: BlockNode, offset: number, into: Uint8Array, flag
     return readSpecial(node, offset, into, flags);
   }
   const result = state.read(offset, into, flags);
-  return isPending(result) ? track(node, 'read', offset, length, result) : undefined;
+  return isPending(result) ? trackShared(node, offset, length, result) : undefined;
 }
 
 function readSpecial(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+  const { length } = into;
+  if (!node.lock.isFree(offset, offset + length, 'shared')) return underLock(node, 'shared', offset, length, () => readLocked(node, offset, into, flags));
+  const result = readLocked(node, offset, into, flags);
+  return isPending(result) ? trackShared(node, offset, length, result) : undefined;
+}
+
+/** The read of a request whose range is free or held. The size is looked at here: it may change while a request waits. */
+function readLocked(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
   const size = node.size();
   if (offset >= size) {
     into.fill(0);
@@ -46,30 +54,8 @@ function readSpecial(node: BlockNode, offset: number, into: Uint8Array, flags: R
   }
   if (offset + into.length > size) {
     into.fill(0, size - offset);
-    return readNode(node, offset, into.subarray(0, size - offset), flags);
+    return readLocked(node, offset, into.subarray(0, size - offset), flags);
   }
-  if (hasConflict(node, offset, into.length, false)) return readWhenFree(node, offset, into, flags);
-  const { requestAlign, maxTransfer } = node.limits;
-  if (offset % requestAlign !== 0 || into.length % requestAlign !== 0)
-    return track(node, 'read', offset, into.length, readMisaligned(node, offset, into, flags));
-  if (maxTransfer !== 0 && into.length > maxTransfer)
-    return inPieces(offset, into.length, maxTransfer, (at, length) => readNode(node, at, into.subarray(at - offset, at - offset + length), flags));
-  const result = node.state.read(offset, into, flags);
-  return isPending(result) ? track(node, 'read', offset, into.length, result) : undefined;
-}
-
-async function readWhenFree(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Promise<void> {
-  const request = beginRequest(node, 'read', offset, into.length, false);
-  try {
-    await waitForConflicts(node, request);
-    await readUntracked(node, offset, into, flags);
-  } finally {
-    endRequest(node, request);
-  }
-}
-
-/** The read of a request that is tracked already: alignment and splitting only. */
-function readUntracked(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
   const { requestAlign, maxTransfer } = node.limits;
   if (offset % requestAlign !== 0 || into.length % requestAlign !== 0) return readMisaligned(node, offset, into, flags);
   if (maxTransfer === 0 || into.length <= maxTransfer) return node.state.read(offset, into, flags);
@@ -99,9 +85,9 @@ export function writeNode(node: BlockNode, offset: number, from: Uint8Array, fla
   if (state.write === undefined || node.readOnly) throw cannotWrite(node);
   const limits = state.limits;
   if (
-    node.serialisingCount !== 0 ||
+    node.lock.busy !== 0 ||
     (flags & (reqFlag.serialising | reqFlag.fua)) !== 0 ||
-    node.settings.detectZeroes !== 'off' ||
+    node.watchesWrites ||
     (limits.requestAlign !== 1 && (offset % limits.requestAlign !== 0 || length % limits.requestAlign !== 0)) ||
     (limits.maxTransfer !== 0 && length > limits.maxTransfer)
   ) {
@@ -109,7 +95,7 @@ export function writeNode(node: BlockNode, offset: number, from: Uint8Array, fla
   }
   const result = state.write(offset, from, flags);
   noteWrite(node, offset + length);
-  return isPending(result) ? track(node, 'write', offset, length, result) : undefined;
+  return isPending(result) ? trackShared(node, offset, length, result) : undefined;
 }
 
 function noteWrite(node: BlockNode, end: number): void {
@@ -123,41 +109,28 @@ function writeSpecial(node: BlockNode, offset: number, from: Uint8Array, flags: 
     return zeroNode(node, offset, from.length, detect === 'unmap' && node.settings.discard ? flags | reqFlag.mayUnmap : flags);
   }
   noteWrite(node, offset + from.length);
-  return serialised(node, 'write', offset, from.length, flags, (rest) => writeUntracked(node, offset, from, rest));
+  return changing(node, 'write', offset, from.length, flags, (rest) => writeUntracked(node, offset, from, rest));
 }
 
-/** Runs `body` as a request on the node: waits for conflicts, honours `serialising`, emulates `fua` with a flush. */
-function serialised(node: BlockNode, kind: RequestKind, offset: number, length: number, flags: ReqFlags, body: (flags: ReqFlags) => Maybe<void>): Maybe<void> {
-  const serialising = (flags & reqFlag.serialising) !== 0 || isMisaligned(node, offset, length);
+/** Runs `body` as a changing request on the node: alone when it is serialising, told to observers, `fua` emulated with a flush. */
+function changing(node: BlockNode, kind: ChangeKind, offset: number, length: number, flags: ReqFlags, body: (flags: ReqFlags) => Maybe<void>): Maybe<void> {
+  const mode = (flags & reqFlag.serialising) !== 0 || isMisaligned(node, offset, length) ? 'exclusive' : 'shared';
   let rest = flags & ~reqFlag.serialising;
   const mustFlush = (rest & reqFlag.fua) !== 0 && (node.state.writeFlags & reqFlag.fua) === 0;
   if (mustFlush) rest &= ~reqFlag.fua;
-  if (hasConflict(node, offset, length, serialising)) return serialisedWhenFree(node, kind, offset, length, serialising, mustFlush, () => body(rest));
-  const result = body(rest);
-  if (isPending(result)) {
-    const tracked = track(node, kind, offset, length, result, serialising);
-    return mustFlush ? tracked.then(() => flushNode(node)) : tracked;
-  }
-  return mustFlush ? flushNode(node) : undefined;
+  const result = underLock(node, mode, offset, length, () => {
+    if (node.observers.length === 0) return body(rest);
+    // a failed request may have changed something too; told before anybody behind it gets the range
+    return settle(
+      () => body(rest),
+      () => tellObservers(node, kind, offset, length),
+    );
+  });
+  return mustFlush ? chain(result, () => flushNode(node)) : result;
 }
 
-async function serialisedWhenFree(
-  node: BlockNode,
-  kind: RequestKind,
-  offset: number,
-  length: number,
-  serialising: boolean,
-  mustFlush: boolean,
-  body: () => Maybe<void>,
-): Promise<void> {
-  const request = beginRequest(node, kind, offset, length, serialising);
-  try {
-    await waitForConflicts(node, request);
-    await body();
-  } finally {
-    endRequest(node, request);
-  }
-  if (mustFlush) await flushNode(node);
+function tellObservers(node: BlockNode, kind: ChangeKind, offset: number, length: number): void {
+  for (const observer of node.observers) observer.changed(kind, offset, length);
 }
 
 function isMisaligned(node: BlockNode, offset: number, length: number): boolean {
@@ -201,7 +174,7 @@ export function zeroNode(node: BlockNode, offset: number, length: number, flags:
   let rest = flags;
   if ((rest & reqFlag.mayUnmap) !== 0 && !node.settings.discard) rest &= ~reqFlag.mayUnmap;
   noteWrite(node, offset + length);
-  return serialised(node, 'write', offset, length, rest, (inner) => zeroUntracked(node, offset, length, inner));
+  return changing(node, 'zero', offset, length, rest, (inner) => zeroUntracked(node, offset, length, inner));
 }
 
 function zeroUntracked(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
@@ -243,14 +216,14 @@ export function discardNode(node: BlockNode, offset: number, length: number): Ma
   const state = node.state;
   if (!node.settings.discard || state.discard === undefined) return;
   node.isDirty = true;
-  return serialised(node, 'discard', offset, length, 0, () => state.discard?.(offset, length));
+  return changing(node, 'discard', offset, length, 0, () => state.discard?.(offset, length));
 }
 
 /** Everything that settled before is on stable storage after. */
 export function flushNode(node: BlockNode): Maybe<void> {
   if (!node.isOpen || node.readOnly) return;
   const result = chain(node.state.flush === undefined ? undefined : node.state.flush(), () => flushChildren(node));
-  if (isPending(result)) return track(node, 'flush', 0, 0, result);
+  if (isPending(result)) return trackPlain(node, result);
 }
 
 function flushChildren(node: BlockNode, from = 0): Maybe<void> {
@@ -264,23 +237,24 @@ function flushChildren(node: BlockNode, from = 0): Maybe<void> {
   }
 }
 
-/** Changes the node's size and tells its parents. The caller holds the resize permission. */
+/**
+ * Changes the node's size, then tells its parents. The caller holds the resize permission. Nothing is in flight behind the
+ * smaller of both sizes meanwhile, and what comes later sees the new size; users at the root are held by a drained section.
+ */
 export async function truncateNode(node: BlockNode, size: number, options: TruncateOptions): Promise<void> {
-  const state = node.state;
   if (node.readOnly) throw new BlockError('Image is read-only', { code: 'EACCES' });
   if (size < 0) throw new BlockError('Image size cannot be negative', { code: 'EINVAL' });
-  const oldSize = node.size();
-  const request = beginRequest(node, 'truncate', Math.min(oldSize, size), Math.abs(oldSize - size), size > oldSize);
-  try {
-    await waitForConflicts(node, request);
-    if (state.truncate !== undefined) await state.truncate(size, options);
-    else if (node.filtered !== undefined) await truncateNode(node.filtered.node, size, options);
-    else throw new BlockError('Image format driver does not support resize', { code: 'ENOTSUP' });
-    node.isDirty = true;
-  } finally {
-    endRequest(node, request);
-  }
-  for (const parent of node.parents) parent.parent.sizeChanged?.();
+  await underLock(node, 'exclusive', Math.min(node.size(), size), Number.POSITIVE_INFINITY, () => truncateLocked(node, size, options));
+  for (const edge of [...node.parents]) edge.parent.sizeChanged?.();
+}
+
+async function truncateLocked(node: BlockNode, size: number, options: TruncateOptions): Promise<void> {
+  const { state } = node;
+  if (state.truncate !== undefined) await state.truncate(size, options);
+  else if (node.filtered !== undefined) await truncateNode(node.filtered.node, size, options);
+  else throw new BlockError('Image format driver does not support resize', { code: 'ENOTSUP' });
+  node.isDirty = true;
+  for (const observer of node.observers) observer.resized(node.size());
 }
 
 function cannotWrite(node: BlockNode): BlockError {
@@ -288,18 +262,6 @@ function cannotWrite(node: BlockNode): BlockError {
 }
 
 // -- helpers ----------------------------------------------------------------------------------------------------------
-
-/** Puts a pending request on the node's list until it settles. */
-function track(node: BlockNode, kind: RequestKind, offset: number, length: number, pending: Promise<void>, serialising = false): Promise<void> {
-  const request = beginRequest(node, kind, offset, length, serialising);
-  return pending.then(
-    () => endRequest(node, request),
-    (error: unknown) => {
-      endRequest(node, request);
-      throw error;
-    },
-  );
-}
 
 /** Runs `body` over [offset, offset + length) in pieces of at most `step`; stays synchronous while the pieces are. */
 function inPieces(offset: number, length: number, step: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {

@@ -2,12 +2,12 @@
  * BlockNode: one opened driver instance in the graph: identity, options that the engine itself obeys, edges in both
  * directions, operation blockers, and what is in flight. Knows no format and no command.
  */
-import type { BlockError } from '../util/errors.ts';
+import { type BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
+import { RangeLock } from '../util/range-lock.ts';
 import type { Child, Parent } from './child.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
-import type { TrackedRequest } from './request.ts';
 
 /** Options of every node (QAPI BlockdevOptions base), as they are in force. */
 export interface NodeSettings {
@@ -24,10 +24,19 @@ export interface NodeSettings {
   readonly cache: { readonly direct: boolean; readonly noFlush: boolean };
 }
 
+export type ChangeKind = 'write' | 'zero' | 'discard';
+
+/** Somebody who must know of every change of a node's content: dirty bitmaps, thresholds, statistics. */
+export interface ChangeObserver {
+  /** The range has changed, or may have: told when the request has ended, before any that waits for the range goes on. */
+  changed(kind: ChangeKind, offset: number, length: number): void;
+  /** The node has another size now; told before its parents. */
+  resized(size: number): void;
+}
+
 export class BlockNode implements Parent {
   readonly name: string;
   readonly driver: BlockDriver;
-  settings: NodeSettings;
   /** Its driver was guessed from the image's content. */
   isProbed = false;
   /** Why it is read-only although it was to be written: what opening its medium for writing came to. */
@@ -45,20 +54,54 @@ export class BlockNode implements Parent {
   implicit = false;
   /** Requests begun and not settled. Synchronous ones never count: nobody can look meanwhile. */
   inFlight = 0;
-  readonly tracked: TrackedRequest[] = [];
-  serialisingCount = 0;
+  /** Ranges of requests in flight: shared, or exclusive for serialising ones. */
+  readonly lock: RangeLock = new RangeLock();
+  /** Drained sections that the node is in, its own and those of nodes below: its parents issue no requests while > 0. */
+  quiesceCount = 0;
+  /** Changed by `observe` only. */
+  readonly observers: ChangeObserver[] = [];
+  /** A write needs more than to be passed on: one flag for the request path to look at. */
+  watchesWrites = false;
   /** Something was written since the last flush of this node. */
   isDirty = false;
   /** End of the highest write so far (query-blockstats). */
   highestWrite = 0;
+  #settings: NodeSettings;
   #state: DriverState | undefined;
   #idleWaiters: (() => void)[] = [];
 
   constructor(name: string, driver: BlockDriver, settings: NodeSettings) {
     this.name = name;
     this.driver = driver;
-    this.settings = settings;
+    this.#settings = settings;
+    this.#refreshWatch();
     this.blockers = new OpBlockers(() => this.displayName);
+  }
+
+  get settings(): NodeSettings {
+    return this.#settings;
+  }
+
+  set settings(settings: NodeSettings) {
+    this.#settings = settings;
+    this.#refreshWatch();
+  }
+
+  /** Tells `observer` of every change from now on, until the end is disposed of. */
+  observe(observer: ChangeObserver): Disposable {
+    this.observers.push(observer);
+    this.#refreshWatch();
+    return {
+      [Symbol.dispose]: () => {
+        const index = this.observers.indexOf(observer);
+        if (index >= 0) this.observers.splice(index, 1);
+        this.#refreshWatch();
+      },
+    };
+  }
+
+  #refreshWatch(): void {
+    this.watchesWrites = this.observers.length > 0 || this.#settings.detectZeroes !== 'off';
   }
 
   /** Name of the block device that this node is the root of, if any. */
@@ -80,6 +123,7 @@ export class BlockNode implements Parent {
   /** Set once by open.ts; undefined after close. */
   setState(state: DriverState | undefined): void {
     this.#state = state;
+    if (this.quiesceCount > 0) state?.quiesce?.();
   }
 
   get isOpen(): boolean {
@@ -128,16 +172,24 @@ export class BlockNode implements Parent {
     return `node '${this.name}'`;
   }
 
-  quiesce(): Maybe<void> {
-    return this.whenIdle();
+  /** Makes all parents stop issuing requests, up to the roots, also those that come later. Counted: one `resume` for each. */
+  quiesce(): void {
+    if (++this.quiesceCount > 1) return;
+    for (const edge of [...this.parents]) edge.followQuiesce();
+    this.#state?.quiesce?.();
   }
 
-  resume(): void {}
+  resume(): void {
+    invariant(this.quiesceCount > 0, 'resume without quiesce');
+    if (--this.quiesceCount > 0) return;
+    this.#state?.resume?.();
+    for (const edge of [...this.parents]) edge.followQuiesce();
+  }
 
   sizeChanged(): void {
     const settled = this.#state?.refreshSize?.();
     if (settled !== undefined && isPending(settled)) void settled.catch(() => {});
-    for (const parent of this.parents) parent.parent.sizeChanged?.();
+    for (const edge of [...this.parents]) edge.parent.sizeChanged?.();
   }
 
   // -- in flight ----------------------------------------------------------------------------------------------------
@@ -145,6 +197,11 @@ export class BlockNode implements Parent {
   whenIdle(): Maybe<void> {
     if (this.inFlight === 0) return;
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  /** Counts a request, or work that goes on behind one; `leave` ends it. */
+  enter(): void {
+    this.inFlight++;
   }
 
   leave(): void {

@@ -22,12 +22,12 @@ import {
 } from '../block/driver.ts';
 import type { BlockNode } from '../block/node.ts';
 import { Bitmap } from '../util/bitmap.ts';
-import { BusyRanges } from '../util/busy-ranges.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
+import { RangeLock } from '../util/range-lock.ts';
 
 /** Smallest unit of copying: many small copies cost more than one larger. */
 const minClusterSize = 65536;
@@ -69,7 +69,8 @@ export class CopyBeforeWriteState implements DriverState {
   readonly #done: Bitmap;
   /** Clusters that the snapshot view may read; given up ones are not. */
   readonly #access: Bitmap;
-  readonly #frozenReads = new BusyRanges();
+  /** Ranges of `file` that readers of the frozen view are reading, in bytes. */
+  readonly #frozenReads = new RangeLock();
   #snapshotError: BlockError | undefined;
 
   constructor(node: BlockNode, file: Child, target: Child, options: CbwOptions) {
@@ -149,7 +150,7 @@ export class CopyBeforeWriteState implements DriverState {
     const start = first * clusterSize;
     const span = last * clusterSize - start;
     if (this.#done.nextClear(first, last) >= last || this.#snapshotError !== undefined) {
-      return this.#frozenReads.isEmpty ? undefined : this.#frozenReads.waitAll(start, span);
+      return this.#whenUnread(start, span);
     }
     let copied: Maybe<void>;
     try {
@@ -168,20 +169,26 @@ export class CopyBeforeWriteState implements DriverState {
     const { clusterSize } = this.#options;
     // from here new readers go to the target; the ones before still read the file
     this.#done.set(first, last);
-    return this.#frozenReads.isEmpty ? undefined : this.#frozenReads.waitAll(first * clusterSize, (last - first) * clusterSize);
+    return this.#whenUnread(first * clusterSize, (last - first) * clusterSize);
   }
 
   #afterFailure(error: unknown, start: number, span: number): Maybe<void> {
     if (!(error instanceof BlockError) || this.#options.onError === 'break-guest-write') throw error;
     this.#snapshotError ??= error;
-    return this.#frozenReads.waitAll(start, span);
+    return this.#whenUnread(start, span);
+  }
+
+  /** Settles when no reader reads the range from `file` any more. New ones do not come: they go to the target, or fail. */
+  #whenUnread(start: number, span: number): Maybe<void> {
+    const { isIdle } = this.#frozenReads;
+    return isIdle ? undefined : chain(this.#frozenReads.acquire(start, start + span, 'exclusive'), (hold) => this.#frozenReads.release(hold));
   }
 
   #copyInTime(start: number, span: number): Maybe<void> {
     const copied = this.copy.copy(start, span);
     if (!isPending(copied) || this.#options.timeoutMs === 0) return copied;
     // the copy goes on when the guest does not wait for it any longer; the node stays busy until it is over
-    this.#node.inFlight++;
+    this.#node.enter();
     const finished = copied.finally(() => this.#node.leave());
     return this.#firstOf(finished);
   }
@@ -247,8 +254,8 @@ export class CopyBeforeWriteState implements DriverState {
   #fromFile<T>(offset: number, length: number, body: () => Maybe<T>): Maybe<T> {
     const result = body();
     if (!isPending(result)) return result;
-    const range = this.#frozenReads.add(offset, length);
-    return result.finally(() => this.#frozenReads.remove(range));
+    const hold = this.#frozenReads.hold(offset, offset + length, 'shared');
+    return result.finally(() => this.#frozenReads.release(hold));
   }
 
   #snapshotDiscard(offset: number, length: number): Maybe<void> {

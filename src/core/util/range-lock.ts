@@ -43,7 +43,7 @@ export class RangeLock {
   /** True when `acquire` would not have to wait. An empty range is always free. */
   isFree(start: number, end: number, mode: RangeMode, owner?: object): boolean {
     if (this.busy === 0 && (mode === 'shared' || this.#held.length === 0)) return true;
-    return !this.#isBlocked({ start, end, mode, owner }, this.#waiting.length);
+    return !this.#isBlocked(start, end, mode, owner, this.#waiting.length);
   }
 
   /** Holds [start, end), all of it or nothing: at once when it is free, else when its turn has come. Never fails. */
@@ -80,7 +80,7 @@ export class RangeLock {
   #grantFree(): void {
     for (let index = 0; index < this.#waiting.length; ) {
       const waiter = this.#waiting[index];
-      if (waiter === undefined || this.#isBlocked(waiter, index)) {
+      if (waiter === undefined || this.#isBlocked(waiter.start, waiter.end, waiter.mode, waiter.owner, index)) {
         index++;
         continue;
       }
@@ -93,24 +93,24 @@ export class RangeLock {
     }
   }
 
-  /** True when `wanted` has to wait for a holder, or for one of the first `ahead` of those that wait. */
-  #isBlocked(wanted: RangeHold, ahead: number): boolean {
+  /** True when a request has to wait for a holder, or for one of the first `ahead` of those that wait. */
+  #isBlocked(start: number, end: number, mode: RangeMode, owner: object | undefined, ahead: number): boolean {
     let isOwner = false;
     for (const other of this.#held) {
-      if (conflicts(wanted, other)) return true;
-      if (wanted.owner !== undefined && other.owner === wanted.owner) isOwner = true;
+      if (conflicts(other, start, end, mode, owner)) return true;
+      if (owner !== undefined && other.owner === owner) isOwner = true;
     }
     if (isOwner) return false;
     for (let index = 0; index < ahead; index++) {
       const other = this.#waiting[index];
-      if (other !== undefined && conflicts(wanted, other)) return true;
+      if (other !== undefined && conflicts(other, start, end, mode, owner)) return true;
     }
     return false;
   }
 }
 
-function conflicts(a: RangeHold, b: RangeHold): boolean {
-  if (a.mode === 'shared' && b.mode === 'shared') return false;
-  if (a.owner !== undefined && a.owner === b.owner) return false;
-  return Math.max(a.start, b.start) < Math.min(a.end, b.end);
+function conflicts(other: RangeHold, start: number, end: number, mode: RangeMode, owner: object | undefined): boolean {
+  if (mode === 'shared' && other.mode === 'shared') return false;
+  if (owner !== undefined && owner === other.owner) return false;
+  return Math.max(start, other.start) < Math.min(end, other.end);
 }

@@ -3,6 +3,7 @@
  * Rule source: observed behaviour of blockdev-add, blockdev-del, drive_del and block_resize in QEMU 11.1.
  */
 import { BlockBackend } from '../../core/block/backend.ts';
+import { drainNodes } from '../../core/block/drain.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
@@ -30,15 +31,19 @@ export async function deleteNode(engine: Engine, name: string): Promise<void> {
   });
 }
 
-/** block_resize. `size` in bytes. */
+/** block_resize. `size` in bytes. Users of the node wait meanwhile and find the new size. */
 export async function resizeNode(engine: Engine, node: BlockNode, size: number): Promise<void> {
   if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size");
-  node.blockers.check('resize');
-  const backend = new BlockBackend(engine.graph, { perm: perm.resize, shared: perm.all });
-  backend.insert(node);
-  try {
-    await backend.truncate(size, { exact: false, prealloc: 'off' });
-  } finally {
-    await backend.remove();
-  }
+  await engine.graph.turn(async () => {
+    if (!node.isOpen) throw new BlockError(`Cannot find device='' nor node-name='${node.name}'`);
+    node.blockers.check('resize');
+    const backend = new BlockBackend(engine.graph, { perm: perm.resize, shared: perm.all });
+    backend.insert(node);
+    try {
+      using _section = await drainNodes([node]);
+      await backend.truncate(size, { exact: false, prealloc: 'off' });
+    } finally {
+      await backend.remove();
+    }
+  });
 }

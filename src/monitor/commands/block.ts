@@ -2,13 +2,15 @@
 import type { OptionTree } from '../../core/block/options.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
+import { objectDefinition } from '../../engine/object-types.ts';
 import { type PreparedBackup, prepareBackup, startBackup, startPrepared } from '../../engine/ops/backup.ts';
 import { deleteDriveOrNode } from '../../engine/ops/drives.ts';
 import { lookupNode } from '../../engine/ops/lookup.ts';
 import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
+import { addObject } from '../../engine/ops/objects.ts';
 import { JobGroup } from '../../jobs/group.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
-import { blockdevBackup, secretOptions, transactionAction } from '../types/block.ts';
+import { blockdevBackup, transactionAction } from '../types/block.ts';
 import { blockdevOptions } from '../types/blockdev.ts';
 import { upgradeBlockdevAdd } from '../upgrade.ts';
 
@@ -93,9 +95,9 @@ export const blockCommands: readonly AnyCommand[] = [
   defineCommand({
     name: 'object-add',
     summary: 'Add a user-creatable object',
-    args: secretOptions,
+    args: objectDefinition,
     guards: [],
-    run: (args, { engine }) => engine.objects.add(args),
+    run: (args, { engine }) => addObject(engine.objects, args),
   }),
   defineCommand({
     name: 'object-del',

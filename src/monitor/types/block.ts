@@ -171,25 +171,3 @@ export const transactionAction: Schema<TransactionAction> = union('TransactionAc
     'blockdev-backup': struct('BlockdevBackupWrapper', { data: blockdevBackup }),
   },
 });
-
-export interface SecretArgs {
-  'qom-type': 'secret';
-  id: string;
-  format?: 'raw' | 'base64' | undefined;
-  data?: string | undefined;
-  file?: string | undefined;
-}
-
-export const secretOptions: Schema<SecretArgs> = union('ObjectOptions', {
-  base: { 'qom-type': enumOf('ObjectType', ['secret']), id: str },
-  tag: 'qom-type',
-  branches: {
-    secret: struct('SecretProperties', {
-      format: optional(enumOf('QCryptoSecretFormat', ['raw', 'base64'])),
-      keyid: optional(str),
-      iv: optional(str),
-      data: optional(str),
-      file: optional(str),
-    }),
-  },
-});

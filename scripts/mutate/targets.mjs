@@ -1,0 +1,52 @@
+/*
+ * What is mutated and which tests have to notice. `sample` absent: all mutants of the files; else that many, drawn by the
+ * seed from all mutants of the folder but those that have a target of their own.
+ */
+import { readdirSync } from 'node:fs';
+
+export const seed = 20261201;
+
+const engineTests = ['test/core/block/**/*.test.ts', 'test/core/drivers/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/engine/**/*.test.ts'];
+
+/** Files whose mutants are all tried. */
+const whole = {
+  'range lock': { files: ['src/core/util/range-lock.ts'], tests: ['test/core/util/range-lock*.test.ts', 'test/core/block/*.test.ts'] },
+  drain: { files: ['src/core/block/drain.ts'], tests: engineTests },
+  transaction: { files: ['src/core/block/transaction.ts'], tests: engineTests },
+  graph: { files: ['src/core/block/graph.ts'], tests: engineTests },
+  job: { files: ['src/jobs/job.ts'], tests: ['test/jobs/**/*.test.ts'] },
+  allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/**/*.test.ts'] },
+  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/**/*.test.ts'] },
+  'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/**/*.test.ts'] },
+};
+
+const sampled = {
+  'core/block, sample': { folder: 'src/core/block', tests: engineTests },
+  'jobs, sample': { folder: 'src/jobs', tests: ['test/jobs/**/*.test.ts', 'test/engine/**/*.test.ts'] },
+  'qcow2, sample': { folder: 'src/qcow2', tests: ['test/qcow2/**/*.test.ts', 'test/contract/**/*.test.ts'] },
+  'nbd, sample': { folder: 'src/nbd', tests: ['test/nbd/**/*.test.ts'] },
+};
+
+const own = Object.values(whole).flatMap(({ files }) => files);
+
+/** All targets by name, files listed as they are in the folder `root`. */
+export function targets(root) {
+  const found = { ...whole };
+  for (const [name, { folder, tests }] of Object.entries(sampled)) {
+    const files = readdirSync(`${root}/${folder}`)
+      .filter((file) => file.endsWith('.ts'))
+      .map((file) => `${folder}/${file}`)
+      .filter((file) => !own.includes(file));
+    found[name] = { files, tests, sample: 250 };
+  }
+  return found;
+}
+
+/** Tests that build programs, start processes or play for long: no mutant is worth their time. */
+export const leftOut = [
+  'test/core/storage/lock-holder.test.ts',
+  'test/**/hostile*.test.ts',
+  'test/nbd/listener.test.ts',
+  'test/**/power-cut*.test.ts',
+  'test/powercut/**',
+];

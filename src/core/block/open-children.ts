@@ -1,0 +1,178 @@
+/* The nodes below a node that is being opened: its file, further children by option, and its backing file. */
+import { BlockError } from '../util/errors.ts';
+import type { Child } from './child.ts';
+import { type BlockDriver, type ChildRoles, childRole } from './driver.ts';
+import { exactFilename, nodeFilename } from './filename.ts';
+import type { BlockNode, NodeSettings } from './node.ts';
+import type { Opening } from './opening.ts';
+import { combineFilename, type OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
+import { type Inherited, inheritedByFile } from './settings.ts';
+import { notFound } from './unpublished.ts';
+
+/** A child as the driver asks for it. */
+export interface ChildWish {
+  readonly key: string;
+  readonly roles: ChildRoles;
+  readonly optional?: boolean;
+  readonly child?: 'file' | 'format';
+  /** The filename recorded in the image for this child. */
+  readonly recorded?: string | undefined;
+}
+
+/** The child that option `key` names or describes, attached; undefined when there is none and it is optional. */
+export async function openChild(opening: Opening, node: BlockNode, reader: OptionReader, wish: ChildWish): Promise<Child | undefined> {
+  const { key, roles, recorded } = wish;
+  const value = reader.take(key) ?? (recorded === undefined ? undefined : dataFromImage(opening, recorded));
+  if (value === undefined || value === null) {
+    if (wish.optional) return undefined;
+    throw new BlockError(`A block device must be specified for "${key}"`);
+  }
+  if (typeof value === 'string') return opening.subtree.attach(key, roles, node, findNode(opening, value, node));
+  const role = (roles & childRole.filtered) !== 0 && wish.child === 'format' ? 'format' : (wish.child ?? 'file');
+  const child = await opening.open(asTree(value), inheritedByFile(node.settings, roles), role);
+  return attachNew(opening, key, roles, node, child);
+}
+
+/** Attaches a child that was opened for `node` alone: taken down again when it cannot be attached. */
+async function attachNew(opening: Opening, key: string, roles: ChildRoles, node: BlockNode, child: BlockNode): Promise<Child> {
+  try {
+    return await opening.subtree.attach(key, roles, node, child);
+  } catch (error) {
+    await opening.context.graph.releaseUnused(child).catch(() => {});
+    throw error;
+  }
+}
+
+/** The node of that name for a user, which is `parent` when it is there already. */
+export function findNode(opening: Opening, reference: string, parent?: BlockNode): BlockNode {
+  const found = opening.subtree.find(reference);
+  if (found === undefined) throw notFound(reference);
+  // of the subtree itself, and above what is opened now
+  if (!found.isOpen && found !== parent) throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`);
+  return found;
+}
+
+export async function openFileToProbe(opening: Opening, reader: OptionReader, settings: NodeSettings): Promise<BlockNode> {
+  const file = reader.take('file');
+  if (file === undefined || file === null) throw new BlockError('Must specify either driver or file');
+  if (typeof file === 'string') return findNode(opening, file);
+  return opening.open(asTree(file), inheritedByFile(settings, childRole.metadata), 'file');
+}
+
+/** The node for option `file` of a format or filter; it has no parent yet. */
+export async function openFileFirst(opening: Opening, driver: BlockDriver, reader: OptionReader, settings: NodeSettings): Promise<BlockNode | undefined> {
+  const file = reader.peek('file');
+  if (driver.kind === 'protocol' || file === undefined || file === null) return undefined;
+  reader.take('file');
+  if (typeof file === 'string') return findNode(opening, file);
+  const passesThrough = driver.kind === 'filter' || driver.isFilterLike === true;
+  return opening.open(
+    asTree(file),
+    inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata),
+    driver.kind === 'filter' ? 'format' : 'file',
+  );
+}
+
+// -- backing ----------------------------------------------------------------------------------------------------------
+
+export async function openBacking(opening: Opening, node: BlockNode, reader: OptionReader, inherited: Inherited): Promise<void> {
+  if (!node.driver.supportsBacking || node.settings.noIo) {
+    // nothing is opened here, yet "no backing" may be said of every node
+    const none = reader.peek('backing');
+    if (none !== null && none !== '') return;
+    reader.take('backing');
+    return;
+  }
+  const option: OptionValue = reader.take('backing');
+  const recorded = node.state.imageBacking;
+  if (option === null || option === '') {
+    node.isBackingOverridden = recorded !== undefined;
+    return;
+  }
+  const below = await backingNode(opening, node, option, inherited);
+  if (below === undefined) return;
+  // named by the user: shown in the node's name unless the image records the same
+  if (below.isGiven) node.isBackingOverridden = recorded?.filename !== nodeFilename(below.node);
+  if (typeof option === 'string') await opening.subtree.attach('backing', childRole.cow, node, below.node);
+  else await attachNew(opening, 'backing', childRole.cow, node, below.node);
+}
+
+/** The backing file of `node` as option `backing` and the image have it; undefined without. */
+async function backingNode(
+  opening: Opening,
+  node: BlockNode,
+  option: OptionValue,
+  inherited: Inherited,
+): Promise<{ readonly node: BlockNode; readonly isGiven: boolean } | undefined> {
+  const recorded = node.state.imageBacking;
+  try {
+    if (typeof option === 'string') return { node: findNode(opening, option, node), isGiven: true };
+    const given = asTree(option);
+    let tree: OptionTree;
+    let isGiven = false;
+    let overlays: readonly string[] = [];
+    if (recorded !== undefined && !('filename' in asTree(given['file']))) {
+      tree = withRecorded(opening, node, recorded, given);
+      overlays = withOverlay(inherited.overlays, node, recorded.filename);
+      isGiven = option !== undefined;
+    } else {
+      if (option === undefined) return undefined;
+      tree = given;
+      isGiven = true;
+    }
+    const { forceShare, noIo, cache } = node.settings;
+    const settings = { readOnly: true, autoReadOnly: false, forceShare, noIo, direct: cache.direct, noFlush: cache.noFlush, discard: true };
+    return { node: await opening.open(tree, { ...inherited, overlays, ...settings }, 'format'), isGiven };
+  } catch (error) {
+    if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
+    throw error;
+  }
+}
+
+/** Options for the backing file of `node` that go along with the name and format recorded in its image. */
+function withRecorded(opening: Opening, node: BlockNode, recorded: { filename: string; format: string | undefined }, given: OptionTree): OptionTree {
+  const found = backingFromImage(opening, node, recorded);
+  if (recorded.filename.startsWith('json:')) return { ...found, ...given };
+  const file = asTree(found['file'] ?? found);
+  // the name goes down to the first protocol
+  const named = (tree: OptionTree, isTop: boolean): OptionTree => {
+    const driver = tree['driver'];
+    if (driver === undefined ? !isTop : isProtocol(opening, driver)) {
+      if ('filename' in tree) throw new BlockError("Can't specify 'file' and 'filename' options at the same time");
+      const parse = opening.context.registry.entry(String(driver))?.parseFilename;
+      return { ...(parse?.(String(file['filename'])) ?? file), ...tree };
+    }
+    if (typeof tree['file'] === 'string') throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
+    return { ...tree, file: named(asTree(tree['file']), false) };
+  };
+  return named({ ...('driver' in found ? { driver: found['driver'] } : {}), ...given }, true);
+}
+
+/** A data file is named as seen from where the program runs, unlike a backing file. */
+function dataFromImage(opening: Opening, recorded: string): OptionTree {
+  return optionsOfFilename(recorded, opening.names).tree;
+}
+
+function isProtocol(opening: Opening, driver: OptionValue): boolean {
+  return typeof driver === 'string' && opening.context.registry.entry(driver)?.kind === 'protocol';
+}
+
+function backingFromImage(opening: Opening, node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
+  const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', recorded.filename);
+  const named = optionsOfFilename(full, opening.names);
+  if (named.isJson) return named.tree;
+  if (isProtocol(opening, recorded.format)) return named.tree;
+  return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
+}
+
+/** The overlays above the backing file of `node`. Throws when that is one of them. */
+function withOverlay(overlays: readonly string[] = [], node: BlockNode, backing: string): readonly string[] {
+  const name = exactFilename(node) ?? '';
+  const all = [...overlays, name];
+  if (all.includes(combineFilename(name, backing))) throw new BlockError(`Backing file '${backing}' creates an infinite loop.`);
+  return all;
+}
+
+function asTree(value: OptionValue): OptionTree {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as OptionTree) : {};
+}
