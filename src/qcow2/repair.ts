@@ -10,7 +10,9 @@ import type { Qcow2Image } from './image.ts';
 export async function repairDirty(image: Qcow2Image): Promise<void> {
   let result: Awaited<ReturnType<typeof checkImage>>;
   try {
-    const say = (line: string): void => image.warn(line);
+    // a check puts its own in place of it meanwhile
+    const { warn } = image;
+    const say = (line: string): void => warn(line);
     result = await checkImage(image, { leaks: true, errors: true }, { line: say, error: say });
   } catch (error) {
     throw error instanceof BlockError ? error.prepend('Could not repair dirty image: ') : error;
