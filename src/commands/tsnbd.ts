@@ -71,6 +71,7 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
   });
   const server = new NbdServer({
     budget: engine.budget,
+    clock: engine.clock,
     maxConnections: settings.shared,
     handshakeTimeoutMs: settings.handshakeSeconds * 1000,
     log: (text) => {

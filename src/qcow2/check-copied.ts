@@ -87,7 +87,7 @@ class CopiedFlags {
   async #table(offset: number): Promise<void> {
     const image = this.#image;
     const { clusterSize, entrySize } = image.geometry;
-    await image.file.read(offset, this.#bytes);
+    await image.readFile(offset, this.#bytes);
     let fixed = 0;
     for (let at = 0; at < clusterSize; at += entrySize) {
       const hi = this.#view.getUint32(at);

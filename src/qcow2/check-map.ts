@@ -99,7 +99,7 @@ class Walk {
     const buffer = new Uint8Array(Math.min(length, portion));
     for (let done = 0; done < length; done += buffer.length) {
       const part = buffer.subarray(0, Math.min(buffer.length, length - done));
-      await this.#image.file.read(offset + done, part);
+      await this.#image.readFile(offset + done, part);
       for (let at = 0; at + 8 <= part.length; at += 8) {
         const hi = getU32(part, at);
         const lo = getU32(part, at + 4);
@@ -130,7 +130,7 @@ class Walk {
 
   async #l2(offset: number, isActive: boolean): Promise<void> {
     const { clusterSize, entrySize } = this.#image.geometry;
-    await this.#image.file.read(offset, this.#bytes);
+    await this.#image.readFile(offset, this.#bytes);
     const table: Table = { offset, bytes: this.#bytes, view: this.#view, isActive, expected: 0 };
     let hasChanged = false;
     for (let at = 0; at < clusterSize; at += entrySize) {
@@ -241,7 +241,7 @@ class Walk {
     const { clusterSize } = image.geometry;
     this.#counts.add(bitmaps.directoryOffset, bitmaps.directorySize, this.#findings);
     const directory = new Uint8Array(bitmaps.directorySize);
-    await image.file.read(bitmaps.directoryOffset, directory);
+    await image.readFile(bitmaps.directoryOffset, directory);
     for (let at = 0; at + bitmapEntrySize <= directory.length; ) {
       const tableOffset = getU64(directory, at);
       const length = getU32(directory, at + 8) * 8;

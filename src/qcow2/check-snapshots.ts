@@ -108,7 +108,7 @@ function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
     bytes = alignUp(bytes, 8);
     places.push(bytes);
     const names = new Uint8Array(4);
-    yield* wait(image.file.read(header.snapshotsOffset + record.at + 12, names));
+    yield* wait(image.readFile(header.snapshotsOffset + record.at + 12, names));
     bytes += snapshotHeaderSize + extraOf(record) + getU16(names, 0) + getU16(names, 2);
   }
   const offset = yield* allocateClusters(image, bytes);
@@ -139,8 +139,8 @@ function* newEntry(image: Qcow2Image, record: SnapshotRecord, length: number): S
   const at = image.header.snapshotsOffset + record.at;
   const entry = new Uint8Array(length);
   const extra = extraOf(record);
-  yield* wait(image.file.read(at, entry.subarray(0, snapshotHeaderSize)));
-  yield* wait(image.file.read(at + snapshotHeaderSize, entry.subarray(snapshotHeaderSize, snapshotHeaderSize + Math.min(record.extraSize, extra))));
+  yield* wait(image.readFile(at, entry.subarray(0, snapshotHeaderSize)));
+  yield* wait(image.readFile(at + snapshotHeaderSize, entry.subarray(snapshotHeaderSize, snapshotHeaderSize + Math.min(record.extraSize, extra))));
   setU32(entry, 32, record.vmStateSize > 0xffffffff ? 0 : record.vmStateSize);
   setU32(entry, 36, extra);
   if (record.extraSize < 8) setU64(entry, snapshotHeaderSize, record.vmStateSize);
@@ -148,6 +148,6 @@ function* newEntry(image: Qcow2Image, record: SnapshotRecord, length: number): S
   if (record.icount === undefined) setU64Big(entry, snapshotHeaderSize + 16, 2n ** 64n - 1n);
   const names = getU16(entry, 12) + getU16(entry, 14);
   const namesAt = snapshotHeaderSize + extra;
-  yield* wait(image.file.read(at + snapshotHeaderSize + record.extraSize, entry.subarray(namesAt, namesAt + names)));
+  yield* wait(image.readFile(at + snapshotHeaderSize + record.extraSize, entry.subarray(namesAt, namesAt + names)));
   return entry;
 }

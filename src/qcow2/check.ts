@@ -102,7 +102,7 @@ async function checkRefcountBlocks(image: Qcow2Image, counts: ReferenceCounts, f
   const { header } = image;
   const { result, fix } = findings;
   const table = new Uint8Array(header.refcountTableClusters * clusterSize);
-  await image.file.read(header.refcountTableOffset, table);
+  await image.readFile(header.refcountTableOffset, table);
   const offsets = decodeRefcountTable(table);
   let mustRebuild = false;
   const say = (text: string): void => {
