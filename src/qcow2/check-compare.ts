@@ -9,8 +9,14 @@ import type { ReferenceCounts } from './check-counts.ts';
 import type { Findings } from './check-findings.ts';
 import type { Qcow2Image } from './image.ts';
 import { blockOf, exactRefcount, getRefcount } from './refcount-blocks.ts';
-import { type Comparison, fixRefcount } from './repair-refcounts.ts';
 import { run as carryOut } from './steps.ts';
+
+export interface Comparison {
+  /** The last cluster with a count or a reference. */
+  highest: number;
+  /** A referenced cluster has no count: no structure to trust. */
+  mustRebuild: boolean;
+}
 
 /** Compares all, and sets right what the findings' `fix` asks for. */
 export async function compareCounts(image: Qcow2Image, counts: ReferenceCounts, findings: Findings): Promise<Comparison> {
@@ -84,7 +90,7 @@ async function tell(
   const mayFix = isLeak ? fix.leaks : fix.errors && stored !== 0;
   const exact = await carryOut(exactRefcount(image, cluster, stored));
   findings.say(`${mayFix ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${exact} reference=${found}`);
-  if (mayFix && (await fixRefcount(image, cluster, found))) {
+  if (mayFix && (await (await import('./repair-refcounts.ts')).fixRefcount(image, cluster, found))) {
     if (isLeak) result.leaksFixed++;
     else result.corruptionsFixed++;
     return true;

@@ -1,21 +1,15 @@
 /*
- * The snapshot table in a check: read anew with its own limits, and, where repair is asked for, written anew with what every
- * entry needs and without what is too much. The old table stays until the header names the new one.
+ * The snapshot table in a check: read anew with its own limits, and with tolerance where repair is asked for.
  * Rule source: observed messages and repairs.
  */
-import { getU16, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { alignUp } from '../core/util/math.ts';
 import type { Findings } from './check-findings.ts';
 import { checkSnapshotPointer } from './header.ts';
 import type { Qcow2Image } from './image.ts';
-import { knownSnapshotExtra, maxSnapshotExtra, maxSnapshots, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
+import { maxSnapshotExtra, maxSnapshots, minSnapshotExtra } from './layout.ts';
 import { registerSnapshots } from './metadata-places.ts';
-import { structure } from './overlap.ts';
-import { allocateClusters, freeClusters } from './refcounts.ts';
-import { repairWrite } from './repair-write.ts';
-import { readSnapshots, type SnapshotRecord } from './snapshots.ts';
-import { run as carryOut, type Steps, wait } from './steps.ts';
+import { readSnapshots } from './snapshots.ts';
+import { run as carryOut } from './steps.ts';
 
 /** Reads the table into `image.snapshots`. Returns the bytes that it takes; rejects when it cannot be read. */
 export async function checkSnapshotTable(image: Qcow2Image, findings: Findings): Promise<number> {
@@ -78,76 +72,4 @@ function failed(findings: Findings, error: unknown, what: string, hint?: string)
   const advice = hint ?? error.detail;
   if (advice !== undefined) findings.say(advice);
   return new BlockError(error.code === 'EFBIG' ? 'File too large' : error.code === 'EIO' ? 'Input/output error' : 'Invalid argument', { code: error.code });
-}
-
-/** Writes the table anew when entries were found wanting. */
-export async function repairSnapshotTable(image: Qcow2Image, findings: Findings, oldBytes: number): Promise<void> {
-  const { result, fix } = findings;
-  if (result.corruptions === 0 || !fix.errors) return;
-  try {
-    await carryOut(writeTable(image, oldBytes));
-  } catch (error) {
-    if (!(error instanceof BlockError)) throw error;
-    findings.checkError(`ERROR failed to update snapshot table: ${error.message}`);
-    throw error;
-  }
-  result.corruptionsFixed += result.corruptions;
-  result.corruptions = 0;
-}
-
-/** Bytes of extra data in the new entry: what is known, and what others put behind it. */
-function extraOf(record: SnapshotRecord): number {
-  return Math.max(knownSnapshotExtra, Math.min(record.extraSize, maxSnapshotExtra));
-}
-
-function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
-  const { header, snapshots } = image;
-  const places: number[] = [];
-  let bytes = 0;
-  for (const record of snapshots) {
-    bytes = alignUp(bytes, 8);
-    places.push(bytes);
-    const names = new Uint8Array(4);
-    yield* wait(image.readFile(header.snapshotsOffset + record.at + 12, names));
-    bytes += snapshotHeaderSize + extraOf(record) + getU16(names, 0) + getU16(names, 2);
-  }
-  const offset = yield* allocateClusters(image, bytes);
-  yield* image.refcountCache.flush();
-  image.checkOverlap(offset, bytes, 0);
-  for (const [index, record] of snapshots.entries()) {
-    const from = places[index] ?? 0;
-    const length = (places[index + 1] ?? alignUp(bytes, 8)) - from;
-    yield* repairWrite(image, offset + from, (yield* newEntry(image, record, length)).subarray(0, bytes - from), 0);
-  }
-  yield* wait(image.flushMedium());
-  const oldOffset = header.snapshotsOffset;
-  yield* image.updateFields({ snapshotCount: snapshots.length, snapshotsOffset: offset });
-  image.metadata.removeAll(structure.snapshotTable);
-  image.metadata.add(offset, bytes, structure.snapshotTable);
-  image.snapshots = snapshots.map((record, index) => ({
-    ...record,
-    at: places[index] ?? 0,
-    extraSize: extraOf(record),
-    diskSize: record.diskSize ?? image.size,
-  }));
-  if (oldOffset !== 0 && oldBytes > 0) yield* freeClusters(image, oldOffset, oldBytes, 'snapshot');
-  yield* image.refcountCache.flush();
-}
-
-/** The entry as it should be, padded to `length`. Names, and extra data that nobody knows, stay as they are. */
-function* newEntry(image: Qcow2Image, record: SnapshotRecord, length: number): Steps<Uint8Array> {
-  const at = image.header.snapshotsOffset + record.at;
-  const entry = new Uint8Array(length);
-  const extra = extraOf(record);
-  yield* wait(image.readFile(at, entry.subarray(0, snapshotHeaderSize)));
-  yield* wait(image.readFile(at + snapshotHeaderSize, entry.subarray(snapshotHeaderSize, snapshotHeaderSize + Math.min(record.extraSize, extra))));
-  setU32(entry, 32, record.vmStateSize > 0xffffffff ? 0 : record.vmStateSize);
-  setU32(entry, 36, extra);
-  if (record.extraSize < 8) setU64(entry, snapshotHeaderSize, record.vmStateSize);
-  if (record.diskSize === undefined) setU64(entry, snapshotHeaderSize + 8, image.size);
-  if (record.icount === undefined) setU64Big(entry, snapshotHeaderSize + 16, 2n ** 64n - 1n);
-  const names = getU16(entry, 12) + getU16(entry, 14);
-  const namesAt = snapshotHeaderSize + extra;
-  yield* wait(image.readFile(at + snapshotHeaderSize + record.extraSize, entry.subarray(namesAt, namesAt + names)));
-  return entry;
 }

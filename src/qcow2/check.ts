@@ -12,11 +12,10 @@ import { checkCopiedFlags } from './check-copied.ts';
 import type { ReferenceCounts } from './check-counts.ts';
 import { type CheckFix, Findings } from './check-findings.ts';
 import { countReferences } from './check-map.ts';
-import { checkSnapshotTable, repairSnapshotTable } from './check-snapshots.ts';
+import { checkSnapshotTable } from './check-snapshots.ts';
 import type { Qcow2Image } from './image.ts';
 import { incompatible } from './layout.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
-import { rebuildRefcounts } from './repair-refcounts.ts';
 import { run as carryOut } from './steps.ts';
 
 const nothing: CheckFix = { leaks: false, errors: false };
@@ -36,7 +35,10 @@ export async function checkImage(image: Qcow2Image, fix: CheckFix, output: Check
     const findings = new Findings(fix, output);
     const snapshotBytes = await checkSnapshotTable(image, snapshots);
     await checkStructure(image, findings, snapshotBytes);
-    await repairSnapshotTable(image, snapshots, snapshotBytes);
+    if (fix.errors && snapshots.result.corruptions > 0) {
+      const { repairSnapshotTable } = await import('./repair-snapshots.ts');
+      await repairSnapshotTable(image, snapshots, snapshotBytes);
+    }
     const { result } = findings;
     result.corruptions += snapshots.result.corruptions;
     result.corruptionsFixed += snapshots.result.corruptionsFixed;
@@ -164,6 +166,7 @@ async function rebuild(image: Qcow2Image, counts: ReferenceCounts, findings: Fin
   const { result, fix } = findings;
   const found = { corruptions: result.corruptions, leaks: result.leaks };
   findings.say('Rebuilding refcount structure');
+  const { rebuildRefcounts } = await import('./repair-refcounts.ts');
   await rebuildRefcounts(image, counts, findings);
   // the old structures are referenced by nothing now: look again
   const again = findings.fresh(nothing);

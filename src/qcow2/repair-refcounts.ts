@@ -15,13 +15,6 @@ import { passDiscards } from './refcounts.ts';
 import { repairWrite } from './repair-write.ts';
 import { run as carryOut, type Steps } from './steps.ts';
 
-export interface Comparison {
-  /** The last cluster with a count or a reference. */
-  highest: number;
-  /** A referenced cluster has no count: no structure to trust. */
-  mustRebuild: boolean;
-}
-
 /** Sets the stored count of one cluster. False when that failed. */
 export async function fixRefcount(image: Qcow2Image, cluster: number, count: number): Promise<boolean> {
   if (count > maxRefcount(image.geometry.refcountBits)) return false;
