@@ -96,8 +96,6 @@ class RawState implements DriverState {
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
-  // names and queries repeat the options as they were given
-  const given = { offset: host.options.peek('offset'), size: host.options.peek('size') };
   const offset = host.options.size('offset') ?? 0;
   const size = host.options.size('size');
   const isWindow = offset !== 0 || size !== undefined;
@@ -115,7 +113,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     }
   }
   return new RawState(file, offset, size, {
-    strongOptions: Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined,
+    strongOptions: host.options.strong(),
     ...(host.node.readOnly || host.looksLikeAnother === undefined ? {} : { looksLikeAnother: host.looksLikeAnother }),
   });
 }
@@ -127,10 +125,6 @@ const createOptions: readonly CreateOption[] = [
 
 function isPrealloc(value: unknown): value is Prealloc {
   return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
-}
-
-function withoutUndefined(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
 
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
