@@ -148,8 +148,8 @@ async function insertFilter(engine: Engine, source: BlockNode, target: BlockNode
     filter = await opener.openNode(options);
     const inserted = filter;
     const { copy } = filterState(filter);
-    copy.compress = args.compress ?? false;
-    copy.discardSource = args['discard-source'] ?? false;
+    copy.range.compress = args.compress ?? false;
+    copy.range.discardSource = args['discard-source'] ?? false;
     putAbove(graph, source, inserted);
     return inserted;
   } catch (error) {
