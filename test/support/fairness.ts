@@ -50,7 +50,7 @@ export async function playFairness(options: FairnessOptions): Promise<ClassResul
         name,
         aloneMedian: median(alone.get(name) ?? []),
         perSecond: waits.length / (options.togetherMs / 1000),
-        longest: Math.max(...waits),
+        longest: waits.reduce((most, wait) => Math.max(most, wait), 0),
       };
     });
   } finally {
