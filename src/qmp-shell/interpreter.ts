@@ -18,9 +18,14 @@ export interface Failure {
   readonly isReply: boolean;
 }
 
+/** How replies are printed: as the front end likes, over several lines, or one line each. */
+export type ReplyForm = 'auto' | 'pretty' | 'line';
+
 export interface Outcome {
   /** What to print on standard output, line ends included. */
   readonly output: string;
+  /** The reply at the end of `output`, for a front end that prints it in another form; `echo` is what stands before it. */
+  readonly reply?: { readonly message: JsonObject; readonly echo: string };
   /** What to tell beside it. */
   readonly notes?: readonly string[];
   /** Set when the line failed. */
@@ -45,11 +50,13 @@ const nothing: Outcome = { output: '' };
 export class Interpreter {
   readonly transport: Transport;
   readonly #options: InterpreterOptions;
+  replyForm: ReplyForm;
   #actions: JsonObject[] | undefined;
 
   constructor(transport: Transport, options: InterpreterOptions = {}) {
     this.transport = transport;
     this.#options = options;
+    this.replyForm = options.isPretty === true ? 'pretty' : 'auto';
   }
 
   get isHmp(): boolean {
@@ -67,7 +74,7 @@ export class Interpreter {
   }
 
   async run(line: string): Promise<Outcome> {
-    const trimmed = line.trim();
+    const trimmed = withoutPrompt(line).trim();
     if (trimmed === '' || trimmed.startsWith('#')) return nothing;
     try {
       if (this.#options.isHmp) return (await this.#own(trimmed)) ?? (await this.#human(trimmed));
@@ -109,6 +116,8 @@ export class Interpreter {
         if (rest[0] === undefined || rest.length > 1) throw usage('map NODE');
         return { output: await mapView(this.#inside('map', 'tsimg map looks into an image, nbdinfo --map into an export'), rest[0], this.#options.painter) };
       }
+      case 'pretty':
+        return { output: this.#setForm(rest) };
       case 'guest': {
         const { runGuest } = await import('./guest.ts');
         return { output: await runGuest(this.#inside('guest', "HMP's qemu-io writes to a disk of any server"), rest) };
@@ -116,6 +125,15 @@ export class Interpreter {
       default:
         return undefined;
     }
+  }
+
+  /** `pretty [on|off|auto]`; without a word it changes sides. */
+  #setForm([word, ...more]: readonly string[]): string {
+    const forms: Readonly<Record<string, ReplyForm>> = { on: 'pretty', off: 'line', auto: 'auto' };
+    const next = word === undefined ? (this.replyForm === 'pretty' ? 'line' : 'pretty') : Object.hasOwn(forms, word) ? forms[word] : undefined;
+    if (next === undefined || more.length > 0) throw usage('pretty [on|off|auto]');
+    this.replyForm = next;
+    return { pretty: 'replies over several lines\n', line: 'replies in one line\n', auto: 'replies in one line where they fit into the terminal\n' }[next];
   }
 
   /** The engine in this process. Throws where there is only a server. */
@@ -155,7 +173,8 @@ export class Interpreter {
     const outcome = await this.#outcome(reply, { command, args: message['arguments'], isHere: this.#isHere });
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
-    return { ...outcome, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
+    const shown = outcome.failure === undefined ? { reply: { message: reply, echo: sent } } : {};
+    return { ...outcome, ...shown, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
   }
 
   async #outcome(reply: JsonObject, question: Question): Promise<Outcome> {
@@ -168,7 +187,7 @@ export class Interpreter {
 
   #json(message: JsonObject, isReply: boolean): string {
     // a line break inside brackets with nothing else: no text of a message has one
-    if (this.#options.isPretty) return writeJson(alphabetical(message), { pretty: true, order: 'insertion' }).replace(/([[{])\n *([\]}])/g, '$1$2');
+    if (this.replyForm === 'pretty') return writeJson(alphabetical(message), { pretty: true, order: 'insertion' }).replace(/([[{])\n *([\]}])/g, '$1$2');
     return writeJson(message, { order: isReply ? 'qemu' : 'insertion' });
   }
 
@@ -243,6 +262,11 @@ export class Interpreter {
 /** Whether the word's last letter closes a parenthesis that it has not opened itself. */
 function endsTransaction(word: string): boolean {
   return word.endsWith(')') && [...word].filter((letter) => letter === '(').length < [...word].filter((letter) => letter === ')').length;
+}
+
+/** A line as it was typed: who copies one from a session copies its prompt too. */
+export function withoutPrompt(line: string): string {
+  return line.replace(/^\s*(?:\((?:QEMU|qemu)\)|TRANS>)(?:\s+|$)/, '');
 }
 
 function isHumanError(text: string): boolean {
