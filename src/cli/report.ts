@@ -4,7 +4,8 @@
  */
 
 import { errnoCode, errnoText } from '../core/util/errno.ts';
-import { BlockError, InvariantError } from '../core/util/errors.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { internalErrorText, isSuppressed } from '../core/util/internal-error.ts';
 import { formatFixed } from '../core/util/printf.ts';
 import { UsageError } from './getopt.ts';
 
@@ -88,7 +89,6 @@ export class Reporter {
   /** Prints whatever was thrown and gives the exit code for it: 1, or 70 for a bug of ours. */
   error(thrown: unknown): number {
     if (isSuppressed(thrown)) {
-      // `using` keeps the error of the body in `suppressed` and that of the close in `error`
       const first = this.error(thrown.suppressed);
       return Math.max(first, this.error(thrown.error));
     }
@@ -108,19 +108,13 @@ export class Reporter {
       this.message(errnoText(thrown));
       return 1;
     }
-    const text = thrown instanceof Error ? thrown.message : String(thrown);
-    const kind = thrown instanceof InvariantError || !(thrown instanceof Error) ? '' : `${thrown.name}: `;
-    this.message(`internal error: ${kind}${text.split('\n')[0] ?? ''}`);
+    this.message(internalErrorText(thrown));
     return internalErrorExit;
   }
 
   #commandName(): string {
     return this.command === undefined ? this.program : `${this.program} ${this.command}`;
   }
-}
-
-function isSuppressed(thrown: unknown): thrown is { error: unknown; suppressed: unknown } {
-  return thrown instanceof Error && thrown.name === 'SuppressedError' && 'error' in thrown && 'suppressed' in thrown;
 }
 
 /** The line `    (12.34/100%)` that overwrites itself. Silent unless switched on; `percent` 0–100. */

@@ -2,7 +2,7 @@
  * The human monitor: a line in, text out. Commands are thin calls on the operations that QMP uses; their errors are text
  * (`Error: …`), never QMP errors. Lines end CR LF. Rule source: observed behaviour of QEMU 11.1.
  */
-import { BlockError } from '../core/util/errors.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
 import type { CommandContext } from './command.ts';
 import { blockCommands } from './hmp-block.ts';
 import { type HmpCommand, parseLine } from './hmp-command.ts';
@@ -46,10 +46,13 @@ async function answer(line: string, context: CommandContext): Promise<string> {
   const given = parseLine(command, rest, context.monitor.print);
   if (typeof given === 'string') return `${given}Try "help ${shown}" for more information\n`;
   try {
-    return (await command.run(given, context)) ?? '';
-  } catch (error) {
-    if (error instanceof BlockError) return `Error: ${error.message}\n${error.detail === undefined ? '' : `${error.detail}\n`}`;
-    throw error;
+    const text = (await command.run(given, context)) ?? '';
+    await context.monitor.printed();
+    return text;
+  } catch (thrown) {
+    const error = asBlockError(thrown);
+    if (error.code === 'ERR_INTERNAL') context.monitor.tellBug(thrown);
+    return `Error: ${error.message}\n${error.detail === undefined ? '' : `${error.detail}\n`}`;
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { BlockError } from '../core/util/errors.ts';
 import type { EngineEvent } from '../core/util/events.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
 import { isJsonObject, type Json, type JsonObject } from '../core/util/json.ts';
 import { parse } from '../core/util/schema.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -18,7 +19,14 @@ export interface MonitorOptions {
   readonly onQuit: (failure?: unknown) => void;
   /** Text that block layer commands print on the process's standard output (HMP qemu-io). */
   readonly print?: (text: string) => void;
+  /** Settles once somebody has taken what was printed: whoever printed it waits, nobody else. */
+  readonly printed?: () => Promise<void>;
+  /** Tells whoever runs the program something, in one line: bugs, clients that do not read. */
+  readonly warn?: (text: string) => void;
 }
+
+/** Texts of warnings that are remembered, so that each is told once. */
+const maxWarnings = 64;
 
 /** The version of QEMU whose answers these are. */
 export const qemuVersion = { major: 11, minor: 1, micro: 2 } as const;
@@ -29,13 +37,18 @@ export class Monitor {
   readonly kind: 'machine' | 'daemon';
   readonly print: (text: string) => void;
   readonly #commands = new Map<string, AnyCommand>();
+  readonly printed: () => Promise<void>;
   readonly #onQuit: (failure?: unknown) => void;
+  readonly #warn: (text: string) => void;
+  readonly #warned = new Set<string>();
   #hasQuit = false;
 
   constructor(engine: Engine, options: MonitorOptions) {
     this.engine = engine;
     this.kind = options.kind;
     this.print = options.print ?? (() => {});
+    this.printed = options.printed ?? (async () => {});
+    this.#warn = options.warn ?? (() => {});
     this.#onQuit = options.onQuit;
     for (const command of options.commands) {
       if (command.machineOnly && options.kind === 'daemon') continue;
@@ -57,11 +70,16 @@ export class Monitor {
     return this.#hasQuit;
   }
 
-  /** A bug of ours in a command: nothing here can be trusted any more. Takes everything down. */
-  async fail(bug: unknown): Promise<void> {
-    this.#hasQuit = true;
-    await this.engine.close().catch(() => {});
-    this.#onQuit(bug);
+  /** Tells a text on the side of the program, each text once. */
+  warn(text: string): void {
+    if (this.#warned.has(text) || this.#warned.size >= maxWarnings) return;
+    this.#warned.add(text);
+    this.#warn(text);
+  }
+
+  /** A bug of ours: told, and nothing ends by it. */
+  tellBug(bug: unknown): void {
+    this.warn(asBlockError(bug).message);
   }
 
   /** Ends the engine: what that raises (exports deleted, jobs cancelled) is told before the reply, as QEMU does. */
@@ -131,7 +149,7 @@ export class MonitorSession {
     this.#listening = undefined;
   }
 
-  /** Answers one message. Never rejects for what a client sends. */
+  /** Answers one message. Never rejects: what a command throws against all expectation is its one error reply. */
   async execute(message: Json): Promise<JsonObject> {
     let id: Json | undefined;
     try {
@@ -141,7 +159,9 @@ export class MonitorSession {
       const value = await this.#run(name, args);
       return { return: (value ?? {}) as Json, ...(id === undefined ? {} : { id }) };
     } catch (error) {
-      return errorReply(error, id);
+      const told = asBlockError(error);
+      if (told.code === 'ERR_INTERNAL') this.monitor.tellBug(error);
+      return errorReply(told, id);
     }
   }
 
@@ -214,8 +234,7 @@ function eventMessage(event: EngineEvent): EventMessage {
 }
 
 /** `{"error": {"class": …, "desc": …}}`, with what only the shell shows under keys that are not enumerated on the wire. */
-export function errorReply(error: unknown, id: Json | undefined): JsonObject {
-  if (!(error instanceof BlockError)) throw error;
+export function errorReply(error: BlockError, id: Json | undefined): JsonObject {
   const reply: JsonObject = { ...(id === undefined ? {} : { id }), error: { class: error.qmpClass, desc: error.message } };
   if (error.hint !== undefined || error.detail !== undefined) Object.defineProperty(reply, 'source', { value: error, enumerable: false });
   return reply;

@@ -1,7 +1,6 @@
 /*
  * QMP over sockets and streams: greeting, a stream of JSON values in, one object a line out (CR LF), replies in order,
- * events as they come. One client at a time on a socket, as a QEMU chardev has it; input is not read while eight requests
- * wait. The only place of the monitor that listens.
+ * events as they come. One client at a time on a socket, as a QEMU chardev has it. The only place of the monitor that listens.
  */
 import net from 'node:net';
 import type { Readable, Writable } from 'node:stream';
@@ -9,73 +8,61 @@ import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
 import { realClock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { type Json, JsonStream, writeJson } from '../core/util/json.ts';
-import { errorReply, type Monitor, type MonitorSession } from './monitor.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
+import { Intake } from './intake.ts';
+import { errorReply, type Monitor } from './monitor.ts';
+import { Outbox } from './outbox.ts';
 
 export type QmpAddress = { readonly type: 'unix'; readonly path: string } | { readonly type: 'tcp'; readonly host: string; readonly port: number };
 
 export interface ServeOptions {
   /** Replies over several lines. */
   readonly pretty?: boolean;
+  /** Ends the serving of a client that may never hang up. */
+  readonly signal?: AbortSignal;
 }
 
-const maxQueued = 8;
 /** For clients to hang up at the end. */
 const graceMs = 50;
 /** `sockaddr_un.sun_path` with its NUL. */
 const maxUnixPath = 108;
 
-type Work = { readonly kind: 'message'; readonly value: Json } | { readonly kind: 'error'; readonly error: BlockError };
-
-/** Serves one client on a pair of streams. Settles when the client is gone and its last request has been answered, or after `quit`. */
+/**
+ * Serves one client on a pair of streams. Settles when the client is gone and its last request has been answered, or after
+ * `quit`. Nothing more is read while the client leaves replies unread; `signal` ends the waiting for it.
+ */
 export async function serveClient(monitor: Monitor, input: Readable, output: Writable, options: ServeOptions = {}): Promise<void> {
   const session = monitor.openSession();
-  const queue: Work[] = [];
-  let wake: (() => void) | undefined;
-  let isOpen = true;
-  const send = (message: unknown): void => {
-    if (!output.destroyed && output.writable) output.write(`${writeJson(message, { pretty: options.pretty ?? false })}\r\n`);
+  const outbox = new Outbox(output, {
+    pretty: options.pretty,
+    onDropped: () => monitor.warn('a client of the monitor does not read: events for it are dropped'),
+  });
+  const intake = new Intake(input);
+  const end = (): void => {
+    intake.close();
+    outbox.close();
   };
-  const push = (work: Work): void => {
-    queue.push(work);
-    if (queue.length >= maxQueued) input.pause();
-    wake?.();
-  };
-  const stream = new JsonStream(
-    (value) => push({ kind: 'message', value }),
-    (error) => push({ kind: 'error', error }),
-  );
-  const close = (): void => {
-    isOpen = false;
-    wake?.();
-  };
-  output.on('error', close);
-  for (const event of ['error', 'end', 'close']) input.on(event, close);
-  send(session.greeting());
-  session.listen(send);
-  input.on('data', (chunk: Uint8Array) => stream.feed(chunk));
-  // a socket comes paused: what it said before it was its turn is read now
-  input.resume();
+  options.signal?.addEventListener('abort', end, { once: true });
+  outbox.reply(session.greeting());
+  session.listen((event) => outbox.event(event));
   try {
-    while (!monitor.hasQuit && (isOpen || queue.length > 0)) {
-      const work = queue.shift();
-      if (work === undefined) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        wake = undefined;
-        continue;
+    while (!monitor.hasQuit) {
+      await outbox.taken();
+      const request = await intake.next();
+      if (request === undefined || monitor.hasQuit) break;
+      const reply = 'error' in request ? errorReply(request.error, undefined) : await session.execute(request.message);
+      try {
+        outbox.reply(reply);
+      } catch (bug) {
+        // longer than any text can be
+        monitor.tellBug(bug);
+        outbox.reply(errorReply(asBlockError(bug), undefined));
       }
-      if (queue.length < maxQueued) input.resume();
-      send(await answer(session, work));
     }
   } finally {
+    options.signal?.removeEventListener('abort', end);
     session.close();
   }
-}
-
-function answer(session: MonitorSession, work: Work): Promise<unknown> | unknown {
-  return work.kind === 'error' ? errorReply(work.error, undefined) : session.execute(work.value);
 }
 
 /** A listening QMP socket. Clients are served, one at a time, once a monitor is there. */
@@ -158,7 +145,7 @@ export class QmpServer implements AsyncDisposable {
     if (this.#isServing || monitor === undefined) return;
     this.#isServing = true;
     for (let socket = this.#clients[0]; socket !== undefined && !monitor.hasQuit; socket = this.#clients[0]) {
-      await serveClient(monitor, socket, socket, this.#options).catch((error: unknown) => monitor.fail(error));
+      await serveClient(monitor, socket, socket, this.#options).catch((error: unknown) => monitor.tellBug(error));
       // after quit the client has a moment to hang up first
       if (!monitor.hasQuit) socket.destroySoon();
       const at = this.#clients.indexOf(socket);

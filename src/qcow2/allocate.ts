@@ -7,13 +7,14 @@
 
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown, ceilDiv } from '../core/util/math.ts';
+import { hostOffset } from '../core/util/offsets.ts';
 import { type Geometry, l1IndexOf, sliceIndexOf, sliceOffsetOf } from './address.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind, compressedExtent, type L2Entry, newEntry, readEntry, subclusterKind, subclusterMask, writeEntry, writeSubclusters } from './l2-entry.ts';
 import { incompatible, ZERO_LO } from './layout.ts';
 import { badTable, hex } from './mapping.ts';
 import { structure } from './overlap.ts';
-import { allocateClusters, allocateClustersAt, changeRefcounts, type FreeReason, freeClusters } from './refcounts.ts';
+import { allocateClusters, allocateClustersAt, type FreeReason, freeClusters, releaseClusters } from './refcounts.ts';
 import type { Steps } from './steps.ts';
 import type { CachedTable } from './table-cache.ts';
 
@@ -50,6 +51,8 @@ export function* writableSlice(image: Qcow2Image, guest: number): Steps<CachedTa
   if (index >= image.l1Entries) throw new BlockError('Input/output error', { code: 'EIO' });
   const old = image.l2TableOf(index);
   if (old % geometry.clusterSize !== 0) throw badTable(image, old, index);
+  // what cannot be written must not be changed in memory either
+  hostOffset(old);
   if (old === 0 || !image.isL2Copied(index)) {
     yield* makeTable(image, index, old);
     if (old !== 0) {
@@ -278,7 +281,7 @@ export function* freeEntry(image: Qcow2Image, entry: L2Entry, reason: FreeReason
   if (entry.isCompressed) {
     const { offset, length } = compressedExtent(geometry, entry.hi, entry.lo);
     image.compressedCache.clear();
-    yield* changeRefcounts(image, offset, length, -1, reason);
+    yield* releaseClusters(image, offset, length, reason);
     image.discards.orderBehindTables();
     return;
   }
@@ -287,7 +290,7 @@ export function* freeEntry(image: Qcow2Image, entry: L2Entry, reason: FreeReason
     image.reportCorruption(`Cannot free unaligned cluster ${hex(entry.offset)}`, { isFatal: false });
     return;
   }
-  yield* changeRefcounts(image, entry.offset, geometry.clusterSize, -1, reason);
+  yield* releaseClusters(image, entry.offset, geometry.clusterSize, reason);
 }
 
 /** With lazy refcounts: before the first change the image says that its refcounts may be behind. */

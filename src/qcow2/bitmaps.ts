@@ -86,7 +86,7 @@ export class Bitmaps {
     for (const [index, offset] of bitmap.data.entries()) {
       const part = bits.subarray(index * clusterSize, (index + 1) * clusterSize);
       if (offset === 1) part.fill(0xff);
-      else if (offset !== 0) await this.#image.file.read(offset, part);
+      else if (offset !== 0) await this.#image.readFile(offset, part);
     }
     bitmap.bits = bits;
   }
@@ -212,7 +212,7 @@ export async function loadBitmaps(image: Qcow2Image): Promise<Bitmaps> {
   if (extension.directorySize === 0) throw new BlockError('Requested bitmap directory size is zero');
   const directory = new Uint8Array(extension.directorySize);
   if (extension.directoryOffset > Number.MAX_SAFE_INTEGER) throw new BlockError('Failed to read bitmap directory: Input/output error', { code: 'EIO' });
-  await image.file.read(extension.directoryOffset, directory);
+  await image.readFile(extension.directoryOffset, directory);
   const bitmaps = parseDirectory(image, directory, extension.count);
   // tables of inconsistent bitmaps are nobody's concern; the others are kept only by those who need what they say
   for (const bitmap of bitmaps) if ((bitmap.flags & bitmapFlag.inUse) === 0) await forTable(image, bitmap, () => {});
@@ -275,7 +275,7 @@ async function forTable(image: Qcow2Image, bitmap: StoredBitmap, use: (value: nu
   const bytes = new Uint8Array(Math.min(bitmap.tableEntries * 8, tablePortion));
   for (let done = 0; done < bitmap.tableEntries * 8; done += bytes.length) {
     const part = bytes.subarray(0, Math.min(bytes.length, bitmap.tableEntries * 8 - done));
-    await image.file.read(bitmap.tableOffset + done, part);
+    await image.readFile(bitmap.tableOffset + done, part);
     for (let at = 0; at < part.length; at += 8) {
       const value = getU64(part, at);
       const isFine = value === 0 || value === 1 || (value % image.geometry.clusterSize === 0 && value < 2 ** 56);

@@ -211,5 +211,5 @@ export function readCompressed(image: Qcow2Image, hi: number, lo: number, inside
     image.compressedCache.set(offset, cluster, generation);
     into.set(cluster.subarray(inside, inside + into.length));
   };
-  return chain(image.file.read(offset, stream), () => chain(decompress(image.header.compressionType, stream, clusterSize), deliver));
+  return chain(image.readFile(offset, stream), () => chain(decompress(image.header.compressionType, stream, clusterSize), deliver));
 }

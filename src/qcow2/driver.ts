@@ -141,7 +141,7 @@ async function readHeader(host: NodeHost, file: Child): Promise<Header> {
   await readMetadata('Could not read qcow2 header', file, 0, head);
   const cluster = new Uint8Array(2 ** checkHeaderStart(head));
   await readMetadata('Could not read qcow2 header', file, 0, cluster);
-  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false });
+  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false, noIo: host.node.settings.noIo ?? false });
 }
 
 async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {

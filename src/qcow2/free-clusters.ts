@@ -3,13 +3,10 @@
  * and seen again only after something below was freed. Only looks; refcounts.ts takes.
  * Rule source: observed allocation order (byte-identical layout).
  */
-import { BlockError } from '../core/util/errors.ts';
+import { hostOffset } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
 import { blockOf, getRefcount } from './refcount-blocks.ts';
 import type { Steps } from './steps.ts';
-
-/** Clusters beyond this cannot be named by an entry. */
-const maxHostOffset = 2 ** 53;
 
 /** Finds `count` free clusters in one piece and moves the search position behind them. Returns the first one's index. */
 export function* findFree(image: Qcow2Image, count: number): Steps<number> {
@@ -32,7 +29,7 @@ export function* findFree(image: Qcow2Image, count: number): Steps<number> {
     }
   }
   image.freeIndex = at;
-  if (at * clusterSize > maxHostOffset) throw new BlockError('File too large', { code: 'EFBIG' });
+  hostOffset(at * clusterSize);
   return at - count;
 }
 

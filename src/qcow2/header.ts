@@ -7,6 +7,7 @@
 import { getText, getU32, getU64, getU64Big, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
+import { largestOffset } from '../core/util/offsets.ts';
 import { type BitmapsExtension, decodeBitmapsExtension, encodeBitmapsExtension, type Warning } from './bitmaps-extension.ts';
 import {
   compressionType,
@@ -80,8 +81,16 @@ export function checkHeaderStart(head: Uint8Array): number {
   return bits;
 }
 
+/** What the image is opened for. */
+export interface HeaderUse {
+  readonly readOnly: boolean;
+  readonly toCheck?: boolean;
+  /** Only to be shown. */
+  readonly noIo?: boolean;
+}
+
 /** Decodes the header from the whole first cluster (zero-padded). Throws the first failure in the peer's order. */
-export function decodeHeader(cluster: Uint8Array, how: { readonly readOnly: boolean; readonly toCheck?: boolean }): Header {
+export function decodeHeader(cluster: Uint8Array, how: HeaderUse): Header {
   const clusterBits = checkHeaderStart(cluster);
   const clusterSize = cluster.length;
   const version = getU32(cluster, headerField.version);
@@ -129,13 +138,7 @@ export function decodeHeader(cluster: Uint8Array, how: { readonly readOnly: bool
   return header;
 }
 
-function checkFeatures(
-  header: Header,
-  cluster: Uint8Array,
-  headerLength: number,
-  end: number,
-  how: { readonly readOnly: boolean; readonly toCheck?: boolean },
-): void {
+function checkFeatures(header: Header, cluster: Uint8Array, headerLength: number, end: number, how: HeaderUse): void {
   const { compressionType: type } = header;
   if (type !== compressionType.zlib && type !== compressionType.zstd) throw invalid(`qcow2: unknown compression type: ${type}`);
   const hasCompressionBit = (header.incompatible & incompatible.compression) !== 0n;
@@ -175,7 +178,7 @@ function untilNul(bytes: Uint8Array, at: number, length: number): string {
   return getText(bytes, at, end < 0 ? length : end);
 }
 
-function checkTables(header: Header, cluster: Uint8Array, clusterSize: number, how: { readonly toCheck?: boolean }): void {
+function checkTables(header: Header, cluster: Uint8Array, clusterSize: number, how: HeaderUse): void {
   if (header.refcountOrder > 6) throw invalid('Reference count entry width too large; may not exceed 64 bits');
   if (header.refcountTableClusters > maxRefcountTableBytes / clusterSize) throw invalid('Reference count table too large');
   if (header.refcountTableClusters === 0 && !how.toCheck) throw invalid('Image does not contain a reference count table');
@@ -188,11 +191,11 @@ function checkTables(header: Header, cluster: Uint8Array, clusterSize: number, h
   if (!isTable(headerField.snapshotsOffset, header.snapshotCount * 40)) throw invalid('Snapshot table offset invalid');
   if (header.l1Size > maxL1Bytes / 8) throw new BlockError('Active L1 table too large', { code: 'EFBIG' });
   if (!isTable(headerField.l1Offset, header.l1Size * 8)) throw invalid('Active L1 table offset invalid');
-  checkSize(header, cluster, clusterSize);
+  checkSize(header, cluster, clusterSize, how);
   if (header.cryptMethod > cryptMethod.luks) throw invalid(`Unsupported encryption method ${header.cryptMethod | 0}`);
 }
 
-function checkSize(header: Header, cluster: Uint8Array, clusterSize: number): void {
+function checkSize(header: Header, cluster: Uint8Array, clusterSize: number, how: HeaderUse): void {
   const entrySize = (header.incompatible & incompatible.extendedL2) !== 0n ? 16 : 8;
   const bytesPerL2 = BigInt((clusterSize / entrySize) * clusterSize);
   const size = getU64Big(cluster, headerField.size);
@@ -200,8 +203,14 @@ function checkSize(header: Header, cluster: Uint8Array, clusterSize: number): vo
   const entries = BigInt.asUintN(64, size + bytesPerL2 - 1n) / bytesPerL2;
   if (entries > 0x7fffffffn) throw new BlockError('Image is too big', { code: 'EFBIG' });
   if (BigInt(header.l1Size) < entries) throw invalid('L1 table is too small');
-  if (size >= 2n ** 63n) throw new BlockError('Could not refresh total sector count: File too large', { code: 'EFBIG' });
+  if (size >= 2n ** 63n || !isCarried(size, how)) throw new BlockError('Could not refresh total sector count: File too large', { code: 'EFBIG' });
   header.size = Number(size);
+}
+
+/** Guests' offsets are exact up to 2^53 - 1. Beyond, whole sectors are exact enough to show the image and to check it. */
+function isCarried(size: bigint, how: HeaderUse): boolean {
+  if (size <= BigInt(largestOffset)) return true;
+  return (how.noIo === true || how.toCheck === true) && size % 512n === 0n;
 }
 
 function* walkExtensions(cluster: Uint8Array, start: number, end: number): Generator<UnknownExtension> {

@@ -4,12 +4,15 @@
  * over it. Everything that yields here is written for holders of the metadata mutex, unless it says otherwise.
  */
 import type { Child } from '../core/block/child.ts';
+import type { ReqFlags } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
+import { hostOffset, isHostOffset } from '../core/util/offsets.ts';
+import { RangeLock } from '../core/util/range-lock.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
 import { DiscardQueue } from './discard-queue.ts';
@@ -17,7 +20,6 @@ import { encodeHeader, type Header } from './header.ts';
 import { encodeFields, type FixedFields } from './header-fields.ts';
 import { COPIED_HI, headerField, incompatible, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
 import { MetadataMap, type StructureBits, structure } from './overlap.ts';
-import { RangeLocks } from './range-locks.ts';
 import { ScratchPool } from './scratch.ts';
 import type { SnapshotRecord } from './snapshots.ts';
 import { type Steps, wait } from './steps.ts';
@@ -57,7 +59,8 @@ export class Qcow2Image {
   readonly options: ImageOptions;
   readonly hasDataFile: boolean;
   readonly mutex: Mutex = new Mutex();
-  readonly ranges: RangeLocks = new RangeLocks();
+  /** Guest ranges of requests that became pending; synchronous ones leave nothing behind. See io.ts for who holds what. */
+  readonly ranges: RangeLock = new RangeLock();
   readonly l2Cache: TableCache;
   readonly refcountCache: TableCache;
   readonly metadata: MetadataMap;
@@ -98,7 +101,7 @@ export class Qcow2Image {
     this.metadata = new MetadataMap(parts.geometry.clusterSize);
     this.metadata.enabled = parts.options.overlapChecks;
     const medium = (own: StructureBits): TableMedium => ({
-      read: (offset, into) => this.file.read(offset, into),
+      read: (offset, into) => this.readFile(offset, into),
       write: (offset, from) => this.writeFile(offset, from),
       flush: () => this.flushMedium(),
       checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
@@ -160,16 +163,37 @@ export class Qcow2Image {
   }
 
   // -- the medium ---------------------------------------------------------------------------------------------------
+  // The way to both children for whatever an image names: offsets pass the gate here and nowhere else. What cannot be a
+  // position lies behind the end of any file: it reads as zeros, as with the peer, and is never written (EFBIG).
+
+  readFile(offset: number, into: Uint8Array): Maybe<void> {
+    if (isHostOffset(offset)) return this.file.read(offset, into);
+    into.fill(0);
+  }
+
+  /** Reads guest data at a host offset. */
+  readData(offset: number, into: Uint8Array): Maybe<void> {
+    if (isHostOffset(offset)) return this.data.read(offset, into);
+    into.fill(0);
+  }
+
+  /** Makes guest data at a host offset read as zeros. */
+  zeroData(offset: number, length: number, flags: ReqFlags): Maybe<void> {
+    this.isUnflushed = true;
+    const result = this.data.zero(hostOffset(offset), length, flags);
+    if (isPending(result)) return this.#markAfter(result);
+  }
+
   writeFile(offset: number, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.file.write(offset, from);
+    const result = this.file.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 
   /** Writes guest data at a host offset. */
   writeData(offset: number, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.data.write(offset, from);
+    const result = this.data.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 

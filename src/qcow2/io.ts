@@ -1,7 +1,8 @@
 /*
  * Reads and writes of guest ranges. A read whose slices are cached, and a write in place, are plain calls on the child
  * without a promise or an allocation; everything else goes through steps. Requests that became pending hold their guest
- * range (range-locks.ts), so that no cluster changes its owner under them.
+ * range, shared for reads and writes in place, exclusive for whatever may free or remap clusters: so no cluster changes its
+ * owner under them, and overlapping allocations wait for each other.
  * Rule source: qcow2 specification; ordering of data, copied edges and L2 updates as in allocate.ts.
  */
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
@@ -35,20 +36,18 @@ function checkUsable(image: Qcow2Image): void {
 /** Fills `into` from guest offset `guest`. */
 export function readGuest(image: Qcow2Image, guest: number, into: Uint8Array): Maybe<void> {
   checkUsable(image);
-  if (!image.ranges.isFree && image.ranges.conflict(guest, guest + into.length, false) !== undefined) return readWhenFree(image, guest, into);
+  if (image.ranges.busy !== 0 && !image.ranges.isFree(guest, guest + into.length, 'shared')) return readWhenFree(image, guest, into);
   const result = readRange(image, guest, into);
   if (!isPending(result)) return;
-  const hold = image.ranges.hold(guest, guest + into.length, false);
+  const hold = image.ranges.hold(guest, guest + into.length, 'shared');
   return result.finally(() => image.ranges.release(hold));
 }
 
 async function readWhenFree(image: Qcow2Image, guest: number, into: Uint8Array): Promise<void> {
-  for (let other = image.ranges.conflict(guest, guest + into.length, false); other !== undefined; ) {
-    await other;
-    other = image.ranges.conflict(guest, guest + into.length, false);
-  }
-  const hold = image.ranges.hold(guest, guest + into.length, false);
+  const hold = await image.ranges.acquire(guest, guest + into.length, 'shared');
   try {
+    // the one that was waited for may have found the image corrupt
+    checkUsable(image);
     await readRange(image, guest, into);
   } finally {
     image.ranges.release(hold);
@@ -100,7 +99,7 @@ async function allSettled(pending: Promise<void>[]): Promise<void> {
 function readRun(image: Qcow2Image, run: Run, guest: number, into: Uint8Array): Maybe<void> {
   switch (run.kind) {
     case clusterKind.data:
-      return image.data.read(run.host, into);
+      return image.readData(run.host, into);
     case clusterKind.unallocated:
     case clusterKind.unallocatedPlaced: {
       const { backing } = image.node;
@@ -120,14 +119,14 @@ function readRun(image: Qcow2Image, run: Run, guest: number, into: Uint8Array): 
 
 export function writeGuest(image: Qcow2Image, guest: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
   checkUsable(image);
-  if ((flags & reqFlag.compressed) === 0 && image.ranges.isFree) {
-    const { length } = from;
+  const { length } = from;
+  if ((flags & reqFlag.compressed) === 0 && (image.ranges.busy === 0 || image.ranges.isFree(guest, guest + length, 'shared'))) {
     if (lookupInPlace(image, guest, length, scratchRun) === length) {
       const { host } = scratchRun;
       if (!image.hasDataFile) image.checkOverlap(host, length, 0);
       const result = image.writeData(host, from);
       if (!isPending(result)) return;
-      const hold = image.ranges.hold(guest, guest + length, false);
+      const hold = image.ranges.hold(guest, guest + length, 'shared');
       return result.finally(() => image.ranges.release(hold));
     }
   }
@@ -138,8 +137,7 @@ export function writeGuest(image: Qcow2Image, guest: number, from: Uint8Array, f
 export function* exclusively<T>(image: Qcow2Image, guest: number, length: number, body: () => Steps<T>): Steps<T> {
   const start = alignDown(guest, image.geometry.clusterSize);
   const end = alignUp(guest + length, image.geometry.clusterSize);
-  for (let other = image.ranges.conflict(start, end, true); other !== undefined; other = image.ranges.conflict(start, end, true)) yield other;
-  const hold = image.ranges.hold(start, end, true);
+  const hold = yield* wait(image.ranges.acquire(start, end, 'exclusive'));
   try {
     return yield* body();
   } finally {
@@ -200,8 +198,7 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
   const total = head + data.length + tail;
   const areZeros = (yield* readsAsZeros(image, plan.copyFrom, head)) && (yield* readsAsZeros(image, plan.guest + plan.length, tail));
   if (areZeros && head + tail > maxWrittenZeros) {
-    image.isUnflushed = true;
-    yield* wait(image.data.zero(start, total));
+    yield* wait(image.zeroData(start, total, 0));
     yield* wait(image.writeData(plan.host, data));
     return true;
   }

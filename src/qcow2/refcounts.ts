@@ -7,6 +7,7 @@
 import { setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { ceilDiv } from '../core/util/math.ts';
+import { hostOffset } from '../core/util/offsets.ts';
 import { countFreeAt, findFree } from './free-clusters.ts';
 import type { Qcow2Image } from './image.ts';
 import { maxRefcountTableBytes } from './layout.ts';
@@ -52,12 +53,14 @@ export function* changeRefcounts(image: Qcow2Image, offset: number, length: numb
     while (cluster < end) {
       const block = yield* blockOf(image, cluster);
       if (block === undefined) {
-        if (delta < 0) throw new BlockError('Invalid argument', { code: 'EINVAL' });
+        if (delta < 0) throw uncounted(Math.floor(cluster / refcountsPerBlock));
         yield* makeBlock(image, cluster);
         yield* undo(image, start, cluster, delta);
         if (image.freeIndex > start) image.freeIndex = start;
         return false;
       }
+      // what cannot be written must not be changed in memory either
+      hostOffset(block.offset);
       const base = cluster - (cluster % refcountsPerBlock);
       const stop = Math.min(end, base + refcountsPerBlock);
       for (; cluster < stop; cluster++) {
@@ -73,6 +76,12 @@ export function* changeRefcounts(image: Qcow2Image, offset: number, length: numb
     throw error;
   }
   return true;
+}
+
+/** A cluster that no block counts is to be given back. */
+function uncounted(index: number): BlockError {
+  if (index >= maxRefcountTableBytes / 8) return new BlockError('File too large', { code: 'EFBIG' });
+  return new BlockError('Invalid argument', { code: 'EINVAL' });
 }
 
 function noteFree(image: Qcow2Image, cluster: number, reason: FreeReason): void {
@@ -109,7 +118,7 @@ export function* passDiscards(image: Qcow2Image): Steps<void> {
 /** Tells the file below that it need not keep [offset, offset + length). */
 export function* discardFile(image: Qcow2Image, offset: number, length: number): Steps<void> {
   try {
-    yield* wait(image.file.discard(offset, length));
+    yield* wait(image.file.discard(hostOffset(offset), length));
   } catch (error) {
     // only a hint
     if (!(error instanceof BlockError)) throw error;
@@ -137,10 +146,23 @@ export function* allocateClustersAt(image: Qcow2Image, offset: number, count: nu
   }
 }
 
-/** Takes one reference off every cluster of the range. An error leaves a leak, which is legal: callers that clean up may ignore it. */
+/**
+ * Takes one reference off every cluster of the range. A failure leaves a leak, which is legal and no error of the request:
+ * what it gave back is referenced by nothing any more. It is told as a warning.
+ */
 export function* freeClusters(image: Qcow2Image, offset: number, length: number, reason: FreeReason): Steps<void> {
-  yield* changeRefcounts(image, offset, length, -1, reason);
+  yield* releaseClusters(image, offset, length, reason);
   yield* passDiscards(image);
+}
+
+/** Like `freeClusters`; what may be discarded stays queued until the caller's `passDiscards`. */
+export function* releaseClusters(image: Qcow2Image, offset: number, length: number, reason: FreeReason): Steps<void> {
+  try {
+    yield* changeRefcounts(image, offset, length, -1, reason);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    image.warn(`qcow2_free_clusters failed: ${error.message}`);
+  }
 }
 
 /** Takes bytes for one compressed cluster, behind the last one when it still fits there. */

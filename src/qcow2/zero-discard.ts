@@ -55,7 +55,7 @@ function* zeroSteps(image: Qcow2Image, guest: number, length: number, flags: Req
 
 /** Makes [start, stop), whole subclusters, zero by its entries. For holders of the range. */
 export function* zeroHeld(image: Qcow2Image, start: number, stop: number, flags: ReqFlags = 0): Steps<void> {
-  if (isRawDataFile(image)) yield* wait(image.data.zero(start, stop - start, flags & reqFlag.mayUnmap));
+  if (isRawDataFile(image)) yield* wait(image.zeroData(start, stop - start, flags & reqFlag.mayUnmap));
   yield* changeRange(image, start, stop, (flags & reqFlag.mayUnmap) !== 0 ? 'zero-unmap' : 'zero');
 }
 

@@ -11,6 +11,7 @@ import { parseOptionWords } from '../core/util/key-values.ts';
 import { parseBoolOption } from '../core/util/schema-scalars.ts';
 import type { Monitor } from '../monitor/monitor.ts';
 import { connectStream, type QmpAddress, QmpServer, serveClient } from '../monitor/qmp-server.ts';
+import { forAMoment } from './lifetime.ts';
 
 const backends = ['socket', 'stdio', 'null'];
 /** Words that chardev options may have, in any backend: those that do not concern it are ignored, as the peer ignores them. */
@@ -69,7 +70,7 @@ export class Chardevs {
   }
 
   async close(): Promise<void> {
-    for (const chardev of this.#all.values()) await chardev.close();
+    await Promise.all([...this.#all.values()].map((chardev) => chardev.close()));
     this.#all.clear();
   }
 
@@ -102,14 +103,17 @@ export class Chardevs {
     if (isBackground) throw new BlockError('cannot use stdio with -daemonize');
     if (this.#hasStdio) throw new BlockError('cannot use stdio by multiple character devices');
     this.#hasStdio = true;
+    const ending = new AbortController();
     let served: Promise<void> | undefined;
     return {
       serve: (monitor, options) => {
-        served = serveClient(monitor, input, output, options).catch((error: unknown) => monitor.fail(error));
+        served = serveClient(monitor, input, output, { ...options, signal: ending.signal }).catch((error: unknown) => monitor.tellBug(error));
       },
       close: async () => {
+        ending.abort();
         input.destroy();
-        await served;
+        // a command whose output nobody takes does not end
+        if (served !== undefined) await forAMoment(served);
       },
     };
   }
@@ -126,7 +130,7 @@ export class Chardevs {
       if (words.has('wait')) throw new BlockError("'wait' option is incompatible with socket in client connect mode");
       const stream = await connectStream(address);
       return {
-        serve: (monitor, options) => void serveClient(monitor, stream, stream, options).catch((error: unknown) => monitor.fail(error)),
+        serve: (monitor, options) => void serveClient(monitor, stream, stream, options).catch((error: unknown) => monitor.tellBug(error)),
         close: async () => void stream.destroy(),
       };
     }

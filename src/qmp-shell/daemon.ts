@@ -25,7 +25,7 @@ import { blockExportOptions, nbdServerOptions } from '../monitor/types/block.ts'
 import { blockdevOptions } from '../monitor/types/blockdev.ts';
 import { isBackground, reportReady, startBackground } from './background.ts';
 import { Chardevs } from './chardevs.ts';
-import { keepFromDying } from './lifetime.ts';
+import { forAMoment, keepFromBugs, keepFromDying, written } from './lifetime.ts';
 import { addDisk } from './machine-host.ts';
 import { parseDisk, parseQmpAddress } from './options.ts';
 
@@ -79,7 +79,9 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     const isStrict = options.strict || progName === 'qemu-storage-daemon';
     if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`);
     const daemon = new Daemon(reporter, { isStrict, isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
-    return await daemon.run(withSpelling(argv, order), operands);
+    const code = await daemon.run(withSpelling(argv, order), operands);
+    await leaveReaders(code);
+    return code;
   } catch (error) {
     // the peer names the mistake and no more
     if (error instanceof BlockError) {
@@ -89,6 +91,12 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     }
     return reporter.error(error);
   }
+}
+
+/** What nobody takes from standard output in a moment is lost to it: a daemon that has ended is gone. */
+async function leaveReaders(code: number): Promise<void> {
+  await forAMoment(written(process.stdout));
+  if (process.stdout.writableLength > 0) process.exit(code);
 }
 
 interface GivenOption {
@@ -137,6 +145,8 @@ class Daemon {
       commands: allCommands,
       onQuit: end,
       print: (text) => void process.stdout.write(text),
+      printed: () => written(process.stdout),
+      warn: (text) => reporter.message(text),
     });
     this.#chardevs = new Chardevs({
       input: process.stdin,
@@ -151,6 +161,7 @@ class Daemon {
     // for good: a second signal finds the end under way and does not cut it short
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
     keepFromDying();
+    keepFromBugs((text) => this.#monitor.warn(text));
     // it stays when nothing is there that could end it but a signal
     const stay = setInterval(() => {}, 1 << 30);
     let hasPidFile = false;
@@ -170,8 +181,7 @@ class Daemon {
     } finally {
       clearInterval(stay);
       await this.#engine.close();
-      for (const server of this.#servers) await server.close();
-      await this.#chardevs.close();
+      await Promise.all([...this.#servers.map((server) => server.close()), this.#chardevs.close()]);
       process.stdin.destroy();
       if (hasPidFile && this.#pidFile !== undefined) rmSync(this.#pidFile, { force: true });
     }

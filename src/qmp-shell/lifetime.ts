@@ -4,6 +4,8 @@
  */
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { realClock } from '../core/util/clock.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
 
 export type Signal = 'SIGTERM' | 'SIGHUP' | 'SIGINT';
 
@@ -29,6 +31,35 @@ export function watchForEnd(onEnd: (cause: EndCause) => void): void {
 export function keepFromDying(): void {
   for (const stream of [process.stdin, process.stdout, process.stderr]) stream.off('error', ignore).on('error', ignore);
   process.off('exit', releaseLostTerminals).once('exit', releaseLostTerminals);
+}
+
+/**
+ * From now on what was thrown where nobody waits for it ends nothing: background work of one request, job or client has
+ * failed, all others are served. `tell` gets one line.
+ */
+export function keepFromBugs(tell: (text: string) => void): void {
+  const report = (thrown: unknown): void => {
+    tell(asBlockError(thrown).message);
+    if (process.env['TSIMG_DEBUG'] !== undefined && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);
+  };
+  process.on('uncaughtException', report);
+  process.on('unhandledRejection', report);
+}
+
+/** For others to do what they are about to do, at the end: then nobody waits for them any more. */
+const graceMs = 50;
+
+/** Settles with `work`, or after a moment without it. */
+export async function forAMoment(work: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([work, realClock.sleep(graceMs, over.signal)]);
+  over.abort();
+}
+
+/** Settles once `stream` has been taken up to here, or cannot be any more. */
+export async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength === 0 || stream.destroyed || stream.errored !== null) return;
+  await new Promise<void>((resolve) => void stream.write('', () => resolve()));
 }
 
 function ignore(): void {}

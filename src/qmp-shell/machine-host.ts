@@ -16,6 +16,8 @@ export interface MachineOptions {
   readonly isStrict: boolean;
   readonly onQuit: () => void;
   readonly print: (text: string) => void;
+  readonly printed: () => Promise<void>;
+  readonly warn: (text: string) => void;
 }
 
 export interface RunningMachine extends AsyncDisposable {
@@ -30,12 +32,19 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
   const close = async (): Promise<void> => {
     // the engine first: clients hear what its end raises
     await engine.close();
-    for (const server of servers) await server.close();
+    await Promise.all(servers.map((server) => server.close()));
   };
   try {
     engine.machine = new Machine(engine);
     for (const disk of options.disks) await addDisk(engine, disk);
-    const monitor = new Monitor(engine, { kind: 'machine', commands: allCommands, onQuit: options.onQuit, print: options.print });
+    const monitor = new Monitor(engine, {
+      kind: 'machine',
+      commands: allCommands,
+      onQuit: options.onQuit,
+      print: options.print,
+      printed: options.printed,
+      warn: options.warn,
+    });
     for (const address of options.qmp) servers.push(await QmpServer.listen(monitor, address));
     return { engine, monitor, [Symbol.asyncDispose]: close };
   } catch (error) {

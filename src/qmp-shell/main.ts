@@ -16,7 +16,7 @@ import { packageText, qemuVersion } from '../monitor/monitor.ts';
 import { parseTarget } from '../monitor/qmp-client.ts';
 import { EventLog } from './event-log.ts';
 import { Interpreter } from './interpreter.ts';
-import { type EndCause, watchForEnd } from './lifetime.ts';
+import { type EndCause, keepFromBugs, watchForEnd, written } from './lifetime.ts';
 import { type RunningMachine, startMachine } from './machine-host.ts';
 import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp, shellTable } from './options.ts';
 import { createPainter, eventText, hasColour, type Painter, plainPainter, warningText } from './render.ts';
@@ -94,6 +94,7 @@ class Shell {
 
   async run(): Promise<number> {
     watchForEnd((cause) => this.#endFor(cause));
+    keepFromBugs((text) => this.#warn(text));
     // a script is read before anything is started
     const script = this.#scriptFile === undefined ? undefined : readScript(this.#scriptFile);
     this.#painter = await createPainter(this.#isTerminal && hasColour(process.stdout, process.env));
@@ -137,6 +138,8 @@ class Shell {
       // the reply to quit is printed first
       onQuit: () => setImmediate(() => this.#ending.abort()),
       print: (text) => process.stdout.write(text),
+      printed: () => written(process.stdout),
+      warn: (text) => this.#warn(text),
     });
   }
 
@@ -150,6 +153,11 @@ class Shell {
       if (!(error instanceof BlockError)) throw error;
       throw error.with({ message: `ERROR: ${error.message}`, hint: 'SERVER is the socket of a running tsqmp --qmp or of a QEMU with -qmp' });
     }
+  }
+
+  /** Bugs, and what concerns the sockets of --qmp. */
+  #warn(text: string): void {
+    this.#show(`${this.#painter.warning(`${this.#reporter.program}: ${text}`)}\n`);
   }
 
   #note(text: string): void {

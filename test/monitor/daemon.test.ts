@@ -1,6 +1,6 @@
 /* tsqmp --daemon as a process: its channels, its pid file, its way into the background, its ends. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectStream } from '../../src/monitor/qmp-server.ts';
@@ -30,8 +30,10 @@ interface Running {
   until(text: string): Promise<void>;
 }
 
-function start(...words: string[]): Running {
-  const child = spawn(process.execPath, [builtProgram('tsqmp'), '--daemon', ...words], { stdio: ['pipe', 'pipe', 'pipe'], cwd: folder.path });
+function start(...words: readonly (string | NodeJS.ProcessEnv)[]): Running {
+  const env = words.filter((word) => typeof word !== 'string').reduce<NodeJS.ProcessEnv>((all, more) => ({ ...all, ...more }), process.env);
+  const args = words.filter((word) => typeof word === 'string');
+  const child = spawn(process.execPath, [builtProgram('tsqmp'), '--daemon', ...args], { stdio: ['pipe', 'pipe', 'pipe'], cwd: folder.path, env });
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
   children.push({ child, ended });
   let out = '';
@@ -86,6 +88,24 @@ describe('tsqmp --daemon', () => {
     expect(await daemon.ended).toBe(0);
     for (const name of ['s', 'n.sock', 'pid']) expect(existsSync(folder.file(name)), name).toBe(false);
     expect(daemon.stderr()).toBe('');
+  });
+
+  it('lives on when background work fails where nobody waits for it, and tells it in one line', async () => {
+    // a fault as a bug of ours might make it
+    writeFileSync(
+      folder.file('bug.cjs'),
+      "process.on('SIGUSR2', () => { Promise.reject(new RangeError('Map maximum size exceeded')); setImmediate(() => { throw new TypeError('no such thing'); }); });",
+    );
+    const daemon = start({ NODE_OPTIONS: '--require ./bug.cjs' }, ...stdio);
+    await daemon.until('QMP');
+    for (const text of ['RangeError: Map maximum size exceeded', 'TypeError: no such thing']) {
+      daemon.child.kill('SIGUSR2');
+      await daemon.until(`tsqmp: internal error: ${text}\n`);
+    }
+    daemon.child.stdin?.write('{"execute":"qmp_capabilities"}{"execute":"query-jobs"}{"execute":"quit"}');
+    expect(await daemon.ended).toBe(0);
+    expect(daemon.stdout()).toContain('{"return": []}');
+    expect(daemon.stderr().trimEnd().split('\n')).toHaveLength(2);
   });
 
   it('tells its clients what its end takes down, and closes their connections', async () => {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Engine } from '../../src/engine/engine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
@@ -206,6 +206,87 @@ describe('a client that is faster than its commands', () => {
     await done;
     expect([...heard.matchAll(/"id": (\d+)/g)].map((match) => Number(match[1]))).toEqual(Array.from({ length: 40 }, (_, id) => id));
     input.end();
+    await served;
+  });
+});
+
+describe('a client that never reads', () => {
+  /** A stream that takes nothing before `open` is called. */
+  function deaf(): { output: Writable; heard: () => string; open: () => void } {
+    let heard = '';
+    let isOpen = false;
+    const held: (() => void)[] = [];
+    const output = new Writable({
+      write: (chunk: Buffer, _encoding, callback) => {
+        heard += chunk.toString();
+        if (isOpen) callback();
+        else held.push(callback);
+      },
+    });
+    return {
+      output,
+      heard: () => heard,
+      open: () => {
+        isOpen = true;
+        for (const callback of held.splice(0)) callback();
+      },
+    };
+  }
+  const turns = async (count: number): Promise<void> => {
+    for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  it('is not answered, and not read, before it has taken the reply before', async () => {
+    let runs = 0;
+    const count = defineCommand({ name: 'x-count', summary: 'counts', args: noArguments, guards: [], run: () => void runs++ });
+    const input = new PassThrough();
+    const { output, heard, open } = deaf();
+    const served = serveClient(makeMonitor([count]), input, output);
+    const requests = 300;
+    input.write(negotiate + '{"execute":"x-count"}'.repeat(requests));
+    await turns(20);
+    expect(runs).toBe(0);
+    expect(output.writableLength).toBeLessThan(1000);
+    expect(input.isPaused()).toBe(true);
+    open();
+    input.end();
+    await served;
+    expect(runs).toBe(requests);
+    expect(heard().split('\r\n')).toHaveLength(requests + 3);
+  });
+
+  it('loses events beyond a bound, and hears them again once it reads', async () => {
+    const told: string[] = [];
+    const monitor = new Monitor(engine, { kind: 'daemon', commands: allCommands, onQuit: () => {}, warn: (text) => told.push(text) });
+    const input = new PassThrough();
+    const { output, heard, open } = deaf();
+    const ending = new AbortController();
+    const served = serveClient(monitor, input, output, { signal: ending.signal });
+    open();
+    input.write(negotiate);
+    await turns(5);
+    output.cork();
+    const text = 'x'.repeat(1000);
+    for (let count = 0; count < 5000; count++) engine.events.emit('STOP', { text });
+    expect(output.writableLength).toBeLessThan(1.1 * 1024 * 1024);
+    expect(told).toEqual(['a client of the monitor does not read: events for it are dropped']);
+    output.uncork();
+    await turns(5);
+    engine.events.emit('RESUME');
+    await turns(5);
+    expect(heard()).toContain('RESUME');
+    ending.abort();
+    await served;
+  });
+
+  it('is left when the serving ends', async () => {
+    const input = new PassThrough();
+    const { output } = deaf();
+    const ending = new AbortController();
+    const served = serveClient(makeMonitor(), input, output, { signal: ending.signal });
+    input.write(negotiate);
+    await turns(5);
+    ending.abort();
     await served;
   });
 });

@@ -1,9 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { InvariantError } from '../../src/core/util/errors.ts';
 import type { JsonObject } from '../../src/core/util/json.ts';
 import { parseJson } from '../../src/core/util/json.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { Machine } from '../../src/machine/machine.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
+import { defineCommand, noArguments } from '../../src/monitor/command.ts';
 import { Monitor, type MonitorSession } from '../../src/monitor/monitor.ts';
 
 const systems: Engine[] = [];
@@ -175,5 +177,63 @@ describe('the end', () => {
     expect(order.slice(-2)).toEqual(['ended', 'answered']);
     expect(monitor.hasQuit).toBe(true);
     expect([...monitor.engine.graph.nodes]).toEqual([]);
+  });
+});
+
+describe('a bug in one command', () => {
+  const thrown: readonly (readonly [title: string, error: () => unknown, told: string])[] = [
+    ['a type error', () => new TypeError('x is not a function\nat somewhere'), 'internal error: TypeError: x is not a function'],
+    ['too large a map', () => new RangeError('Map maximum size exceeded'), 'internal error: RangeError: Map maximum size exceeded'],
+    ['a broken invariant', () => new InvariantError('two owners'), 'internal error: two owners'],
+    ['what is no error', () => 'text', 'internal error: text'],
+  ];
+
+  function buggy(error: () => unknown): { monitor: Monitor; told: string[] } {
+    const told: string[] = [];
+    const engine = new Engine({ strict: false });
+    systems.push(engine);
+    engine.machine = new Machine(engine);
+    const bug = defineCommand({
+      name: 'x-bug',
+      summary: 'throws',
+      args: noArguments,
+      guards: [],
+      run: () => {
+        throw error();
+      },
+    });
+    return { told, monitor: new Monitor(engine, { kind: 'machine', commands: [...allCommands, bug], onQuit: () => {}, warn: (text) => told.push(text) }) };
+  }
+
+  it.each(thrown)('is its one error reply, told once: %s', async (_title, error, text) => {
+    const { monitor, told } = buggy(error);
+    const { run, say } = talk(monitor);
+    expect(await say('{"execute":"x-bug","id":1}')).toEqual({ id: 1, error: { class: 'GenericError', desc: text } });
+    expect(await run('x-bug')).toBe(text);
+    expect(told).toEqual([text]);
+    expect(await run('query-jobs')).toEqual([]);
+    expect(await talk(monitor).run('query-jobs')).toEqual([]);
+    expect(monitor.hasQuit).toBe(false);
+  });
+
+  it('has the system’s text where a call of the system failed', async () => {
+    const { monitor, told } = buggy(() => Object.assign(new Error('open EACCES'), { code: 'EACCES' }));
+    expect(await talk(monitor).run('x-bug')).toBe('Permission denied');
+    expect(told).toEqual([]);
+  });
+
+  it('is a line of the human monitor', async () => {
+    const { monitor, told } = buggy(() => 'never thrown');
+    Object.defineProperty(monitor.engine.jobs, 'list', {
+      configurable: true,
+      value: () => {
+        throw new RangeError('Invalid array length');
+      },
+    });
+    expect(await talk(monitor).run('human-monitor-command {"command-line":"info block-jobs"}')).toBe(
+      'Error: internal error: RangeError: Invalid array length\r\n',
+    );
+    expect(told).toHaveLength(1);
+    Reflect.deleteProperty(monitor.engine.jobs, 'list');
   });
 });
