@@ -1,5 +1,6 @@
 /* What stands in for the driver of a node that a bug left in an unknown state: every request fails, the end still works. */
 import { BlockError } from '../util/errors.ts';
+import { internalErrorText } from '../util/internal-error.ts';
 import type { DriverState, Limits, ReqFlags } from './driver.ts';
 
 export class BrokenState implements DriverState {
@@ -14,8 +15,7 @@ export class BrokenState implements DriverState {
     this.writeFlags = state.writeFlags;
     this.#size = sizeOf(state);
     this.#close = () => state.close();
-    const why = cause instanceof Error ? cause.message : String(cause);
-    this.#error = new BlockError(`Node '${name}' is broken: internal error: ${why.split('\n')[0]}`, { code: 'EIO', cause });
+    this.#error = new BlockError(`Node '${name}' is broken: ${internalErrorText(cause)}`, { code: 'EIO', cause });
     if (state.permUpdate !== undefined) this.permUpdate = (held, unshared) => state.permUpdate?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
   }
 

@@ -20,6 +20,8 @@ export class ImageLock {
   readonly #path: string;
   #held: PermBits = 0;
   #unshared: PermBits = 0;
+  /** What was asked for last. */
+  #wanted: { readonly held: PermBits; readonly unshared: PermBits } = { held: 0, unshared: 0 };
 
   constructor(calls: Syscalls, fd: number, path: string) {
     this.#calls = calls;
@@ -27,10 +29,16 @@ export class ImageLock {
     this.#path = path;
   }
 
-  /** Takes the locks for `held` and `unshared` beside those in force; commit drops what is no longer needed, abort the new ones. */
+  /**
+   * Takes the locks for `held` and `unshared` beside those in force. Commit drops what was not asked for last: a transaction
+   * may change its mind several times. Abort, in reverse, puts back what was there before.
+   */
   set(held: PermBits, unshared: PermBits): LockChange {
-    const before = { held: this.#held, unshared: this.#unshared };
-    const abort = (): void => this.#keepOnly(before.held, before.unshared);
+    const before = { held: this.#held, unshared: this.#unshared, wanted: this.#wanted };
+    const abort = (): void => {
+      this.#wanted = before.wanted;
+      this.#keepOnly(before.held, before.unshared);
+    };
     try {
       this.#add(heldBase, held & ~this.#held);
       this.#add(unsharedBase, unshared & ~this.#unshared);
@@ -43,7 +51,8 @@ export class ImageLock {
     }
     this.#held |= held;
     this.#unshared |= unshared;
-    return { commit: () => this.#keepOnly(held, unshared), abort };
+    this.#wanted = { held, unshared };
+    return { commit: () => this.#keepOnly(this.#wanted.held, this.#wanted.unshared), abort };
   }
 
   #add(base: number, bits: PermBits): void {

@@ -7,6 +7,7 @@ import { drainAll } from '../../core/block/drain.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import { Transaction } from '../../core/block/transaction.ts';
 import { BlockError, InvariantError } from '../../core/util/errors.ts';
+import { asBlockError } from '../../core/util/internal-error.ts';
 import { isPending, type Maybe } from '../../core/util/maybe.ts';
 import type { Engine } from '../engine.ts';
 
@@ -73,12 +74,23 @@ async function applyAll<R>(actions: readonly Action<R>[], failure: OpenFailure |
       results.push(isPending(result) ? await result : result);
     } catch (error) {
       if (!(error instanceof BlockError)) for (const node of action.touched?.() ?? []) node.breakDown(error);
-      transaction.abort();
-      throw error;
+      undo(transaction);
+      throw asBlockError(error);
     }
   }
-  transaction.commit();
+  try {
+    transaction.commit();
+  } catch (bug) {
+    throw asBlockError(bug);
+  }
   return results;
+}
+
+/** A bug in a step has broken what the step was about, and that is told to whoever uses it; the action's own error is this command's. */
+function undo(transaction: Transaction): void {
+  try {
+    transaction.abort();
+  } catch {}
 }
 
 /** Newest first. Every one is tried; the first error is thrown when all are through. */
