@@ -41,6 +41,8 @@ export interface Limits {
   readonly discardAlign: number;
   /** Allocation unit of the format; 0 = none. Serialising requests are widened to it. */
   readonly clusterSize: number;
+  /** Of a medium: what it demands of memory, and what its device carries out in one piece. For information only. */
+  readonly medium?: { readonly memoryAlign: number; readonly maxHwTransfer: number; readonly maxHwIov: number };
 }
 
 export const noLimits: Limits = { requestAlign: 1, maxTransfer: 0, zeroAlign: 1, discardAlign: 1, clusterSize: 0 };

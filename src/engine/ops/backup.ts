@@ -12,9 +12,9 @@ import { runTransaction, type Transaction } from '../../core/block/transaction.t
 import { CopyBeforeWriteState, copyBeforeWriteDriver, makeCopyBeforeWrite } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
+import { BlockJob } from '../../jobs/block-job.ts';
 import type { JobGroup } from '../../jobs/group.ts';
-import { Job } from '../../jobs/job.ts';
-import type { JobOptions, OnError } from '../../jobs/job-body.ts';
+import type { BlockJobOptions, OnError } from '../../jobs/job-body.ts';
 import type { Engine } from '../engine.ts';
 import { type Action, runAction } from './action.ts';
 import { lookupEither } from './lookup.ts';
@@ -41,8 +41,8 @@ export interface BackupArgs {
 }
 
 /** blockdev-backup: the job that is running when it was committed. Its state is frozen from then on. */
-export function backupAction(engine: Engine, args: BackupArgs, group?: JobGroup): Action<Job> {
-  let started: Job | undefined;
+export function backupAction(engine: Engine, args: BackupArgs, group?: JobGroup): Action<BlockJob> {
+  let started: BlockJob | undefined;
   return {
     drains: true,
     apply: (transaction) => {
@@ -68,7 +68,7 @@ export function backupAction(engine: Engine, args: BackupArgs, group?: JobGroup)
 }
 
 /** Starts a backup job. */
-export function startBackup(engine: Engine, args: BackupArgs): Promise<Job> {
+export function startBackup(engine: Engine, args: BackupArgs): Promise<BlockJob> {
   return runAction(engine, backupAction(engine, args));
 }
 
@@ -156,7 +156,7 @@ function saying<T>(context: string, body: () => T): T {
   }
 }
 
-function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
+function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): BlockJob {
   const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
@@ -175,13 +175,13 @@ function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: B
       if (source !== undefined && copy.nextLeft(0) !== undefined) warnOfThaw(engine, source, target);
     },
   });
-  const options: JobOptions = {
+  const options: BlockJobOptions = {
     id: args['job-id'] ?? filter.deviceName ?? '',
     autoFinalize: args['auto-finalize'] ?? true,
     autoDismiss: args['auto-dismiss'] ?? true,
     speed: args.speed ?? 0,
   };
-  const job = engine.jobs.create(options, (host) => new Job(host, body, options, group));
+  const job = engine.jobs.create(options, (host) => new BlockJob(host, body, options, group));
   copy.onProgress = () => {
     job.current = copy.copiedBytes;
     job.total = copy.copiedBytes + copy.remainingBytes;
