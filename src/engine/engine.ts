@@ -7,6 +7,7 @@
 import { BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
 import { drainNodes } from '../core/block/drain.ts';
 import type { PermRequest } from '../core/block/driver.ts';
+import { allowAll, type OpenPolicy } from '../core/block/gate.ts';
 import { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { type ImageName, Opener } from '../core/block/open.ts';
@@ -33,6 +34,8 @@ export interface EngineOptions {
   readonly clock?: Clock;
   /** Largest synchronous file request in bytes: Infinity for programs with one user (default 64 KiB). */
   readonly syncLimit?: number;
+  /** Decides about backing and data files that images name themselves (default: all are opened, as QEMU does). */
+  readonly implicitOpen?: OpenPolicy;
   /** Answer exactly as QEMU 11.1 does: no old spellings, no events or warnings of our own. */
   readonly strict?: boolean;
 }
@@ -81,6 +84,7 @@ export class Engine implements AsyncDisposable {
       openStorage: this.openStorage,
       clock: this.clock,
       objects: this.objects,
+      policy: options.implicitOpen ?? allowAll,
       emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
     this.jobs = new JobManager(this.graph, this.events, this.clock, this.budget);

@@ -318,7 +318,7 @@ export function makeCopyBeforeWrite(node: BlockNode, file: Child, target: Child,
 
 function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
   if (child.name === 'target') return targetPerm;
-  const isDiscarding = node.isOpen && node.state instanceof CopyBeforeWriteState && node.state.copy.discardSource;
+  const isDiscarding = node.isOpen && node.state instanceof CopyBeforeWriteState && node.state.copy.range.discardSource;
   return filePerm(node, asked, isDiscarding ? perm.write : 0);
 }
 

@@ -110,8 +110,8 @@ function takesCompressed({ driver, state }: BlockNode): boolean {
 function insertFilter(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs, transaction: Transaction): BlockNode {
   const filter = saying('Could not create node: ', () => addFilter(engine.graph, filterSpec(engine, source, target, args), transaction));
   const { copy } = filterState(filter);
-  copy.compress = args.compress ?? false;
-  copy.discardSource = args['discard-source'] ?? false;
+  copy.range.compress = args.compress ?? false;
+  copy.range.discardSource = args['discard-source'] ?? false;
   saying('Could not replace node: ', () => engine.graph.replaceNode(source, filter, transaction));
   return filter;
 }
