@@ -201,12 +201,13 @@ export class Job implements GroupMember {
     wakeAll(this.#endWaiters);
   }
 
-  /** Ends a job that was never started, as if it had not been made. */
-  discard(): void {
+  /** Ends a job that was never started, as if it had not been made; `told` of it on the way. */
+  discard(...told: readonly JobStatus[]): void {
     this.leaveNodes();
     this.#group.leave(this);
     this.#isConcluding = true;
     this.#isBodyDone = true;
+    for (const status of told) this.setStatus(status);
     this.setStatus('null');
     this.host.forget(this);
   }
