@@ -24,7 +24,7 @@ import {
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
-import { type Bitmaps, loadBitmaps } from './bitmaps.ts';
+import { Bitmaps } from './bitmaps-store.ts';
 import { loadZstd } from './compressed.ts';
 import { createOptions } from './create-options.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
@@ -68,17 +68,14 @@ class Qcow2State implements DriverState {
   }
 
   write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
-    this.#bitmaps.noteChange(offset, from.length);
     return writeGuest(this.#image, offset, from, flags);
   }
 
   zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
-    this.#bitmaps.noteChange(offset, length);
     return zeroGuest(this.#image, offset, length, flags);
   }
 
   discard(offset: number, length: number): Maybe<void> {
-    this.#bitmaps.noteChange(offset, length);
     return discardGuest(this.#image, offset, length);
   }
 
@@ -192,10 +189,9 @@ async function open(host: NodeHost): Promise<DriverState> {
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
-  const bitmaps = await loadBitmaps(image);
+  const bitmaps = await Bitmaps.read(image);
   if (!node.readOnly) {
     await prepareForWriting(image);
-    await bitmaps.begin();
   }
   return new Qcow2State(image, bitmaps);
 }
