@@ -5,7 +5,7 @@
 export { BlockBackend, readerPerms, resizerPerms, writerPerms } from './core/block/backend.ts';
 export { type BlockStatus, type CreateValues, reqFlag } from './core/block/driver.ts';
 export type { BlockNode } from './core/block/node.ts';
-export { localStorage } from './core/storage/local-file.ts';
+export { localStorage } from './core/storage/local-open.ts';
 export { MemoryStorage } from './core/storage/memory.ts';
 export type { OpenStorage, Storage } from './core/storage/storage.ts';
 export { BlockError } from './core/util/errors.ts';

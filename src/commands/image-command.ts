@@ -9,7 +9,7 @@ import type { CommandHelp, OperandHelp } from '../cli/help.ts';
 import { type OptionTable, type ParseResult, parseOptions } from '../cli/options.ts';
 import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
-import { type BlockBackend, noIoPerms, readerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
+import { type BlockBackend, noIoPerms, readerPerms, resizerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -123,6 +123,8 @@ export interface OpenImageOptions {
   readonly cache?: CacheMode;
   readonly forceShare?: boolean;
   readonly writable?: boolean;
+  /** Its size will be changed: others that count on it are asked. */
+  readonly resizes?: boolean;
   /** Without the backing chain, and without touching the guest's data (info). */
   readonly metadataOnly?: boolean;
   readonly discard?: boolean;
@@ -174,7 +176,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),
-    ...(image.noWriters === true ? { perms: soleReaderPerms } : {}),
+    ...(image.noWriters === true ? { perms: soleReaderPerms } : image.resizes === true ? { perms: resizerPerms } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
   });
@@ -193,7 +195,10 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
   const noIo = image.metadataOnly === true;
   const node = await engine.opener.openNode(options, { noIo, toCheck: image.toCheck === true });
-  return engine.attachBackend(node, noIo ? noIoPerms : writable ? writerPerms : image.noWriters === true ? soleReaderPerms : readerPerms);
+  return engine.attachBackend(
+    node,
+    noIo ? noIoPerms : image.resizes === true ? resizerPerms : writable ? writerPerms : image.noWriters === true ? soleReaderPerms : readerPerms,
+  );
 }
 
 /** A filename belongs to a node on a medium; formats take theirs by `file.filename`. */

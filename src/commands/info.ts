@@ -6,10 +6,10 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import { type ImageInfo, imageInfo, infoJson } from '../core/block/info.ts';
-import { infoText } from '../core/block/info-text.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json.ts';
 import type { Engine } from '../engine/engine.ts';
+import { infoText } from '../texts/image-info.ts';
 import {
   type CacheMode,
   type CommandContext,

@@ -11,6 +11,7 @@ import { nodeFilename } from '../core/block/filename.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSize } from '../core/util/size.ts';
+import { type Extent, humanMap, jsonMap, type MapForm } from '../texts/image-map.ts';
 import {
   checkOutput,
   fileOperand,
@@ -30,19 +31,6 @@ import {
 const maxQuery = 1024 ** 3;
 /** Text collected before it is printed. */
 const printChunk = 64 * 1024;
-
-interface Extent {
-  readonly start: number;
-  length: number;
-  readonly depth: number;
-  readonly present: boolean;
-  readonly zero: boolean;
-  readonly data: boolean;
-  readonly compressed: boolean;
-  /** Where the extent lies in `file`. */
-  readonly offset: number | undefined;
-  readonly file: string | undefined;
-}
 
 const nothing = { present: false, zero: false, data: false, compressed: false, offset: undefined, file: undefined };
 
@@ -75,7 +63,7 @@ export const command: ImageCommand = imageCommand({
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, forceShare: options.forceShare });
     const node = backend.node;
     if (node === undefined) return 1;
-    const printer = options.output === 'json' ? new JsonPrinter(report) : new HumanPrinter(report);
+    const printer = new Printer(report, options.output === 'json' ? jsonMap : humanMap);
     const size = sectorSize(node.size());
     const end = length === undefined ? size : Math.min(size, start + length);
     let current: Extent | undefined;
@@ -148,61 +136,29 @@ function continues(before: Extent, next: Extent): boolean {
 }
 
 /** Collects lines and prints them in pieces. */
-abstract class Printer {
+class Printer {
   readonly #report: Reporter;
-  #text = '';
+  readonly #form: MapForm;
+  #text: string;
 
-  constructor(report: Reporter) {
+  constructor(report: Reporter, form: MapForm) {
     this.#report = report;
+    this.#form = form;
+    this.#text = form.heading;
   }
 
-  abstract add(extent: Extent, isLast: boolean): void;
-
-  protected put(text: string): void {
-    this.#text += text;
-    if (this.#text.length >= printChunk) this.flush();
+  add(extent: Extent, isLast: boolean): void {
+    try {
+      this.#text += this.#form.line(extent, isLast);
+    } catch (error) {
+      this.flush();
+      throw error;
+    }
+    if (isLast || this.#text.length >= printChunk) this.flush();
   }
 
   flush(): void {
     this.#report.print(this.#text);
     this.#text = '';
-  }
-}
-
-class HumanPrinter extends Printer {
-  constructor(report: Reporter) {
-    super(report);
-    this.put(`${'Offset'.padEnd(16)}${'Length'.padEnd(16)}${'Mapped to'.padEnd(16)}File\n`);
-  }
-
-  override add(extent: Extent, isLast: boolean): void {
-    if (extent.data && extent.offset === undefined) {
-      this.flush();
-      throw new BlockError('File contains external, encrypted or compressed clusters.');
-    }
-    if (extent.data && !extent.zero) {
-      this.put(`${hex(extent.start)}${hex(extent.length)}${hex(extent.offset ?? 0)}${extent.file ?? ''}\n`);
-    }
-    if (isLast) this.flush();
-  }
-}
-
-function hex(value: number): string {
-  return (value === 0 ? '0' : `0x${value.toString(16)}`).padEnd(16);
-}
-
-class JsonPrinter extends Printer {
-  constructor(report: Reporter) {
-    super(report);
-    this.put('[');
-  }
-
-  override add(extent: Extent, isLast: boolean): void {
-    const { start, length, depth, present, zero, data, compressed, offset } = extent;
-    const where = offset === undefined ? '' : `, "offset": ${offset}`;
-    this.put(
-      `{ "start": ${start}, "length": ${length}, "depth": ${depth}, "present": ${present}, "zero": ${zero}, "data": ${data}, "compressed": ${compressed}${where}}${isLast ? ']' : ','}\n`,
-    );
-    if (isLast) this.flush();
   }
 }

@@ -52,7 +52,7 @@ export const command: ImageCommand = imageCommand({
     const sign = sizeText.startsWith('+') ? 1 : sizeText.startsWith('-') ? -1 : 0;
     const amount = parseSizeOption('size', sign === 0 ? sizeText : sizeText.slice(1));
     const prealloc: Prealloc = options.preallocation !== undefined && isPrealloc(options.preallocation) ? options.preallocation : 'off';
-    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true });
+    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true, resizes: true });
     const current = sectorSize(backend.size());
     const size = Number(BigInt.asIntN(64, sign === 0 ? amount : BigInt(current) + BigInt(sign) * amount));
     if (size <= 0) throw new BlockError('New image size must be positive');

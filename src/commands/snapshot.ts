@@ -4,8 +4,8 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
-import { snapshotTable } from '../core/block/info-text.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { snapshotTable } from '../texts/image-info.ts';
 import {
   fileOperand,
   forceShareOption,

@@ -4,13 +4,13 @@
  * Rule source: observed behaviour of qemu-nbd 11.1.
  */
 
-import { resolve as resolvePath } from 'node:path';
 import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion } from '../cli/options.ts';
-import { writePidFile } from '../cli/pid-file.ts';
 import { Reporter } from '../cli/report.ts';
+import { writePidFile } from '../core/storage/pid-file.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { perm } from '../core/util/perm-bits.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import { Engine } from '../engine/engine.ts';
 import { NbdExport } from '../nbd/export.ts';
@@ -71,6 +71,7 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
   });
   const server = new NbdServer({
     budget: engine.budget,
+    clock: engine.clock,
     maxConnections: settings.shared,
     handshakeTimeoutMs: settings.handshakeSeconds * 1000,
     log: (text) => {
@@ -86,6 +87,8 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
   try {
     const backend = await openServedImage(engine, settings, report);
     const start = exportStart(settings.offset, backend.size());
+    // clients are told a size: nobody may change it from now on
+    backend.setPerm(settings.readOnly ? perm.consistentRead : perm.consistentRead | perm.write, perm.all & ~perm.resize);
     const [bitmap] = settings.bitmaps;
     if (bitmap !== undefined) throw new BlockError(`Bitmap '${bitmap}' is not found`);
     server.addExport(
@@ -99,7 +102,7 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
         writethrough: isWritethrough(settings.cache),
       }),
     );
-    if (settings.pidFile !== undefined) writePidFile(resolvePath(settings.pidFile), process.pid);
+    if (settings.pidFile !== undefined) writePidFile(settings.pidFile);
     process.chdir('/');
     server.release();
     if (isBackground(process.env)) {

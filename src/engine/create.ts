@@ -6,7 +6,6 @@
 import { type BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
 import { hasProtocol, stripProtocol } from '../core/block/options.ts';
-import { growFile } from '../core/storage/grow-file.ts';
 import type { Prealloc, Storage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
@@ -56,10 +55,16 @@ function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost 
         // the lock comes before the file is emptied: somebody may be using it
         const held = perm.write | perm.resize;
         storage.setLocks?.(held, perm.all & ~(perm.consistentRead | perm.write | perm.writeUnchanged)).commit();
+        const { kind } = storage.caps;
+        if (kind === 'block-device' || kind === 'char-device') {
+          outcome.readsAsZeros = false;
+          await takeDevice(storage, size, prealloc);
+          return;
+        }
         await storage.truncate(0);
         outcome.made.push(filename);
-        if (storage.caps.kind !== 'file') outcome.readsAsZeros = false;
-        await resize(storage, filename, size, prealloc);
+        if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
+        await storage.truncate(size, prealloc);
       } finally {
         await storage[Symbol.asyncDispose]();
       }
@@ -73,16 +78,17 @@ function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost 
   };
 }
 
+const firstSector = 512;
+
 /** Who makes an image shares everything but resizing, as the peer does. */
 const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.resize };
 
-async function resize(storage: Storage, filename: string, size: number, prealloc: Prealloc): Promise<void> {
-  if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
-  try {
-    await growFile(storage, size, prealloc);
-  } catch (error) {
-    throw error instanceof BlockError && error.cause !== undefined ? error.prepend(`Could not resize file '${filename}': `) : error;
-  }
+/** A device is there already: large enough, and without what a format would be known by. */
+async function takeDevice(storage: Storage, size: number, prealloc: Prealloc): Promise<void> {
+  if (prealloc !== 'off') throw new BlockError(`Unsupported preallocation mode '${prealloc}'`, { code: 'ENOTSUP' });
+  const present = await storage.size();
+  if (size > present) throw new BlockError('Cannot grow device files', { code: 'EINVAL' });
+  await storage.zero(0, Math.min(firstSector, present), true);
 }
 
 function target(engine: Engine, backend: BlockBackend): CreateTarget {

@@ -69,7 +69,7 @@ export class ExportManager {
   async startServer(address: NbdAddress, options: ServerOptions = {}): Promise<void> {
     if (this.#server !== undefined) throw new BlockError('NBD server already running');
     const { NbdServer } = await import('../nbd/server.ts');
-    const server = new NbdServer({ budget: this.#engine.budget, ...options });
+    const server = new NbdServer({ budget: this.#engine.budget, clock: this.#engine.clock, ...options });
     this.#server = server;
     try {
       await server.start(address);

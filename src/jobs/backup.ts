@@ -6,8 +6,8 @@
 import { type BlockCopy, failedSide } from '../core/block/block-copy.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending } from '../core/util/maybe.ts';
-import type { Job } from './job.ts';
-import type { JobBody, OnError } from './job-body.ts';
+import type { BlockJob } from './block-job.ts';
+import type { BlockJobBody, OnError } from './job-body.ts';
 
 export interface BackupOptions {
   readonly sync: 'none' | 'full' | 'top';
@@ -27,7 +27,7 @@ const chunkBytes = 1024 * 1024;
 /** More copies at once only cost memory: the media do not get faster. */
 const maxWorkers = 4;
 
-export class BackupBody implements JobBody {
+export class BackupBody implements BlockJobBody {
   readonly type = 'backup';
   readonly worksBeside = true;
   readonly isEndless: boolean;
@@ -38,12 +38,12 @@ export class BackupBody implements JobBody {
     this.isEndless = options.sync === 'none';
   }
 
-  async run(job: Job): Promise<void> {
+  async run(job: BlockJob): Promise<void> {
     if (this.#options.sync === 'none') await job.idleUntilEnd();
     else await this.#copyAll(job);
   }
 
-  async #copyAll(job: Job): Promise<void> {
+  async #copyAll(job: BlockJob): Promise<void> {
     const { copy, onSourceError, onTargetError } = this.#options;
     if (this.#options.sync === 'top') await this.#keepTop(job);
     while (!job.isCancelled) {
@@ -66,7 +66,7 @@ export class BackupBody implements JobBody {
   }
 
   /** Leaves only what the top layer of the source holds. */
-  async #keepTop(job: Job): Promise<void> {
+  async #keepTop(job: BlockJob): Promise<void> {
     const { copy } = this.#options;
     copy.skipUnallocated = true;
     for (let at: number | undefined = 0; at !== undefined && !job.isCancelled; ) {

@@ -7,21 +7,22 @@ import type { Clock } from '../core/util/clock.ts';
 import type { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
+import type { BlockJob } from './block-job.ts';
 import type { Job } from './job.ts';
 
-export type JobType = 'backup' | 'commit' | 'mirror' | 'stream';
+export type JobType = 'amend' | 'backup' | 'commit' | 'create' | 'mirror' | 'stream';
 export type OnError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
 
 export interface JobBody {
   readonly type: JobType;
   /** The work. Settles when it is done, or soon after `job.isCancelled`. */
   run(job: Job): Promise<void>;
-  /** The last step that may fail, when all jobs of the group are done. */
+  /** The last step that may fail, when all jobs of the group are done. Called once. */
   prepare?(): Promise<void>;
   /** Makes the result take effect, or gives it up: exactly one of the two. */
   commit?(): void;
   abort?(): void;
-  /** Undoes what the job put into the graph, whatever the outcome. Called inside a graph turn, after the job left its nodes. */
+  /** Undoes what the job put into the graph, whatever the outcome. Called inside the drained turn of the group, after the job left its nodes. */
   clean(): Promise<void>;
   onSpeed?(): void;
   /** Its copies run beside it: QEMU never calls such a job busy. */
@@ -30,10 +31,18 @@ export interface JobBody {
   readonly isEndless?: boolean;
 }
 
+/** The body of a job on nodes. */
+export interface BlockJobBody extends JobBody {
+  run(job: BlockJob): Promise<void>;
+}
+
 export interface JobOptions {
   readonly id: string;
   readonly autoFinalize: boolean;
   readonly autoDismiss: boolean;
+}
+
+export interface BlockJobOptions extends JobOptions {
   /** Bytes a second, 0 = no limit. */
   readonly speed: number;
 }

@@ -1,4 +1,5 @@
 /* What query-jobs and query-block-jobs tell of a job, as QAPI names it. */
+import type { BlockJob } from './block-job.ts';
 import type { Job } from './job.ts';
 
 type Data = Record<string, unknown>;
@@ -9,7 +10,7 @@ export function jobInfo(job: Job): Data {
 }
 
 /** BlockJobInfo. */
-export function blockJobInfo(job: Job): Data {
+export function blockJobInfo(job: BlockJob): Data {
   return {
     type: job.type,
     device: job.id,

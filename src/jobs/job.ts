@@ -1,40 +1,35 @@
 /*
- * Job: a long-running user of nodes on the one state machine that all jobs share. Owns status, pausing, cancelling,
- * finalizing and the events; a body does the work and never emits an event. A job is a parent: its edges ask for nothing
- * and keep their node, its operation blockers keep commands away from every node it was told of.
+ * Job: any long-running work on the one state machine that all jobs share: status, pausing, cancelling, finalizing and
+ * JOB_STATUS_CHANGE. A body does the work and never emits an event. Knows no node: what jobs on nodes have beside this, the
+ * events BLOCK_JOB_* among it, is block-job.ts.
  * Rule source: QEMU's documented job states and verbs; order of events as observed on 11.1.
  */
-import type { Child, Parent } from '../core/block/child.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { BlockJob } from './block-job.ts';
 import { type GroupMember, JobGroup } from './group.ts';
-import { errorAction, type JobBody, type JobHost, type JobOptions, type JobType, type OnError } from './job-body.ts';
-import { blockJobInfo, jobInfo } from './job-info.ts';
-import { JobNodes } from './job-nodes.ts';
-import { RateLimit } from './rate-limit.ts';
+import type { JobBody, JobHost, JobOptions, JobType } from './job-body.ts';
+import { jobInfo } from './job-info.ts';
 import { hasWork, isOver, type JobStatus, type JobVerb, mayApply, mayBecome } from './states.ts';
 
-export class Job implements Parent, GroupMember {
+export class Job implements GroupMember {
   readonly id: string;
   readonly type: JobType;
   readonly autoFinalize: boolean;
   readonly autoDismiss: boolean;
-  readonly stayAtNode = true;
   readonly isEndless: boolean;
-  readonly limit: RateLimit;
   current = 0;
   total = 0;
   error: BlockError | undefined;
-  ioStatus: 'ok' | 'failed' | 'nospace' = 'ok';
+  protected readonly host: JobHost;
   readonly #body: JobBody;
-  readonly #host: JobHost;
   readonly #group: JobGroup;
-  readonly #nodes: JobNodes;
   #status: JobStatus | undefined;
   #pauseCount = 0;
   #isUserPaused = false;
-  #isCancelled = false;
+  /** Told to end: by force, or softly when it was ready, which lets it finish without its effect. */
+  #cancelled: 'no' | 'softly' | 'by force' = 'no';
   #isStarted = false;
   /** The body is over (or never began). */
   #isBodyDone = false;
@@ -42,6 +37,7 @@ export class Job implements Parent, GroupMember {
   #isIdle = false;
   #shouldComplete = false;
   #isConcluding = false;
+  #prepared: Promise<boolean> | undefined;
   #failure: unknown;
   readonly #wake: (() => void)[] = [];
   readonly #pausedWaiters: (() => void)[] = [];
@@ -50,18 +46,16 @@ export class Job implements Parent, GroupMember {
 
   /** Emits `created`. The manager checked the id. */
   constructor(host: JobHost, body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()) {
-    this.#host = host;
+    this.host = host;
     this.#body = body;
     this.#group = group;
-    this.#nodes = new JobNodes(host.graph);
     this.id = options.id;
     this.type = body.type;
     this.isEndless = body.isEndless ?? false;
     this.autoFinalize = options.autoFinalize;
     this.autoDismiss = options.autoDismiss;
-    this.limit = new RateLimit(host.clock, options.speed);
     group.join(this);
-    this.#setStatus('created');
+    this.setStatus('created');
   }
 
   // -- what others see --------------------------------------------------------------------------------------------------
@@ -82,8 +76,24 @@ export class Job implements Parent, GroupMember {
     return this.#body.worksBeside !== true && this.#isStarted && !this.#isBodyDone && !this.#isIdle && this.status !== 'paused' && this.status !== 'standby';
   }
 
+  /** It ends by force: no result. */
   get isCancelled(): boolean {
-    return this.#isCancelled;
+    return this.#cancelled === 'by force';
+  }
+
+  /** It ends: by force, or because a ready job was cancelled softly, which finishes without taking effect. */
+  get isToEnd(): boolean {
+    return this.#cancelled !== 'no';
+  }
+
+  /** Set for a job on nodes. */
+  get asBlockJob(): BlockJob | undefined {
+    return undefined;
+  }
+
+  /** The nodes that are quiet while it concludes. */
+  get usedNodes(): readonly BlockNode[] {
+    return [];
   }
 
   get isWaiting(): boolean {
@@ -99,18 +109,9 @@ export class Job implements Parent, GroupMember {
     return this.#shouldComplete;
   }
 
-  get speed(): number {
-    return this.limit.speed;
-  }
-
   /** JobInfo of QAPI. */
   info(): Record<string, unknown> {
     return jobInfo(this);
-  }
-
-  /** BlockJobInfo of QAPI. */
-  blockInfo(): Record<string, unknown> {
-    return blockJobInfo(this);
   }
 
   /** Throws unless `verb` is allowed now. */
@@ -118,37 +119,25 @@ export class Job implements Parent, GroupMember {
     if (!mayApply(verb, this.status)) throw new BlockError(`Job '${this.id}' in state '${this.status}' cannot accept command verb '${verb}'`);
   }
 
-  // -- nodes ------------------------------------------------------------------------------------------------------------
-  /** Takes a node into use: an edge that keeps it, and all operations blocked on it. */
-  addNode(name: string, node: BlockNode): void {
-    this.#nodes.add(this, name, node, `block device is in use by block job: ${this.type}`, `job '${this.id}'`);
-  }
-
-  /** Its edges, oldest first. */
-  get edges(): readonly Child[] {
-    return this.#nodes.edges;
-  }
-
   // -- life -------------------------------------------------------------------------------------------------------------
   /** Begins. The body's first turn comes after the command's reply. */
   start(): void {
     this.#isStarted = true;
-    this.#setStatus('running');
+    this.setStatus('running');
     void this.#main();
   }
 
   async #main(): Promise<void> {
     try {
-      await this.#idle(this.#host.clock.nextTurn());
+      await this.#idle(this.host.clock.nextTurn());
       await this.pausePoint();
-      if (!this.#isCancelled) await this.#body.run(this);
+      if (!this.isCancelled) await this.#body.run(this);
     } catch (error) {
       this.error = asJobError(error);
     }
     this.#isBodyDone = true;
-    if (this.#isCancelled) this.error ??= new BlockError('Operation canceled', { code: 'ECANCELED' });
-    if (this.error !== undefined) this.#setStatus('aborting');
-    else this.#setStatus('waiting');
+    this.#noteCancel();
+    this.setStatus(this.error === undefined ? 'waiting' : 'aborting');
     wakeAll(this.#pausedWaiters);
     wakeAll(this.#bodyWaiters);
     try {
@@ -166,11 +155,17 @@ export class Job implements Parent, GroupMember {
   }
 
   becomePending(): void {
-    this.#setStatus('pending');
-    if (!this.autoFinalize) this.#host.events.emit('BLOCK_JOB_PENDING', { type: this.type, id: this.id });
+    this.setStatus('pending');
+    if (!this.autoFinalize) this.announcePending();
   }
 
-  async prepare(): Promise<boolean> {
+  /** Runs the body's last step that may fail; a second call waits for the first. */
+  prepare(): Promise<boolean> {
+    this.#prepared ??= this.#prepareOnce();
+    return this.#prepared;
+  }
+
+  async #prepareOnce(): Promise<boolean> {
     try {
       await this.#body.prepare?.();
       return true;
@@ -180,48 +175,53 @@ export class Job implements Parent, GroupMember {
     }
   }
 
-  /** The end, good or bad: leaves the nodes, takes its changes out of the graph, tells the outcome. */
+  inTurn(body: () => Promise<void>): Promise<void> {
+    return this.host.graph.turn(body);
+  }
+
+  /** The end, good or bad: leaves the nodes, takes its changes out of the graph, tells the outcome. Runs inside the group's drained turn. */
   async conclude(): Promise<void> {
     if (this.#isConcluding) return;
     this.#isConcluding = true;
-    if (this.#isCancelled) this.error ??= new BlockError('Operation canceled', { code: 'ECANCELED' });
+    this.#noteCancel();
     const isFailed = this.error !== undefined;
-    if (isFailed && this.#status !== 'aborting') this.#setStatus('aborting');
+    if (isFailed && this.#status !== 'aborting') this.setStatus('aborting');
     try {
-      await this.#host.graph.turn(async () => {
-        if (isFailed) this.#body.abort?.();
-        else this.#body.commit?.();
-        this.#nodes.release();
-        await this.#body.clean();
-      });
+      if (isFailed) this.#body.abort?.();
+      else this.#body.commit?.();
+      this.leaveNodes();
+      await this.#body.clean();
     } catch (error) {
       this.error ??= asJobError(error);
     }
     this.#group.leave(this);
-    if (this.#isStarted) this.#emitEnd();
-    this.#setStatus('concluded');
+    if (this.#isStarted) this.announceEnd();
+    this.setStatus('concluded');
     if (this.autoDismiss || !this.#isStarted) this.dismiss();
     wakeAll(this.#endWaiters);
   }
 
   /** Ends a job that was never started, as if it had not been made. */
   discard(): void {
-    this.#nodes.release();
+    this.leaveNodes();
     this.#group.leave(this);
     this.#isConcluding = true;
     this.#isBodyDone = true;
-    this.#setStatus('null');
-    this.#host.forget(this);
+    this.setStatus('null');
+    this.host.forget(this);
   }
 
-  #emitEnd(): void {
-    const data = this.#eventData();
-    if (this.#isCancelled) this.#host.events.emit('BLOCK_JOB_CANCELLED', data);
-    else this.#host.events.emit('BLOCK_JOB_COMPLETED', this.error === undefined ? data : { ...data, error: this.error.message });
+  #noteCancel(): void {
+    if (this.isCancelled) this.error ??= new BlockError('Operation canceled', { code: 'ECANCELED' });
   }
 
-  #eventData(): Record<string, unknown> {
-    return { type: this.type, device: this.id, len: this.total, offset: this.current, speed: this.speed };
+  // -- what a kind of job tells beside its status, and what it holds ------------------------------------------------------
+  protected announcePending(): void {}
+  protected announceReady(): void {}
+  protected announceEnd(): void {}
+  protected leaveNodes(): void {}
+  protected speedChanged(): void {
+    this.#body.onSpeed?.();
   }
 
   /** Settles when the job has concluded. */
@@ -232,12 +232,24 @@ export class Job implements Parent, GroupMember {
 
   // -- verbs; the caller has checked them -------------------------------------------------------------------------------
   requestCancel(): void {
-    this.#isCancelled = true;
+    this.#cancelled = 'by force';
+    this.#unpause();
+    this.kick();
+  }
+
+  /** Lets a ready job finish without its effect (mirror: no pivot). Does not wait. Another job is to be cancelled by force. */
+  cancelSoftly(): void {
+    invariant(this.isReady, 'soft cancel of a job that is not ready');
+    if (this.#cancelled === 'no') this.#cancelled = 'softly';
+    this.#unpause();
+    this.kick();
+  }
+
+  #unpause(): void {
     if (this.#isUserPaused) {
       this.#isUserPaused = false;
       this.resume();
     }
-    this.kick();
   }
 
   /** Ends the job without its result. Settles when it is over. */
@@ -260,16 +272,7 @@ export class Job implements Parent, GroupMember {
     if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused");
     this.check('resume');
     this.#isUserPaused = false;
-    this.ioStatus = 'ok';
     this.resume();
-  }
-
-  setSpeed(speed: number): void {
-    this.check('set-speed');
-    if (speed < 0) throw new BlockError("Parameter 'speed' expects a non-negative value");
-    this.limit.speed = speed;
-    this.#body.onSpeed?.();
-    this.kick();
   }
 
   /** Tells a ready job to finish. */
@@ -286,14 +289,14 @@ export class Job implements Parent, GroupMember {
 
   dismiss(): void {
     this.check('dismiss');
-    this.#setStatus('null');
-    this.#host.forget(this);
+    this.setStatus('null');
+    this.host.forget(this);
   }
 
   // -- for bodies -------------------------------------------------------------------------------------------------------
   /** Gives everyone else a turn when this job used up its share, and stops here while the job is paused. Nothing may be in flight. */
   async pausePoint(bytes = 0): Promise<void> {
-    const turn = this.#host.budget.tick(bytes);
+    const turn = this.host.budget.tick(bytes);
     if (isPending(turn)) await this.#idle(turn);
     while (this.#pauseCount > 0) {
       this.#enterPause();
@@ -303,41 +306,32 @@ export class Job implements Parent, GroupMember {
 
   /** Does nothing until the job is cancelled or, when ready, told to complete. */
   async idleUntilEnd(): Promise<void> {
-    while (!this.#isCancelled && !this.#shouldComplete) {
+    while (!this.isToEnd && !this.#shouldComplete) {
       await this.#idle(this.#woken());
       await this.pausePoint();
     }
   }
 
-  /** Waits until the rate limit lets `bytes` more through; ends early when the job is kicked (cancelled, another speed). Nothing may be in flight. */
-  async limitRate(bytes: number): Promise<void> {
-    const waitMs = this.limit.delayFor(bytes);
-    if (waitMs <= 0 || this.#isCancelled) return;
+  /** Does nothing for `ms`; ends early when the job is kicked (cancelled, another speed). Nothing may be in flight. */
+  protected async sleep(ms: number): Promise<void> {
     const abort = new AbortController();
     const wake = (): void => abort.abort();
     this.#wake.push(wake);
-    await this.#idle(this.#host.clock.sleep(waitMs, abort.signal));
+    await this.#idle(this.host.clock.sleep(ms, abort.signal));
     if (this.#wake.includes(wake)) this.#wake.splice(this.#wake.indexOf(wake), 1);
   }
 
-  /** The target is in sync: from now on the job may be completed. */
+  /** The work is done but for what goes on meanwhile: from now on the job may be completed. */
   enterReady(): void {
-    this.#setStatus('ready');
-    this.#host.events.emit('BLOCK_JOB_READY', this.#eventData());
+    this.setStatus('ready');
+    this.announceReady();
   }
 
-  /** What to do about a failed request, by the policy: settles for another try (now, or when the user resumed), throws to fail. */
-  async onIoError(operation: 'read' | 'write', policy: OnError, error: BlockError): Promise<void> {
-    const action = errorAction(policy, error);
-    if (action === 'stop' && !this.#isUserPaused) {
-      // as if the user had paused it: job-resume goes on
-      this.#isUserPaused = true;
-      this.#pauseCount++;
-    }
-    this.#host.events.emit('BLOCK_JOB_ERROR', { device: this.id, operation, action });
-    if (action === 'report') throw error;
-    if (action === 'stop') this.ioStatus = error.code === 'ENOSPC' ? 'nospace' : 'failed';
-    await this.pausePoint();
+  /** Stops at the next pause point as if the user had paused it: job-resume goes on. */
+  protected stopByError(): void {
+    if (this.#isUserPaused) return;
+    this.#isUserPaused = true;
+    this.#pauseCount++;
   }
 
   kick(): void {
@@ -356,11 +350,7 @@ export class Job implements Parent, GroupMember {
     this.#isIdle = false;
   }
 
-  // -- as a parent ------------------------------------------------------------------------------------------------------
-  describe(): string {
-    return `${this.type} job '${this.id}'`;
-  }
-
+  // -- pauses of others: drained sections, transactions -------------------------------------------------------------------
   quiesce(): void {
     this.#pauseCount++;
     if (this.#isAtWork && this.#isIdle) this.#enterPause();
@@ -379,28 +369,28 @@ export class Job implements Parent, GroupMember {
   resume(): void {
     invariant(this.#pauseCount > 0, 'resume without pause');
     if (--this.#pauseCount > 0) return;
-    if (this.#status === 'paused') this.#setStatus('running');
-    else if (this.#status === 'standby') this.#setStatus('ready');
+    if (this.#status === 'paused') this.setStatus('running');
+    else if (this.#status === 'standby') this.setStatus('ready');
     this.kick();
   }
 
   #enterPause(): void {
-    if (this.#status === 'running') this.#setStatus('paused');
-    else if (this.#status === 'ready') this.#setStatus('standby');
+    if (this.#status === 'running') this.setStatus('paused');
+    else if (this.#status === 'ready') this.setStatus('standby');
     wakeAll(this.#pausedWaiters);
   }
 
-  #setStatus(to: JobStatus): void {
+  protected setStatus(to: JobStatus): void {
     invariant(mayBecome(this.#status, to), `job ${this.#status ?? 'undefined'} → ${to}`);
     this.#status = to;
-    this.#host.events.emit('JOB_STATUS_CHANGE', { status: to, id: this.id });
+    this.host.events.emit('JOB_STATUS_CHANGE', { status: to, id: this.id });
   }
 }
 
 /** A bug of ours must not look like a finished job; the message tells it from the medium's errors. */
 function asJobError(error: unknown): BlockError {
   if (error instanceof BlockError) return error;
-  return new BlockError(`internal error: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  return new BlockError(`internal error: ${error instanceof Error ? error.message : String(error)}`, { code: 'ERR_INTERNAL', cause: error });
 }
 
 function wakeAll(waiters: (() => void)[]): void {

@@ -8,6 +8,7 @@ import { BlockError } from '../core/util/errors.ts';
 import type { EventSink } from '../core/util/events.ts';
 import { isIdentifier } from '../core/util/identifier.ts';
 import type { YieldBudget } from '../core/util/maybe.ts';
+import type { BlockJob } from './block-job.ts';
 import type { Job } from './job.ts';
 import type { JobHost, JobOptions } from './job-body.ts';
 
@@ -23,16 +24,16 @@ export class JobManager {
    * The job that `make` makes, once its id is found good. Throws `Invalid job ID 'x'`, `Job ID 'x' already
    * in use`, or for a negative speed, after which the job is gone again.
    */
-  create(options: JobOptions, make: (host: JobHost) => Job): Job {
+  create<J extends Job>(options: JobOptions & { readonly speed?: number }, make: (host: JobHost) => J): J {
     const { id } = options;
-    if (!isIdentifier(id)) throw new BlockError(`Invalid job ID '${id}'`);
-    if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`);
+    if (!isIdentifier(id)) throw new BlockError(`Invalid job ID '${id}'`, { code: 'ERR_NAME' });
+    if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`, { code: 'ERR_NAME' });
     const job = make(this.#host);
     this.#jobs.set(id, job);
-    if (options.speed < 0) {
+    if (options.speed !== undefined && options.speed < 0) {
       // the peer finds this out after the job was made: its events show that
       job.discard();
-      throw new BlockError("Parameter 'speed' expects a non-negative value");
+      throw new BlockError("Parameter 'speed' expects a non-negative value", { code: 'ERR_OPTION' });
     }
     return job;
   }
@@ -42,17 +43,22 @@ export class JobManager {
     return [...this.#jobs.values()].reverse();
   }
 
+  /** Those on nodes, newest first. */
+  blockJobs(): readonly BlockJob[] {
+    return this.list().flatMap((job) => job.asBlockJob ?? []);
+  }
+
   /** Throws `Job not found`. */
   find(id: string): Job {
     const job = this.#jobs.get(id);
-    if (job === undefined) throw new BlockError('Job not found');
+    if (job === undefined) throw new BlockError('Job not found', { code: 'ERR_NOT_FOUND' });
     return job;
   }
 
   /** As find, for block-job-* commands. */
-  findBlockJob(id: string): Job {
-    const job = this.#jobs.get(id);
-    if (job === undefined) throw new BlockError(`Block job '${id}' not found`, { qmpClass: 'DeviceNotActive' });
+  findBlockJob(id: string): BlockJob {
+    const job = this.#jobs.get(id)?.asBlockJob;
+    if (job === undefined) throw new BlockError(`Block job '${id}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotActive' });
     return job;
   }
 

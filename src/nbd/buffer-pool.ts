@@ -1,19 +1,27 @@
 /*
  * Memory for replies and payloads, in a few size classes, kept for reuse up to a fixed total. Larger pieces are allocated for
  * the occasion: their pages are touched only as far as they are filled. Memory is not cleared: a holder fills what it sends.
- * Knows no protocol.
+ * Every piece that is out stands in the account of whoever asked for it. Knows no protocol.
  */
+import { invariant } from '../core/util/errors.ts';
 
 /** Room beside the data of one class, so that a header and 64 KiB of data fit the class of 64 KiB. */
 const slack = 4096;
 const classSizes = [16 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024].map((size) => size + slack);
+
+/** What one user has out. */
+export interface MemoryAccount {
+  /** Bytes. */
+  held: number;
+}
 
 /** A piece of memory with a count of holders; it goes back when the last one lets go. */
 export class Lease {
   readonly bytes: Buffer;
   readonly #pool: BufferPool;
   readonly #class: number;
-  #holders = 1;
+  #account: MemoryAccount | undefined;
+  #holders = 0;
 
   constructor(pool: BufferPool, sizeClass: number, bytes: Buffer) {
     this.#pool = pool;
@@ -27,12 +35,18 @@ export class Lease {
   }
 
   release(): void {
-    if (--this.#holders === 0) this.#pool.take(this, this.#class);
+    if (--this.#holders > 0) return;
+    invariant(this.#holders === 0 && this.#account !== undefined, 'a lease is released once a holder');
+    this.#account.held -= this.bytes.length;
+    this.#account = undefined;
+    this.#pool.take(this, this.#class);
   }
 
-  /** Called by the pool when it hands the lease out again. */
-  reuse(): void {
+  /** Called by the pool when it hands the lease out: to one holder, in whose account it stands. */
+  begin(account: MemoryAccount): void {
     this.#holders = 1;
+    this.#account = account;
+    account.held += this.bytes.length;
   }
 }
 
@@ -47,7 +61,7 @@ export class BufferPool {
     this.#maxKept = maxKept;
   }
 
-  /** Leases that are out; 0 when every session is idle. */
+  /** Leases that are out; 0 when no session is left and no request in flight. */
   get outstanding(): number {
     return this.#out;
   }
@@ -58,17 +72,15 @@ export class BufferPool {
   }
 
   /** Memory for at least `size` bytes, content undefined. */
-  lease(size: number): Lease {
+  lease(size: number, account: MemoryAccount): Lease {
     this.#out++;
     let index = 0;
     while (index < classSizes.length && (classSizes[index] ?? 0) < size) index++;
-    const lease = this.#free[index]?.pop();
-    if (lease !== undefined) {
-      this.#kept -= lease.bytes.length;
-      lease.reuse();
-      return lease;
-    }
-    return new Lease(this, index, Buffer.allocUnsafeSlow(classSizes[index] ?? size));
+    const kept = this.#free[index]?.pop();
+    if (kept !== undefined) this.#kept -= kept.bytes.length;
+    const lease = kept ?? new Lease(this, index, Buffer.allocUnsafeSlow(classSizes[index] ?? size));
+    lease.begin(account);
+    return lease;
   }
 
   /** Gets a lease back from its last holder. */

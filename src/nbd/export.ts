@@ -3,13 +3,15 @@
  * Holds a block backend of its own (permissions and drain are the backend's business) and knows its sessions, so that
  * it can be taken away. Knows no socket and no byte layout. Rule source: NBD protocol document, "Transmission flags".
  */
-import type { BlockStatus, Limits, ReqFlags, TruncateOptions } from '../core/block/driver.ts';
+import type { Limits, ReqFlags, TruncateOptions } from '../core/block/driver.ts';
 import { isZero } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { allocationDepth, type LayeredStatus } from './allocation-depth.ts';
+import { baseAllocation } from './base-allocation.ts';
 import { KnownData } from './known-data.ts';
-import { baseAllocation, type MetaContext } from './meta-context.ts';
+import { ContextList, type MetaContext, type OfferedContext } from './meta-context.ts';
 import {
   NBD_FLAG_CAN_MULTI_CONN,
   NBD_FLAG_HAS_FLAGS,
@@ -33,7 +35,7 @@ export interface ExportBackend {
   zero(offset: number, length: number, flags?: ReqFlags): Maybe<void>;
   discard(offset: number, length: number): Maybe<void>;
   flush(): Maybe<void>;
-  status(offset: number, length: number): Maybe<BlockStatus>;
+  status(offset: number, length: number): Maybe<LayeredStatus>;
   /** Changes the size of the node. */
   truncate?(size: number, options: TruncateOptions): Promise<void>;
 }
@@ -51,6 +53,8 @@ export interface NbdExportOptions {
   readonly length?: number | undefined;
   /** Each write is on stable storage before it is answered. */
   readonly writethrough?: boolean | undefined;
+  /** Offers `qemu:allocation-depth`. */
+  readonly allocationDepth?: boolean | undefined;
 }
 
 /** A client in transmission. */
@@ -72,10 +76,10 @@ export class NbdExport {
   readonly writethrough: boolean;
   /** Transmission flags that do not depend on the connection. */
   readonly flags: number;
-  readonly contexts: readonly MetaContext[] = [baseAllocation];
   readonly known: KnownData;
   /** How much of the export the node has; less than `size` when it ends within a sector. */
   #solid: number;
+  readonly #contexts = new ContextList();
   readonly #sessions = new Set<ExportSession>();
   #isClosing = false;
 
@@ -103,11 +107,24 @@ export class NbdExport {
       (this.writable ? NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO : NBD_FLAG_READ_ONLY) |
       ((options.multiConn ?? true) ? NBD_FLAG_CAN_MULTI_CONN : 0);
     this.known = new KnownData(this.size);
+    const status = (offset: number, length: number): Maybe<LayeredStatus> => this.status(offset, length);
+    this.#contexts.add(baseAllocation(status));
+    if (options.allocationDepth) this.#contexts.add(allocationDepth(status));
   }
 
   /** Clients in transmission. */
   get clientCount(): number {
     return this.#sessions.size;
+  }
+
+  /** Meta contexts by id. */
+  get contexts(): readonly OfferedContext[] {
+    return this.#contexts.offered;
+  }
+
+  /** Offers one more to clients that negotiate from now on. False: there is one of that name. */
+  addContext(context: MetaContext): boolean {
+    return this.#contexts.add(context);
   }
 
   get isClosing(): boolean {
@@ -171,7 +188,7 @@ export class NbdExport {
     return this.backend.flush();
   }
 
-  status(offset: number, length: number): Maybe<BlockStatus> {
+  status(offset: number, length: number): Maybe<LayeredStatus> {
     if (offset >= this.#solid) return { length, data: false, zero: true, allocated: true };
     return this.backend.status(this.start + offset, this.#solidPart(offset, length));
   }

@@ -1,92 +1,58 @@
 /*
- * Meta contexts: named kinds of extent information. Here base:allocation, which tells holes and zeros.
- * Holds the walk that turns block status into extents, bounded in work and in output, and the matching of client queries.
- * Rule source: NBD protocol document, "Metadata querying"; the order of answers is the order of ids, as QEMU has it.
+ * Meta contexts: named kinds of knowledge about the bytes of an export, told as extents. A context is one small file that
+ * answers one question: what holds at this offset, and how far. The walk over it and its layout on the wire are elsewhere.
+ * Rule source: NBD protocol document, "Metadata querying"; ids and order as QEMU has them.
  */
-import type { BlockStatus } from '../core/block/driver.ts';
-import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
-import type { NbdExport } from './export.ts';
-import { NBD_MAX_BLOCK_STATUS_EXTENTS, NBD_STATE_HOLE, NBD_STATE_ZERO } from './protocol.ts';
+import type { Maybe } from '../core/util/maybe.ts';
+
+/** A run of equal state. */
+export interface Extent {
+  /** Bytes, > 0. */
+  readonly length: number;
+  /** The context's own 32-bit number. */
+  readonly state: number;
+}
 
 export interface MetaContext {
-  readonly id: number;
+  /** `NAMESPACE:LEAF`. */
   readonly name: string;
-  /** The 32-bit state of a run. */
-  stateOf(status: BlockStatus): number;
+  /** Queries of a LIST that stand for it and its like: `base:`. */
+  readonly wildcards: readonly string[];
+  /** The run that begins at `offset` of the export; at most `length` > 0 bytes are looked at. Neighbours may have the same state. */
+  extentAt(offset: number, length: number): Maybe<Extent>;
 }
 
-export const baseAllocation: MetaContext = {
-  id: 0,
-  name: 'base:allocation',
-  stateOf: (status) => (status.data ? 0 : NBD_STATE_HOLE) | (status.zero ? NBD_STATE_ZERO : 0),
-};
+/** A context as an export offers it. */
+export interface OfferedContext {
+  readonly id: number;
+  readonly context: MetaContext;
+}
 
-/**
- * True when `query` names `context`. In a LIST a namespace alone (`base:`) stands for all of it; in a SET it selects nothing.
- */
+/** Ids that QEMU gives to these alone; the others follow in the order in which they were offered. */
+const fixedIds: ReadonlyMap<string, number> = new Map([
+  ['base:allocation', 0],
+  ['qemu:allocation-depth', 1],
+]);
+
+/** True when `query` names `context`. A wildcard stands for all of its kind in a LIST; in a SET it selects nothing. */
 export function matchesQuery(context: MetaContext, query: string, isList: boolean): boolean {
-  if (query === context.name) return true;
-  return isList && query.endsWith(':') && context.name.startsWith(query);
+  return query === context.name || (isList && context.wildcards.includes(query));
 }
 
-/** Runs of equal state: lengths and states alternate. At most 2^32 - 1 bytes in all. */
-export interface Extents {
-  readonly pairs: number[];
-}
+/** The contexts of one export, by id. More may come while it is served; a client keeps those that it selected. */
+export class ContextList {
+  #offered: readonly OfferedContext[] = [];
+  #nextId = fixedIds.size;
 
-/** Runs looked up before the event loop gets its turn, whatever the budget says. */
-const runsAtOnce = 64;
-
-/**
- * The states of `length` > 0 bytes at `offset`; with `onlyOne` the first run alone. Neighbours of one state are joined.
- * May end short after 131072 runs. Fails when the block status cannot be told.
- */
-export function collectExtents(exp: NbdExport, context: MetaContext, offset: number, length: number, onlyOne: boolean, budget: YieldBudget): Maybe<Extents> {
-  const pairs: number[] = [];
-  let at = offset;
-  const end = offset + length;
-  for (let runs = 0; runs < runsAtOnce; runs++) {
-    const status = exp.status(at, end - at);
-    if (isPending(status)) return collectExtentsSlow(exp, context, pairs, at, end, onlyOne, budget, status);
-    if (!append(pairs, context.stateOf(status), Math.min(status.length, end - at), onlyOne)) return { pairs };
-    at += status.length;
-    if (at >= end) return { pairs };
+  get offered(): readonly OfferedContext[] {
+    return this.#offered;
   }
-  return collectExtentsSlow(exp, context, pairs, at, end, onlyOne, budget, undefined);
-}
 
-async function collectExtentsSlow(
-  exp: NbdExport,
-  context: MetaContext,
-  pairs: number[],
-  from: number,
-  end: number,
-  onlyOne: boolean,
-  budget: YieldBudget,
-  first: Promise<BlockStatus> | undefined,
-): Promise<Extents> {
-  let at = from;
-  let pending = first;
-  while (at < end) {
-    const turn = budget.tick(4096);
-    if (isPending(turn)) await turn;
-    const asked = pending ?? exp.status(at, end - at);
-    pending = undefined;
-    const status = isPending(asked) ? await asked : asked;
-    if (!append(pairs, context.stateOf(status), Math.min(status.length, end - at), onlyOne)) break;
-    at += status.length;
-  }
-  return { pairs };
-}
-
-/** Adds a run. False: no more are wanted. */
-function append(pairs: number[], state: number, length: number, onlyOne: boolean): boolean {
-  const last = pairs.length - 2;
-  if (last >= 0 && pairs[last + 1] === state) {
-    pairs[last] = (pairs[last] ?? 0) + length;
+  /** Offers `context` to clients that ask from now on. False: there is one of that name. */
+  add(context: MetaContext): boolean {
+    if (this.#offered.some((other) => other.context.name === context.name)) return false;
+    const id = fixedIds.get(context.name) ?? this.#nextId++;
+    this.#offered = [...this.#offered, { id, context }].sort((a, b) => a.id - b.id);
     return true;
   }
-  if (last >= 0 && (onlyOne || pairs.length >= 2 * NBD_MAX_BLOCK_STATUS_EXTENTS)) return false;
-  pairs.push(length, state);
-  return true;
 }

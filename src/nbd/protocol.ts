@@ -2,6 +2,7 @@
  * Numbers of the NBD protocol, spelled as the protocol document spells them, and the limits that we hold to.
  * Knows no bytes, no socket and no image. Source: the NBD protocol document, "Protocol phases" and "Values".
  */
+import { errnoCode } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 
 /** Magics as u32 halves: the first eight bytes of a connection and of every option. */
@@ -132,13 +133,15 @@ export function commandName(type: number): string {
 
 /** The protocol's error number for an error of the block layer: few are defined, everything else is EINVAL. */
 export function nbdErrno(error: unknown): number {
-  const code = error instanceof BlockError ? error.code : systemCode(error);
+  const code = error instanceof BlockError ? error.code : errnoCode(error);
   switch (code) {
     case 'EPERM':
     case 'EACCES':
     case 'EROFS':
       return NBD_EPERM;
     case 'EIO':
+    case 'ERR_CORRUPT':
+    case 'ERR_INTERNAL':
       return NBD_EIO;
     case 'ENOMEM':
       return NBD_ENOMEM;
@@ -158,6 +161,7 @@ export function nbdErrno(error: unknown): number {
   }
 }
 
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'EIO';
+/** False for what neither the block layer nor the system says: a bug of ours, which is no answer to anybody. */
+export function isForeseen(error: unknown): boolean {
+  return error instanceof BlockError || errnoCode(error) !== undefined;
 }

@@ -4,9 +4,10 @@
  * Rule source: NBD protocol document, "Structured reply chunk types" and NBD_CMD_FLAG_DF.
  */
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { ChunkFraming } from './framing.ts';
 import * as p from './protocol.ts';
-import type { Serving } from './serving.ts';
-import { dataChunkSize, encodeDataChunk, encodeHoleChunk, encodeSimpleReply, holeChunkSize, type RequestHeader, simpleReplySize } from './wire.ts';
+import { answerError, type Serving } from './serving.ts';
+import type { RequestHeader } from './wire.ts';
 
 /** Longest piece that is sent as one chunk. */
 const maxPiece = 1024 * 1024;
@@ -20,70 +21,77 @@ const failure = 'reading from file failed';
 export function serveRead(to: Serving, request: RequestHeader): void {
   const { length } = request;
   if (length === 0) {
-    to.replies.doneStructured(request);
+    to.replies.empty(request);
     return;
   }
-  const isSparse = to.structured && (request.flags & p.NBD_CMD_FLAG_DF) === 0;
   let progress = 0;
   try {
     while (progress < length) {
-      let step: Maybe<number>;
-      if (!isSparse) step = readPiece(to, request, request.offset, length);
-      else {
-        const room = to.roomToSend();
-        step = isPending(room) ? room.then(() => 0) : nextPiece(to, request, progress);
-      }
+      const step = nextPiece(to, request, progress);
       if (isPending(step)) {
-        void readRest(to, { ...request }, progress, step);
+        to.later(0, readRest(to, { ...request }, progress, step));
         return;
       }
       progress += step;
     }
   } catch (error) {
-    to.replies.error(request, p.nbdErrno(error), failure);
+    answerError(to, request, error, failure);
   }
+}
+
+/** A READ with FUA, and what a flush has to do before it. */
+export function serveReadAfter(to: Serving, request: RequestHeader, flushed: Maybe<void>): void {
+  if (isPending(flushed)) to.later(0, readAfter(to, { ...request }, flushed));
+  else serveRead(to, request);
+}
+
+async function readAfter(to: Serving, request: RequestHeader, flushed: Promise<void>): Promise<void> {
+  try {
+    await flushed;
+  } catch (error) {
+    answerError(to, request, error, 'flush failed');
+    return;
+  }
+  serveRead(to, request);
 }
 
 /** What remains of a read after `step`, the piece under way that began at `from`. */
 async function readRest(to: Serving, request: RequestHeader, from: number, step: Promise<number>): Promise<void> {
-  const cost = request.length <= maxPiece ? request.length : 2 * maxPiece;
-  to.begin(cost);
   try {
     let progress = from + (await step);
     while (progress < request.length && !to.isClosed) {
-      const room = to.roomToSend();
-      if (isPending(room)) await room;
       const turn = to.budget.tick(maxPiece);
       if (isPending(turn)) await turn;
       const next = nextPiece(to, request, progress);
       progress += isPending(next) ? await next : next;
     }
   } catch (error) {
-    to.replies.error(request, p.nbdErrno(error), failure);
+    answerError(to, request, error, failure);
   }
-  to.end(cost);
 }
 
-/** Sends the next chunk of a sparse read: a hole or data. Returns the bytes it covers. */
+/** Sends the next chunk, a hole or data, or the whole reply. Returns the bytes it covers. */
 function nextPiece(to: Serving, request: RequestHeader, progress: number): Maybe<number> {
+  const { chunks } = to.framing;
   const at = request.offset + progress;
   const left = request.length - progress;
-  if (to.exp.known.covers(at, left)) return readPiece(to, request, at, Math.min(left, maxPiece));
+  if (chunks === undefined || (request.flags & p.NBD_CMD_FLAG_DF) !== 0) return readWhenRoom(to, request, at, left);
+  if (to.exp.known.covers(at, left)) return readWhenRoom(to, request, at, Math.min(left, maxPiece));
   const run = runAt(to, at, left);
-  return isPending(run) ? nextPieceSlow(to, { ...request }, at, left, run) : sendRun(to, request, at, left, run);
+  return isPending(run) ? nextPieceSlow(to, chunks, { ...request }, at, left, run) : sendRun(to, chunks, request, at, left, run);
 }
 
-async function nextPieceSlow(to: Serving, request: RequestHeader, at: number, left: number, run: Promise<number>): Promise<number> {
-  return sendRun(to, request, at, left, await run);
+async function nextPieceSlow(to: Serving, chunks: ChunkFraming, request: RequestHeader, at: number, left: number, run: Promise<number>): Promise<number> {
+  return sendRun(to, chunks, request, at, left, await run);
 }
 
 /** `run`: length of the data, or negative length of the hole, at `at`. */
-function sendRun(to: Serving, request: RequestHeader, at: number, left: number, run: number): Maybe<number> {
-  if (run > 0) return readPiece(to, request, at, Math.min(run, left, maxPiece));
+function sendRun(to: Serving, chunks: ChunkFraming, request: RequestHeader, at: number, left: number, run: number): Maybe<number> {
+  if (run > 0) return readWhenRoom(to, request, at, Math.min(run, left, maxPiece));
   const length = Math.min(-run, left);
-  const bytes = to.replies.room(holeChunkSize);
-  encodeHoleChunk(bytes, to.replies.used, request, at, length, length === left);
-  to.replies.advance(holeChunkSize);
+  const { replies } = to;
+  chunks.encodeHole(replies.room(chunks.holeSize), replies.used, request, at, length, length === left);
+  replies.advance(chunks.holeSize);
   return length;
 }
 
@@ -111,36 +119,48 @@ function remember(to: Serving, at: number, isZero: boolean, length: number): num
   return length;
 }
 
+function readWhenRoom(to: Serving, request: RequestHeader, at: number, length: number): Maybe<number> {
+  // nobody is there to take it
+  if (to.isClosed) return length;
+  const room = to.takeRoom(length);
+  return room === undefined ? readPiece(to, request, at, length) : readLater(to, { ...request }, at, length, room);
+}
+
+async function readLater(to: Serving, request: RequestHeader, at: number, length: number, room: Promise<void>): Promise<number> {
+  await room;
+  let piece: Maybe<number>;
+  try {
+    piece = to.isClosed ? length : readPiece(to, request, at, length);
+  } finally {
+    to.giveRoom(length);
+  }
+  return piece;
+}
+
 /** Reads `length` bytes at `at` and sends them as one chunk, or as the whole reply. Returns `length`. */
 function readPiece(to: Serving, request: RequestHeader, at: number, length: number): Maybe<number> {
-  const header = to.structured ? dataChunkSize : simpleReplySize;
-  const bytes = to.replies.room(header + length);
-  const start = to.replies.used;
+  const { replies, framing } = to;
+  const header = framing.dataSize;
+  const bytes = replies.room(header + length);
+  const start = replies.used;
   const result = to.exp.read(at, bytes.subarray(start + header, start + header + length));
   if (isPending(result)) return readPieceSlow(to, { ...request }, at, length, result);
-  encodeHeader(to, bytes, start, request, at, length);
-  to.replies.advance(header + length);
+  framing.encodeData(bytes, start, request, at, length, at + length === request.offset + request.length);
+  replies.advance(header + length);
   return length;
 }
 
 async function readPieceSlow(to: Serving, request: RequestHeader, at: number, length: number, result: Promise<void>): Promise<number> {
-  const { replies } = to;
-  const header = to.structured ? dataChunkSize : simpleReplySize;
-  const start = replies.used;
-  const lease = replies.detach();
+  const { replies, framing } = to;
+  const reply = replies.reserve(framing.dataSize + length);
   try {
     await result;
   } catch (error) {
-    lease.release();
+    reply.lease.release();
     throw error;
   }
-  encodeHeader(to, lease.bytes, start, request, at, length);
+  framing.encodeData(reply.bytes, 0, request, at, length, at + length === request.offset + request.length);
   if (length < smallPiece) replies.gather();
-  replies.send(lease.bytes.subarray(start, start + header + length), lease);
+  replies.send(reply);
   return length;
-}
-
-function encodeHeader(to: Serving, bytes: Uint8Array, start: number, request: RequestHeader, at: number, length: number): void {
-  if (to.structured) encodeDataChunk(bytes, start, request, at, length, at + length === request.offset + request.length);
-  else encodeSimpleReply(bytes, start, request, 0);
 }

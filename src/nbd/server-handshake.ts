@@ -6,10 +6,12 @@
  */
 import { getU16, getU32 } from '../core/util/bytes.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { ConnectionClosed } from './connection.ts';
 import type { NbdExport } from './export.ts';
-import { type MetaContext, matchesQuery } from './meta-context.ts';
+import type { FramedStream } from './framed-stream.ts';
+import { type Framing, simpleFraming, structuredFraming } from './framing.ts';
+import { matchesQuery, type OfferedContext } from './meta-context.ts';
 import * as p from './protocol.ts';
-import { type Connection, ConnectionClosed } from './socket.ts';
 import {
   encodeExportNameReply,
   encodeGreeting,
@@ -25,9 +27,9 @@ import {
 /** What the client and we agreed on. */
 export interface Negotiated {
   readonly exp: NbdExport;
-  readonly structured: boolean;
+  readonly framing: Framing;
   /** Meta contexts selected for this export, in the order of their ids. */
-  readonly contexts: readonly MetaContext[];
+  readonly contexts: readonly OfferedContext[];
 }
 
 /** What the handshake asks of the server. */
@@ -51,31 +53,31 @@ class OptionError extends Error {
   }
 }
 
-/** Negotiates on `connection`. Undefined: the client ended it in good order (ABORT). Throws HandshakeError or ConnectionClosed. */
-export function negotiate(connection: Connection, directory: ExportDirectory): Promise<Negotiated | undefined> {
-  return new Handshake(connection, directory).run();
+/** Negotiates on `stream`. Undefined: the client ended it in good order (ABORT). Throws HandshakeError or ConnectionClosed. */
+export function negotiate(stream: FramedStream, directory: ExportDirectory): Promise<Negotiated | undefined> {
+  return new Handshake(stream, directory).run();
 }
 
 class Handshake {
-  readonly #connection: Connection;
+  readonly #stream: FramedStream;
   readonly #directory: ExportDirectory;
-  #structured = false;
+  #framing = simpleFraming;
   #noZeroes = false;
   /** The contexts of the last SET_META_CONTEXT and the export they were set for. */
-  #contexts: readonly MetaContext[] = [];
+  #contexts: readonly OfferedContext[] = [];
   #contextsOf: NbdExport | undefined;
   /** The option being read: its number and how many bytes of its data are unread. */
   #option = 0;
   #left = 0;
 
-  constructor(connection: Connection, directory: ExportDirectory) {
-    this.#connection = connection;
+  constructor(stream: FramedStream, directory: ExportDirectory) {
+    this.#stream = stream;
     this.#directory = directory;
   }
 
   async run(): Promise<Negotiated | undefined> {
-    await this.#connection.send(encodeGreeting());
-    const flags = getU32(await this.#connection.need(4), 0);
+    await this.#stream.send(encodeGreeting());
+    const flags = getU32(await this.#stream.need(4), 0);
     const unknown = flags - (flags & (p.NBD_FLAG_C_FIXED_NEWSTYLE | p.NBD_FLAG_C_NO_ZEROES));
     if (unknown !== 0) throw new HandshakeError(`Unknown client flags 0x${unknown.toString(16)} received`);
     this.#noZeroes = (flags & p.NBD_FLAG_C_NO_ZEROES) !== 0;
@@ -87,7 +89,7 @@ class Handshake {
       if (this.#option === p.NBD_OPT_ABORT) {
         await this.#skipRest();
         // the client may be gone without waiting for the answer
-        this.#connection.write(encodeOptionReply(this.#option, p.NBD_REP_ACK, noBytes));
+        this.#stream.post(encodeOptionReply(this.#option, p.NBD_REP_ACK, noBytes));
         return undefined;
       }
       const started = await this.#answerOption();
@@ -105,7 +107,7 @@ class Handshake {
 
   async #optionHeader(): Promise<Uint8Array> {
     try {
-      return await this.#connection.need(optionHeaderSize);
+      return await this.#stream.need(optionHeaderSize);
     } catch (error) {
       if (error instanceof ConnectionClosed) throw new HandshakeError(`Failed to read opts magic: ${error.message}`);
       throw error;
@@ -144,7 +146,7 @@ class Handshake {
     if (this.#left > p.NBD_MAX_STRING_SIZE) throw new HandshakeError('Bad length received');
     const exp = this.#directory.findExport(decodeName(await this.#take(this.#left)));
     if (exp === undefined) throw new HandshakeError('export not found');
-    await this.#connection.send(encodeExportNameReply(exp.size, this.#flagsOf(exp), !this.#noZeroes));
+    await this.#stream.send(encodeExportNameReply(exp.size, this.#flagsOf(exp), !this.#noZeroes));
     return this.#agreed(exp);
   }
 
@@ -156,8 +158,8 @@ class Handshake {
 
   async #structuredReply(): Promise<undefined> {
     this.#wantNoData();
-    if (this.#structured) throw new OptionError(p.NBD_REP_ERR_INVALID, 'structured reply already negotiated');
-    this.#structured = true;
+    if (this.#isStructured) throw new OptionError(p.NBD_REP_ERR_INVALID, 'structured reply already negotiated');
+    this.#framing = structuredFraming;
     await this.#reply(p.NBD_REP_ACK, noBytes);
   }
 
@@ -192,7 +194,7 @@ class Handshake {
   async #metaContexts(): Promise<undefined> {
     const isList = this.#option === p.NBD_OPT_LIST_META_CONTEXT;
     if (!isList) {
-      if (!this.#structured) {
+      if (!this.#isStructured) {
         throw new OptionError(p.NBD_REP_ERR_INVALID, `request option '${p.optionName(this.#option)}' when structured reply is not negotiated`);
       }
       // a SET that fails still replaces what was set before
@@ -202,23 +204,23 @@ class Handshake {
     const name = await this.#readName();
     const count = getU32(await this.#takeField(4), 0);
     const exp = this.#find(name);
-    const selected = new Set<MetaContext>();
-    if (isList && count === 0) for (const context of exp.contexts) selected.add(context);
+    const selected = new Set<OfferedContext>();
+    if (isList && count === 0) for (const offered of exp.contexts) selected.add(offered);
     for (let i = 0; i < count; i++) {
       const length = getU32(await this.#takeField(4), 0);
       if (length > this.#left) throw this.#inconsistent();
       if (length > p.NBD_MAX_STRING_SIZE) {
-        await this.#connection.skip(length);
+        await this.#stream.skip(length);
         this.#left -= length;
         continue;
       }
       const query = decodeName(await this.#take(length));
-      for (const context of exp.contexts) if (matchesQuery(context, query, isList)) selected.add(context);
+      for (const offered of exp.contexts) if (matchesQuery(offered.context, query, isList)) selected.add(offered);
     }
     this.#wantNoData();
-    const contexts = exp.contexts.filter((context) => selected.has(context));
-    for (const context of contexts) {
-      await this.#reply(p.NBD_REP_META_CONTEXT, encodeMetaContext(isList ? 0 : context.id, Buffer.from(context.name, 'utf8')));
+    const contexts = [...selected].sort((a, b) => a.id - b.id);
+    for (const { id, context } of contexts) {
+      await this.#reply(p.NBD_REP_META_CONTEXT, encodeMetaContext(isList ? 0 : id, Buffer.from(context.name, 'utf8')));
     }
     await this.#reply(p.NBD_REP_ACK, noBytes);
     if (isList) return;
@@ -244,7 +246,7 @@ class Handshake {
 
   #take(size: number): Maybe<Uint8Array> {
     this.#left -= size;
-    return this.#connection.need(size);
+    return this.#stream.need(size);
   }
 
   #inconsistent(): OptionError {
@@ -259,12 +261,16 @@ class Handshake {
   async #skipRest(): Promise<void> {
     const rest = this.#left;
     this.#left = 0;
-    if (rest > 0) await this.#connection.skip(rest);
+    if (rest > 0) await this.#stream.skip(rest);
   }
 
   async #reply(type: number, payload: Uint8Array): Promise<void> {
-    const sent = this.#connection.send(encodeOptionReply(this.#option, type, payload));
+    const sent = this.#stream.send(encodeOptionReply(this.#option, type, payload));
     if (isPending(sent)) await sent;
+  }
+
+  get #isStructured(): boolean {
+    return this.#framing.chunks !== undefined;
   }
 
   // -- exports -------------------------------------------------------------------------------------------------------
@@ -276,13 +282,13 @@ class Handshake {
   }
 
   #flagsOf(exp: NbdExport): number {
-    return exp.flags | (this.#structured ? p.NBD_FLAG_SEND_DF : 0);
+    return exp.flags | (this.#isStructured ? p.NBD_FLAG_SEND_DF : 0);
   }
 
   #agreed(exp: NbdExport): Negotiated {
     // contexts count only for the export they were set for
     const contexts = this.#contextsOf === exp ? this.#contexts : [];
-    return { exp, structured: this.#structured, contexts };
+    return { exp, framing: this.#framing, contexts };
   }
 }
 

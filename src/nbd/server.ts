@@ -3,13 +3,16 @@
  * how many clients are served at once and how long a handshake takes. One broken client never disturbs the others.
  * Knows no block node: exports bring their backends. Rule source: NBD protocol document; limits as qemu-nbd has them.
  */
+import { type Clock, realClock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { YieldBudget } from '../core/util/maybe.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { type Connection, ConnectionClosed } from './connection.ts';
 import type { NbdExport } from './export.ts';
+import { FramedStream } from './framed-stream.ts';
 import { type ExportDirectory, HandshakeError, negotiate } from './server-handshake.ts';
 import { Session, type SessionHost } from './session.ts';
-import { type Connection, ConnectionClosed, type Listener, type NbdAddress, openListener } from './socket.ts';
+import { type Listener, type NbdAddress, openListener } from './socket.ts';
 
 /** Connections that may wait for a slot; more are turned away. */
 const maxWaiting = 512;
@@ -20,6 +23,7 @@ const maxListenBacklog = 4096;
 export interface NbdServerOptions {
   /** The engine's. */
   readonly budget?: YieldBudget;
+  readonly clock?: Clock;
   /** Clients served at once, 0 = no limit. Default 100. */
   readonly maxConnections?: number;
   /** For the whole handshake, 0 = no limit. Default 10 s. */
@@ -33,20 +37,22 @@ export interface NbdServerOptions {
 export class NbdServer implements ExportDirectory {
   readonly pool: BufferPool = new BufferPool();
   readonly #budget: YieldBudget;
+  readonly #clock: Clock;
   readonly #maxConnections: number;
   readonly #handshakeTimeoutMs: number;
   readonly #log: (text: string) => void;
   readonly #onIdle: () => void;
   readonly #exports = new Map<string, NbdExport>();
   readonly #active = new Set<Connection>();
-  readonly #waiting = new Set<Connection>();
+  readonly #waiting = new Map<Connection, FramedStream>();
   readonly #sessions = new Set<Session>();
   #listener: Listener | undefined;
   #isHeld = false;
   #isStopped = false;
 
   constructor(options: NbdServerOptions = {}) {
-    this.#budget = options.budget ?? new YieldBudget();
+    this.#clock = options.clock ?? realClock;
+    this.#budget = options.budget ?? new YieldBudget(this.#clock);
     this.#maxConnections = options.maxConnections ?? 100;
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? defaultHandshakeMs;
     this.#log = options.log ?? (() => {});
@@ -61,7 +67,7 @@ export class NbdServer implements ExportDirectory {
     this.#isHeld = how.held ?? false;
     const limit = this.#maxConnections;
     const backlog = limit === 0 ? maxListenBacklog : Math.min(limit, maxListenBacklog);
-    this.#listener = await openListener(address, backlog, (connection) => this.#accept(connection));
+    this.#listener = await openListener(address, backlog, this.#clock, (connection) => this.accept(connection));
   }
 
   /** Serves the clients that were held back, and all that come. */
@@ -117,38 +123,53 @@ export class NbdServer implements ExportDirectory {
     this.#isStopped = true;
     await this.#listener?.close();
     this.#listener = undefined;
-    for (const connection of [...this.#waiting, ...this.#active]) connection.destroy();
+    for (const connection of [...this.#waiting.keys(), ...this.#active]) connection.destroy();
     const exports = this.exports();
     this.#exports.clear();
     await Promise.all(exports.map((exp) => exp.close()));
     await Promise.all([...this.#sessions].map((session) => session.finished));
   }
 
-  #accept(connection: Connection): void {
-    if (this.#isStopped) {
+  /** Takes a client, whichever way it came. It hears nothing until there is a slot for it. */
+  accept(connection: Connection): void {
+    const hasRoom = this.#hasSlot() || this.#waiting.size < maxWaiting;
+    if (this.#isStopped || !hasRoom) {
       connection.destroy();
       return;
     }
+    const stream = new FramedStream(connection);
     if (this.#hasSlot()) {
-      void this.#serve(connection);
+      this.#serve(connection, stream);
       return;
     }
-    if (this.#waiting.size >= maxWaiting) {
-      connection.destroy();
-      return;
-    }
-    // no greeting until a slot is free
-    this.#waiting.add(connection);
-    connection.leavesAtEnd = true;
+    this.#waiting.set(connection, stream);
+    stream.onEnd = () => connection.destroy();
     connection.onClose = () => this.#waiting.delete(connection);
   }
 
-  async #serve(connection: Connection): Promise<void> {
+  #hasSlot(): boolean {
+    return !this.#isHeld && !this.#isStopped && (this.#maxConnections === 0 || this.#active.size < this.#maxConnections);
+  }
+
+  #serveWaiting(): void {
+    for (const [connection, stream] of this.#waiting) {
+      if (!this.#hasSlot()) return;
+      this.#waiting.delete(connection);
+      stream.onEnd = () => {};
+      this.#serve(connection, stream);
+    }
+  }
+
+  #serve(connection: Connection, stream: FramedStream): void {
     this.#active.add(connection);
     const gone = new Promise<void>((resolve) => {
       connection.onClose = resolve;
     });
-    const session = await this.#handshake(connection);
+    void this.#serveUntilGone(connection, stream, gone).catch((error: unknown) => this.#fail(error));
+  }
+
+  async #serveUntilGone(connection: Connection, stream: FramedStream, gone: Promise<void>): Promise<void> {
+    const session = await this.#handshake(connection, stream);
     if (session !== undefined) {
       await session.finished;
       this.#sessions.delete(session);
@@ -159,44 +180,35 @@ export class NbdServer implements ExportDirectory {
     this.#serveWaiting();
   }
 
-  #hasSlot(): boolean {
-    return !this.#isHeld && !this.#isStopped && (this.#maxConnections === 0 || this.#active.size < this.#maxConnections);
-  }
-
-  #serveWaiting(): void {
-    for (const next of this.#waiting) {
-      if (!this.#hasSlot()) return;
-      this.#waiting.delete(next);
-      next.leavesAtEnd = false;
-      void this.#serve(next);
-    }
-  }
-
   /** Undefined: the connection is closed, or closing. */
-  async #handshake(connection: Connection): Promise<Session | undefined> {
+  async #handshake(connection: Connection, stream: FramedStream): Promise<Session | undefined> {
     const limit = this.#handshakeTimeoutMs;
-    const timer = limit > 0 ? setTimeout(() => connection.destroy(), limit) : undefined;
+    const cancel = limit > 0 ? this.#clock.after(limit, () => connection.destroy()) : () => {};
     try {
-      const agreed = await negotiate(connection, this);
+      const agreed = await negotiate(stream, this);
       if (agreed !== undefined && !agreed.exp.isClosing && !connection.isClosed) {
         const session = new Session(connection, agreed, this.#host);
         this.#sessions.add(session);
-        session.start();
+        session.start(stream.takeRest());
         return session;
       }
       connection.finish();
     } catch (error) {
       if (error instanceof HandshakeError) this.#log(`option negotiation failed: ${error.message}`);
-      // a bug of ours costs this client its connection, nobody else theirs
-      else if (!(error instanceof ConnectionClosed)) this.#log(`internal error: ${String(error)}`);
+      else if (!(error instanceof ConnectionClosed)) this.#fail(error);
       connection.destroy();
     } finally {
-      clearTimeout(timer);
+      cancel();
     }
     return undefined;
   }
 
+  /** A bug of ours costs one client its connection, nobody else theirs. */
+  #fail(error: unknown): void {
+    this.#log(`internal error: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
   get #host(): SessionHost {
-    return { pool: this.pool, budget: this.#budget, log: (text) => this.#log(`Disconnect client, due to: ${text}`) };
+    return { pool: this.pool, budget: this.#budget, clock: this.#clock, log: (text) => this.#log(`Disconnect client, due to: ${text}`) };
   }
 }

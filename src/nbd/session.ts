@@ -1,33 +1,35 @@
 /*
  * Session: the transmission phase of one client. Cuts the input into requests, all that have arrived in one go, refuses or
  * serves each, and sends the replies of a batch in one write. Stops reading while too much is in flight or unsent, so a
- * client that asks without listening costs bounded memory. Rule source: NBD protocol document, "Transmission".
+ * client that asks without listening costs bounded memory: every byte that it makes us keep stands in one account. An
+ * exception that nobody foresaw ends this session and no other. Rule source: NBD protocol document, "Transmission".
  */
-import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
-import type { BufferPool, Lease } from './buffer-pool.ts';
+import type { Clock } from '../core/util/clock.ts';
+import { isPending, type YieldBudget } from '../core/util/maybe.ts';
+import type { BufferPool, Lease, MemoryAccount } from './buffer-pool.ts';
+import type { Connection, Receiver } from './connection.ts';
 import type { ExportSession, NbdExport } from './export.ts';
-import type { MetaContext } from './meta-context.ts';
+import type { Framing } from './framing.ts';
+import type { OfferedContext } from './meta-context.ts';
 import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE, NBD_MAX_BUFFER_SIZE, NBD_REQUEST_MAGIC } from './protocol.ts';
 import { ReplyQueue } from './replies.ts';
 import { type Refusal, refusalOf } from './request-check.ts';
 import { serveRequest } from './request-server.ts';
 import type { Negotiated } from './server-handshake.ts';
 import type { Serving } from './serving.ts';
-import type { Connection, Receiver } from './socket.ts';
-import { decodeRequest, emptyRequest, type RequestHeader, requestSize } from './wire.ts';
+import { emptyRequest, type RequestHeader } from './wire.ts';
 
 /** Requests of one client that may wait for the backend. */
 const maxInFlight = 64;
-/** No further request is begun while those in flight hold this much memory … */
-const maxInFlightBytes = 8 * 1024 * 1024;
-/** … or while this much is unsent. */
-const maxBacklog = 1024 * 1024;
+/** Nothing more is begun, and no piece of a reply built, while a client makes us keep so much; the last one may go beyond by its own size. */
+const maxHeld = 6 * 1024 * 1024;
 /** What a request counts in the budget of the event loop's turn beside its data. */
 const requestCost = 512;
 
 export interface SessionHost {
   readonly pool: BufferPool;
   readonly budget: YieldBudget;
+  readonly clock: Clock;
   /** Why a client was dropped, for the server's log. */
   log(text: string): void;
 }
@@ -43,20 +45,21 @@ interface Arriving {
 
 export class Session implements Receiver, ExportSession, Serving {
   readonly exp: NbdExport;
-  readonly structured: boolean;
-  readonly contexts: readonly MetaContext[];
+  readonly framing: Framing;
+  readonly contexts: readonly OfferedContext[];
   readonly replies: ReplyQueue;
   readonly budget: YieldBudget;
   /** Settles when the client is gone and none of its requests is in flight. */
   readonly finished: Promise<void>;
   readonly #connection: Connection;
   readonly #host: SessionHost;
+  /** Leases that are out, room that was promised, and what requests in flight keep beside. */
+  readonly #account: MemoryAccount = { held: 0 };
   readonly #request = emptyRequest();
-  #input: Uint8Array = new Uint8Array(0);
+  #input: Uint8Array = noBytes;
   #at = 0;
   #arriving: Arriving | undefined;
   #inFlight = 0;
-  #inFlightBytes = 0;
   #inputOver = false;
   /** No further request is accepted: DISC, a broken stream, or the end of input. */
   #isOver = false;
@@ -64,26 +67,30 @@ export class Session implements Receiver, ExportSession, Serving {
   #stalled = false;
   #pumping = false;
   #flushPlanned = false;
-  #senders: (() => void)[] = [];
+  /** Requests in flight that want room, the first to come first. */
+  readonly #waiting: { readonly size: number; readonly go: () => void }[] = [];
   #finish: () => void = () => {};
 
   constructor(connection: Connection, agreed: Negotiated, host: SessionHost) {
     this.#connection = connection;
     this.#host = host;
     this.exp = agreed.exp;
-    this.structured = agreed.structured;
+    this.framing = agreed.framing;
     this.contexts = agreed.contexts;
     this.budget = host.budget;
-    this.replies = new ReplyQueue(connection, host.pool, agreed.structured, () => this.#outputTaken());
+    const { pool, clock } = host;
+    this.replies = new ReplyQueue({ connection, pool, clock, account: this.#account, framing: this.framing, onSent: () => this.#unstall() });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
   }
 
-  /** Begins to serve. */
-  start(): void {
+  /** Begins to serve, `rest` first: what the handshake had not read. */
+  start(rest: Uint8Array): void {
     this.exp.enter(this);
-    this.#connection.takeOver(this);
+    this.#input = rest;
+    this.#connection.deliverTo(this);
+    this.#goOn();
   }
 
   /** Drops the client; settles when none of its requests is in flight. */
@@ -94,6 +101,11 @@ export class Session implements Receiver, ExportSession, Serving {
 
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** Bytes that the client makes us keep. */
+  get held(): number {
+    return this.#account.held;
   }
 
   // -- input ---------------------------------------------------------------------------------------------------------
@@ -112,11 +124,11 @@ export class Session implements Receiver, ExportSession, Serving {
   closed(): void {
     this.#isClosed = true;
     this.#isOver = true;
-    this.#input = new Uint8Array(0);
+    this.#input = noBytes;
     this.#at = 0;
     this.#dropArriving();
     this.replies.close();
-    this.#wakeSenders();
+    this.#promiseRoom();
     this.#finishIfIdle();
   }
 
@@ -125,41 +137,47 @@ export class Session implements Receiver, ExportSession, Serving {
     if (this.#pumping) return;
     this.#pumping = true;
     try {
-      while (!this.#isOver) {
-        if (!this.#mayBegin()) {
-          this.#stall(undefined);
-          break;
-        }
-        const cost = this.#arriving === undefined ? this.#nextRequest() : this.#nextPayload(this.#arriving);
-        if (cost < 0) {
-          if (this.#inputOver) this.#endOfInput();
-          break;
-        }
-        const turn = this.budget.tick(cost);
-        if (isPending(turn)) {
-          this.#stall(turn);
-          break;
-        }
-      }
-      this.replies.flush();
-    } finally {
-      this.#pumping = false;
+      this.#serveInput();
+      this.replies.flush(this.#inFlight > 0);
+    } catch (error) {
+      this.#fail(error);
     }
+    this.#pumping = false;
     this.#finishIfIdle();
+  }
+
+  #serveInput(): void {
+    while (!this.#isOver) {
+      if (this.#arriving === undefined && !this.#mayBegin()) {
+        this.#stall(undefined);
+        return;
+      }
+      const cost = this.#arriving === undefined ? this.#nextRequest() : this.#nextPayload(this.#arriving);
+      if (cost < 0) {
+        if (this.#inputOver) this.#endOfInput();
+        return;
+      }
+      const turn = this.budget.tick(cost);
+      if (isPending(turn)) {
+        this.#stall(turn);
+        return;
+      }
+    }
   }
 
   /** Serves the next request. Returns what it cost, or -1 when it has not arrived. */
   #nextRequest(): number {
     const input = this.#input;
+    const { requestSize } = this.framing;
     if (input.length - this.#at < requestSize) return -1;
     const request = this.#request;
-    decodeRequest(input, this.#at, request);
+    this.framing.decodeRequest(input, this.#at, request);
     this.#at += requestSize;
     if (request.type === NBD_CMD_DISC && request.magic === NBD_REQUEST_MAGIC) {
       this.#isOver = true;
       return 0;
     }
-    const refusal = refusalOf(request, this.exp, this.structured, this.contexts.length > 0);
+    const refusal = refusalOf(request, this.exp, this.framing.chunks !== undefined, this.contexts.length > 0);
     if (refusal?.isFatal) {
       this.replies.error(request, refusal.errno, refusal.message);
       this.#host.log('Request handling failed in intermediate state');
@@ -174,7 +192,7 @@ export class Session implements Receiver, ExportSession, Serving {
         serveRequest(this, request, payload);
         return requestCost + length;
       }
-      const lease = refusal === undefined ? this.#host.pool.lease(length) : undefined;
+      const lease = refusal === undefined ? this.#host.pool.lease(length, this.#account) : undefined;
       this.#arriving = { request: { ...request }, lease, refusal, filled: 0 };
       return 0;
     }
@@ -185,19 +203,15 @@ export class Session implements Receiver, ExportSession, Serving {
 
   /** Takes what has arrived of a payload; serves its request when it is complete. Returns the cost, or -1 when more must come. */
   #nextPayload(arriving: Arriving): number {
-    const { request, lease } = arriving;
+    const { request, lease, refusal } = arriving;
     const length = Math.min(request.length - arriving.filled, this.#input.length - this.#at);
     lease?.bytes.set(this.#input.subarray(this.#at, this.#at + length), arriving.filled);
     this.#at += length;
     arriving.filled += length;
     if (arriving.filled < request.length) return -1;
     this.#arriving = undefined;
-    if (lease === undefined) {
-      const { refusal } = arriving;
-      if (refusal !== undefined) this.replies.error(request, refusal.errno, refusal.message);
-      return requestCost + request.length;
-    }
-    serveRequest(this, request, lease.bytes.subarray(0, request.length), lease);
+    if (lease !== undefined) serveRequest(this, request, lease.bytes.subarray(0, request.length), lease);
+    else if (refusal !== undefined) this.replies.error(request, refusal.errno, refusal.message);
     return requestCost + request.length;
   }
 
@@ -214,9 +228,16 @@ export class Session implements Receiver, ExportSession, Serving {
     this.#arriving = undefined;
   }
 
+  /** A bug of ours costs this client its connection, nobody else theirs. */
+  #fail(error: unknown): void {
+    if (!this.#isClosed) this.#host.log(`internal error: ${error instanceof Error ? error.message : String(error)}`);
+    this.#isOver = true;
+    this.#connection.destroy();
+  }
+
   // -- limits --------------------------------------------------------------------------------------------------------
   #mayBegin(): boolean {
-    return this.#inFlight < maxInFlight && this.#inFlightBytes < maxInFlightBytes && this.#connection.backlog < maxBacklog;
+    return this.#inFlight < maxInFlight && this.#account.held < maxHeld && this.#waiting.length === 0;
   }
 
   /** Stops reading; goes on at `turn`, or when something was answered or sent. */
@@ -233,51 +254,70 @@ export class Session implements Receiver, ExportSession, Serving {
   }
 
   #unstall(): void {
+    this.#promiseRoom();
     if (!this.#stalled || this.#pumping || !this.#mayBegin()) return;
     this.#stalled = false;
     this.#goOn();
   }
 
-  #outputTaken(): void {
-    if (this.#connection.backlog < maxBacklog) this.#wakeSenders();
-    this.#unstall();
+  takeRoom(size: number): Promise<void> | undefined {
+    if (this.#isClosed || (this.#waiting.length === 0 && this.#account.held < maxHeld)) return undefined;
+    return new Promise((go) => this.#waiting.push({ size, go }));
   }
 
-  roomToSend(): Maybe<void> {
-    if (this.#isClosed || this.#connection.backlog < maxBacklog) return undefined;
-    return new Promise((resolve) => this.#senders.push(resolve));
+  giveRoom(size: number): void {
+    this.#account.held -= size;
+    this.#promiseRoom();
   }
 
-  #wakeSenders(): void {
-    if (this.#senders.length > 0) for (const wake of this.#senders.splice(0)) wake();
+  #promiseRoom(): void {
+    while (this.#isClosed || this.#account.held < maxHeld) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#account.held += next.size;
+      next.go();
+    }
   }
 
-  begin(cost: number): void {
+  later(cost: number, work: Promise<void>): void {
     this.#inFlight++;
-    this.#inFlightBytes += cost;
+    this.#account.held += cost;
+    work.then(
+      () => this.#settled(cost),
+      (error: unknown) => {
+        this.#fail(error);
+        this.#settled(cost);
+      },
+    );
   }
 
-  end(cost: number): void {
+  #settled(cost: number): void {
     this.#inFlight--;
-    this.#inFlightBytes -= cost;
+    this.#account.held -= cost;
     if (this.#isClosed) this.#finishIfIdle();
     else if (!this.#flushPlanned) {
       // what else settles in this turn of the event loop leaves in the same write
       this.#flushPlanned = true;
-      setImmediate(() => {
-        this.#flushPlanned = false;
-        this.replies.flush();
-        this.#unstall();
-        this.#finishIfIdle();
-      });
+      this.#host.clock.soon(this.#sendSettled);
     }
   }
+
+  readonly #sendSettled = (): void => {
+    this.#flushPlanned = false;
+    try {
+      this.replies.flush(this.#inFlight > 0);
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#unstall();
+    this.#finishIfIdle();
+  };
 
   /** Ends the session when nothing more will come and everything is answered. */
   #finishIfIdle(): void {
     if (!this.#isOver || this.#inFlight > 0) return;
     if (!this.#isClosed) {
-      this.replies.flush();
+      this.replies.flush(false);
       this.#connection.finish();
       return;
     }
@@ -286,3 +326,5 @@ export class Session implements Receiver, ExportSession, Serving {
     this.#finish();
   }
 }
+
+const noBytes = new Uint8Array(0);

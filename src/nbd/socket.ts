@@ -1,13 +1,13 @@
 /*
- * Sockets of the NBD server: the listener on a unix path or a TCP address, and a connection with framed input for the
- * handshake (`need`) and chunk input for transmission (`takeOver`). The only file here that knows node:net.
- * A connection never buffers more than one need and one chunk of input: it stops reading instead. Messages as QEMU words them.
+ * Sockets of the NBD server: the listener on a unix path or a TCP address, and connections over sockets. The only file here
+ * that knows node:net. Messages as QEMU words them.
  */
 import * as net from 'node:net';
 import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
+import type { Clock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { Connection, Receiver } from './connection.ts';
 
 export type NbdAddress =
   | { readonly type: 'unix'; readonly path: string }
@@ -20,99 +20,43 @@ const maxUnixPath = 108;
 /** How long a closing connection may take to accept our last bytes. */
 const lingerMs = 10_000;
 
-/** The peer went away, or was sent away, in the middle of what we waited for. */
-export class ConnectionClosed extends Error {
-  override readonly name = 'ConnectionClosed';
-}
-
-/** What transmission gets from its connection. */
-export interface Receiver {
-  /** More input. The receiver may keep `chunk`. */
-  receive(chunk: Uint8Array): void;
-  /** No more input will come; output may still be possible. */
-  inputEnded(): void;
-  /** The connection is gone. */
-  closed(): void;
-}
-
-export class Connection {
+/** A connection over a stream of Node's: a socket as it is. */
+export class SocketConnection implements Connection {
   readonly #socket: net.Socket;
-  #input: Buffer = Buffer.alloc(0);
-  #wanted = 0;
-  #wake: (() => void) | undefined;
+  readonly #clock: Clock;
   #receiver: Receiver | undefined;
   #ended = false;
   #closed = false;
   #finishing = false;
-  #drainWaiters: (() => void)[] = [];
-  /** Called once, when the connection is gone, whoever ended it. */
   onClose: () => void = () => {};
-  /** The connection is of no use once the client has closed its side. */
-  leavesAtEnd = false;
 
-  constructor(socket: net.Socket) {
+  constructor(socket: net.Socket, clock: Clock) {
     this.#socket = socket;
+    this.#clock = clock;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.#data(chunk));
-    socket.on('end', () => this.#end());
+    socket.on('end', () => {
+      this.#ended = true;
+      this.#receiver?.inputEnded();
+    });
     // an error is followed by 'close', which is all we need to know
     socket.on('error', () => {});
-    socket.on('close', () => this.#close());
-  }
-
-  /** Bytes written that the kernel has not taken. */
-  get backlog(): number {
-    return this.#socket.writableLength;
+    socket.on('close', () => {
+      this.#closed = true;
+      this.#receiver?.closed();
+      this.onClose();
+    });
   }
 
   get isClosed(): boolean {
     return this.#closed;
   }
 
-  /** Exactly `size` bytes of input, valid until the next call. Fails with ConnectionClosed at the end of input. */
-  need(size: number): Maybe<Uint8Array> {
-    if (this.#input.length >= size) return this.#cut(size);
-    return this.#waitFor(size);
-  }
-
-  async #waitFor(size: number): Promise<Uint8Array> {
-    while (this.#input.length < size) {
-      if (this.#ended || this.#closed) throw new ConnectionClosed('Unexpected end-of-file before all data were read');
-      this.#wanted = size;
-      this.#socket.resume();
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    return this.#cut(size);
-  }
-
-  #cut(size: number): Uint8Array {
-    const bytes = this.#input.subarray(0, size);
-    this.#input = this.#input.subarray(size);
-    return bytes;
-  }
-
-  /** Reads `size` bytes and forgets them. */
-  async skip(size: number): Promise<void> {
-    let rest = size;
-    while (rest > 0) {
-      const piece = Math.min(rest, 65536);
-      const step = this.need(piece);
-      if (isPending(step)) await step;
-      rest -= piece;
-    }
-  }
-
-  /** Hands all further input, what is buffered first, to `receiver`. */
-  takeOver(receiver: Receiver): void {
+  deliverTo(receiver: Receiver): void {
+    const isFirst = this.#receiver === undefined;
     this.#receiver = receiver;
-    const rest = this.#input;
-    this.#input = Buffer.alloc(0);
-    if (rest.length > 0) receiver.receive(rest);
+    if (isFirst) this.#socket.on('data', (chunk: Buffer) => this.#receiver?.receive(chunk));
     if (this.#closed) receiver.closed();
     else if (this.#ended) receiver.inputEnded();
-    else this.#socket.resume();
   }
 
   pause(): void {
@@ -123,15 +67,10 @@ export class Connection {
     this.#socket.resume();
   }
 
-  /** Queues `bytes`; they are not to be changed until `done` is called (also after a failure). True: the kernel has them already. */
-  write(bytes: Uint8Array, done?: () => void): boolean {
-    if (this.#closed || this.#finishing) {
-      done?.();
-      return true;
-    }
-    if (done === undefined) this.#socket.write(bytes);
+  write(bytes: Uint8Array, done?: () => void): void {
+    if (this.#closed || this.#finishing) done?.();
+    else if (done === undefined) this.#socket.write(bytes);
     else this.#socket.write(bytes, done);
-    return this.#socket.writableLength === 0;
   }
 
   cork(): void {
@@ -142,65 +81,16 @@ export class Connection {
     this.#socket.uncork();
   }
 
-  /** Writes and waits while the client is slow to read: for the handshake. */
-  async send(bytes: Uint8Array): Promise<void> {
-    this.write(bytes);
-    while (this.backlog > 65536 && !this.#closed) {
-      await new Promise<void>((resolve) => {
-        this.#drainWaiters.push(resolve);
-        this.#socket.once('drain', resolve);
-      });
-    }
-    if (this.#closed) throw new ConnectionClosed('Unable to write to socket: Broken pipe');
-  }
-
-  /** Closes after what was written has left, at the latest after ten seconds. */
   finish(): void {
     if (this.#closed || this.#finishing) return;
     this.#finishing = true;
-    const timer = setTimeout(() => this.#socket.destroy(), lingerMs);
-    timer.unref();
-    this.#socket.once('close', () => clearTimeout(timer));
+    const cancel = this.#clock.after(lingerMs, () => this.#socket.destroy());
+    this.#socket.once('close', cancel);
     this.#socket.end(() => this.#socket.destroy());
   }
 
-  /** Closes at once. */
   destroy(): void {
     this.#socket.destroy();
-  }
-
-  #data(chunk: Buffer): void {
-    const receiver = this.#receiver;
-    if (receiver !== undefined) {
-      receiver.receive(chunk);
-      return;
-    }
-    this.#input = this.#input.length === 0 ? chunk : Buffer.concat([this.#input, chunk]);
-    if (this.#wake !== undefined && this.#input.length >= this.#wanted) this.#wakeUp();
-    // nobody asked for this much: let the kernel hold the rest
-    else if (this.#wake === undefined) this.#socket.pause();
-  }
-
-  #end(): void {
-    this.#ended = true;
-    if (this.leavesAtEnd) this.destroy();
-    this.#wakeUp();
-    this.#receiver?.inputEnded();
-  }
-
-  #close(): void {
-    this.#closed = true;
-    this.#ended = true;
-    this.#wakeUp();
-    for (const resolve of this.#drainWaiters.splice(0)) resolve();
-    this.#receiver?.closed();
-    this.onClose();
-  }
-
-  #wakeUp(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
   }
 }
 
@@ -231,14 +121,14 @@ export class Listener {
 }
 
 /** Listens and calls `accept` for each connection. `backlog`: connections that the kernel holds back. */
-export async function openListener(address: NbdAddress, backlog: number, accept: (connection: Connection) => void): Promise<Listener> {
+export async function openListener(address: NbdAddress, backlog: number, clock: Clock, accept: (connection: Connection) => void): Promise<Listener> {
   if (address.type === 'unix') {
     if (Buffer.byteLength(address.path) >= maxUnixPath) {
       throw new BlockError(`UNIX socket path '${address.path}' is too long`, { detail: `Path must be less than ${maxUnixPath} bytes` });
     }
     removeStaleSocket(address.path);
   }
-  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: false }, (socket) => accept(new Connection(socket)));
+  const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: false }, (socket) => accept(new SocketConnection(socket, clock)));
   const options = listenOptions(address, backlog);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(address, error)));

@@ -3,12 +3,11 @@
  * --qmp and --strict; carries them out in the order in which they stand, then serves until `quit` or a signal. Errors name
  * the option, as the peer's do. Under --strict and without disks it is a storage daemon, otherwise a machine.
  */
-import { rmSync } from 'node:fs';
 import { commandHelp } from '../cli/help.ts';
 import { defineOptions, type OptionTable, parseOptions } from '../cli/options.ts';
-import { writePidFile } from '../cli/pid-file.ts';
 import { Reporter } from '../cli/report.ts';
 import type { OptionTree } from '../core/block/options.ts';
+import { type PidFile, writePidFile } from '../core/storage/pid-file.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { bool, enumOf, optional, type Schema, str, struct } from '../core/util/schema.ts';
 import { parseOptionArgument } from '../core/util/schema-keyval.ts';
@@ -164,14 +163,11 @@ class Daemon {
     keepFromBugs((text) => this.#monitor.warn(text));
     // it stays when nothing is there that could end it but a signal
     const stay = setInterval(() => {}, 1 << 30);
-    let hasPidFile = false;
+    let pidFile: PidFile | undefined;
     try {
       for (const option of order) await this.#carryOut(option);
       if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
-      if (this.#pidFile !== undefined) {
-        writePid(this.#pidFile);
-        hasPidFile = true;
-      }
+      if (this.#pidFile !== undefined) pidFile = writePid(this.#pidFile);
       if (isBackground(process.env)) reportReady();
       const failure = await this.#ended;
       if (failure !== undefined) throw failure;
@@ -183,7 +179,7 @@ class Daemon {
       await this.#engine.close();
       await Promise.all([...this.#servers.map((server) => server.close()), this.#chardevs.close()]);
       process.stdin.destroy();
-      if (hasPidFile && this.#pidFile !== undefined) rmSync(this.#pidFile, { force: true });
+      pidFile?.remove();
     }
   }
 
@@ -229,9 +225,9 @@ class Daemon {
   }
 }
 
-function writePid(path: string): void {
+function writePid(path: string): PidFile {
   try {
-    writePidFile(path, process.pid);
+    return writePidFile(path);
   } catch (error) {
     throw error instanceof BlockError ? error.prepend('cannot create PID file: ') : error;
   }

@@ -25,6 +25,7 @@ const layers: readonly (readonly [prefix: string, layer: number])[] = [
   ['src/core/drivers/', 3],
   ['src/qcow2/', 3],
   ['src/nbd/', 3],
+  ['src/texts/', 3],
   ['src/core/block/', 2],
   ['src/core/objects/', 2],
   ['src/core/storage/', 1],
@@ -122,6 +123,15 @@ describe('the import rule', () => {
     expect(violations(core, ({ to }) => to.startsWith('src/core/'))).toEqual([]);
     const users = inside.filter(({ from, isType }) => !isType && /^src\/(jobs|machine|commands|qmp-shell|monitor)\//.test(from));
     expect(violations(users, ({ to, from }) => !to.startsWith('src/qcow2/') && (!to.startsWith('src/nbd/') || from === 'src/commands/tsnbd.ts'))).toEqual([]);
+  });
+
+  it('R2: what is shown to people is put together in src/texts, and used by the programs and the monitor alone', () => {
+    const users = inside.filter(({ to, from }) => to.startsWith('src/texts/') && !from.startsWith('src/texts/'));
+    expect(users.length).toBeGreaterThan(3);
+    expect(violations(users, ({ from }) => /^src\/(?:commands|monitor|qmp-shell)\//.test(from))).toEqual([]);
+    // facts come in: nothing there looks at a node by itself
+    const needs = inside.filter(({ from, isType }) => from.startsWith('src/texts/') && !isType);
+    expect(violations(needs, ({ to }) => to.startsWith('src/texts/') || to.startsWith('src/core/util/'))).toEqual([]);
   });
 
   it('R3: system access has its places', () => {

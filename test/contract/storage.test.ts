@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { delayed, FaultyStorage } from '../../src/core/storage/faulty.ts';
-import { localStorage } from '../../src/core/storage/local-file.ts';
+import { localStorage } from '../../src/core/storage/local-open.ts';
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import type { Storage } from '../../src/core/storage/storage.ts';
 import { loadSyscalls, withoutSyscalls } from '../../src/core/storage/syscalls.ts';
@@ -102,6 +102,69 @@ describe.each(kinds)('$name', (kind) => {
       }),
       { numRuns: 30, seed: 20131103 },
     );
+  });
+
+  const impossible = [-1, -512, 0.5, 4096.25, Number.NaN, 2 ** 53, 2 ** 53 + 2, 2 ** 63, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  const bytes = new Uint8Array(16).fill(5);
+  const last = Number.MAX_SAFE_INTEGER;
+  it.each([
+    ...impossible.flatMap((value) => [
+      ['reads at', value, (s: Storage) => s.read(value, new Uint8Array(16))] as const,
+      ['writes at', value, (s: Storage) => s.write(value, bytes)] as const,
+      ['zeros at', value, (s: Storage) => s.zero(value, 16, true)] as const,
+      ['zeros of length', value, (s: Storage) => s.zero(0, value, false)] as const,
+      ['discards at', value, (s: Storage) => s.discard(value, 16)] as const,
+      ['discards of length', value, (s: Storage) => s.discard(0, value)] as const,
+      ['extents at', value, (s: Storage) => s.extents(value, 16)] as const,
+      ['extents of length', value, (s: Storage) => s.extents(0, value)] as const,
+      ['a truncate to', value, (s: Storage) => s.truncate(value)] as const,
+    ]),
+    ['writes that end beyond', last, (s: Storage) => s.write(last - 3, bytes)] as const,
+    ['reads that end beyond', last, (s: Storage) => s.read(last - 3, new Uint8Array(16))] as const,
+    ['zeros that end beyond', last, (s: Storage) => s.zero(last, 1, true)] as const,
+  ])('refuses %s %d and changes nothing', async (_, value, request) => {
+    await storage.write(0, new Uint8Array(4096).fill(7));
+    const failure = await (async () => request(storage))().catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(BlockError);
+    const isTooLarge = value >= last;
+    expect(failure).toMatchObject(isTooLarge ? { code: 'EFBIG', message: 'File too large' } : { code: 'EINVAL', message: 'Invalid argument' });
+    const after = new Uint8Array(4096);
+    await storage.read(0, after);
+    expect(after.every((byte) => byte === 7)).toBe(true);
+    expect(await storage.size()).toBe(4096);
+  });
+
+  it.each(['off', 'falloc', 'full'] as const)('grows to an exact size that reads as zeros, filled as %s, and keeps what was there', async (prealloc) => {
+    await storage.write(0, new Uint8Array(3000).fill(3));
+    await storage.truncate(200_000, prealloc);
+    expect(await storage.size()).toBe(200_000);
+    const all = new Uint8Array(200_000);
+    await storage.read(0, all);
+    expect(all.subarray(0, 3000).every((byte) => byte === 3)).toBe(true);
+    expect(all.subarray(3000).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('zeros past the end lengthen the medium, and take no space where they may be a hole', async () => {
+    await storage.write(0, new Uint8Array(4096).fill(1));
+    await storage.zero(1024 * 1024 - 8192, 8192, true);
+    expect(await storage.size()).toBe(1024 * 1024);
+    // a file without the extra calls has no holes but what nobody wrote
+    if (kind.hides !== true) expect(await storage.allocatedSize()).toBeLessThanOrEqual(65536);
+    await storage.zero(2048, 1024 * 1024, true);
+    expect(await storage.size()).toBe(1024 * 1024 + 2048);
+    const head = new Uint8Array(4096);
+    await storage.read(0, head);
+    expect(head.indexOf(0)).toBe(2048);
+    expect(head.lastIndexOf(1)).toBe(2047);
+  });
+
+  it('no request makes the medium shorter', async () => {
+    await storage.truncate(512 * 1024);
+    await storage.zero(0, 1000, true);
+    await storage.zero(5000, 1000, false);
+    await storage.discard(0, 10_000_000);
+    await storage.write(10, new Uint8Array(10));
+    expect(await storage.size()).toBe(512 * 1024);
   });
 
   it('tells extents that cover the medium and never call written bytes a hole', async () => {

@@ -42,6 +42,59 @@ describe('jobs that end together', () => {
     expect(where.log).toEqual(['BLOCK_JOB_COMPLETED b', 'b concluded', 'b null', 'BLOCK_JOB_COMPLETED a', 'a concluded', 'a null']);
   });
 
+  it('conclude in one turn: no change of the graph comes between the first and the last', async () => {
+    const where = setting();
+    const clean = async (): Promise<void> => {
+      void where.graph.turn(async () => void where.log.push('another change'));
+      await turns(2);
+    };
+    const [first] = pair(where, atOnce, atOnce, { clean });
+    await first.whenEnded();
+    await turns();
+    expect(where.log.slice(-4)).toEqual(['BLOCK_JOB_COMPLETED a', 'a concluded', 'a null', 'another change']);
+  });
+
+  it('are prepared once, also when two commands finalize them', async () => {
+    const where = setting();
+    let prepared = 0;
+    const [first, second] = pair(where, atOnce, atOnce, {
+      autoFinalize: false,
+      prepare: async () => {
+        prepared++;
+        await turns(2);
+      },
+    });
+    await turns();
+    await Promise.all([first.finalize(), second.finalize()]);
+    expect(prepared).toBe(1);
+    expect(where.log.slice(-6)).toEqual(['BLOCK_JOB_COMPLETED b', 'b concluded', 'b null', 'BLOCK_JOB_COMPLETED a', 'a concluded', 'a null']);
+  });
+
+  it('are undone when one is cancelled while another is prepared', async () => {
+    const where = setting();
+    const outcome: string[] = [];
+    const tell = (name: string): Given => ({ commit: () => void outcome.push(`${name} commit`), abort: () => void outcome.push(`${name} abort`) });
+    const group = new JobGroup();
+    const prepare = async (): Promise<void> => turns(3);
+    const first = started(where, atOnce, { id: 'a', autoFinalize: false, prepare, ...tell('a') }, group);
+    started(where, atOnce, { id: 'b', ...tell('b') }, group);
+    await turns();
+    const finalized = first.finalize();
+    await turns(1);
+    await first.cancel();
+    await finalized;
+    expect(outcome).toEqual(['b abort', 'a abort']);
+    expect(where.log.filter((line) => line.startsWith('BLOCK_JOB'))).toEqual(['BLOCK_JOB_PENDING a', 'BLOCK_JOB_CANCELLED b', 'BLOCK_JOB_CANCELLED a']);
+  });
+
+  it('go on to their end when the clean-up of one fails', async () => {
+    const where = setting();
+    const [first, second] = pair(where, atOnce, atOnce, { clean: failing as () => Promise<void> });
+    await Promise.all([first.whenEnded(), second.whenEnded()]);
+    expect(first.error?.message).toBe('Input/output error');
+    expect(second.error).toBeUndefined();
+  });
+
   it('are all cancelled when one fails', async () => {
     const where = setting();
     pair(where, failing, idle);

@@ -4,13 +4,14 @@ import { Graph } from '../../src/core/block/graph.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { EventSink } from '../../src/core/util/events.ts';
 import { YieldBudget } from '../../src/core/util/maybe.ts';
+import { BlockJob } from '../../src/jobs/block-job.ts';
 import type { JobGroup } from '../../src/jobs/group.ts';
-import { Job } from '../../src/jobs/job.ts';
-import type { JobBody } from '../../src/jobs/job-body.ts';
+import type { BlockJobBody } from '../../src/jobs/job-body.ts';
 import { JobManager } from '../../src/jobs/manager.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 export interface Setting {
+  readonly graph: Graph;
   readonly jobs: JobManager;
   readonly clock: ManualClock;
   /** `id status`, and `EVENT id` for the others. */
@@ -24,21 +25,22 @@ export function setting(): Setting {
   events.listen(({ name, data = {} }) => {
     log.push(name === 'JOB_STATUS_CHANGE' ? `${data['id']} ${data['status']}` : `${name} ${data['device'] ?? data['id']}`);
   });
-  return { jobs: new JobManager(new Graph(), events, clock, new YieldBudget()), clock, log };
+  const graph = new Graph();
+  return { graph, jobs: new JobManager(graph, events, clock, new YieldBudget()), clock, log };
 }
 
 export const turns = async (count = 5): Promise<void> => {
   for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 };
 
-export type Run = (job: Job) => Promise<void>;
+export type Run = (job: BlockJob) => Promise<void>;
 export const idle: Run = (job) => job.idleUntilEnd();
 export const atOnce: Run = async () => {};
 export const failing: Run = async () => {
   throw new BlockError('Input/output error', { code: 'EIO' });
 };
 
-export interface Given extends Partial<JobBody> {
+export interface Given extends Partial<BlockJobBody> {
   readonly id?: string;
   readonly autoFinalize?: boolean;
   readonly autoDismiss?: boolean;
@@ -51,14 +53,14 @@ afterEach(async () => {
   current = undefined;
 });
 
-export function make({ jobs }: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {
+export function make({ jobs }: Setting, run: Run, given: Given = {}, group?: JobGroup): BlockJob {
   current = jobs;
   const { id = 'j', autoFinalize = true, autoDismiss = true, speed = 0, ...rest } = given;
   const options = { id, autoFinalize, autoDismiss, speed };
-  return jobs.create(options, (host) => new Job(host, { type: 'backup', run, clean: async () => {}, ...rest }, options, group));
+  return jobs.create(options, (host) => new BlockJob(host, { type: 'backup', run, clean: async () => {}, ...rest }, options, group));
 }
 
-export function started(where: Setting, run: Run, given: Given = {}, group?: JobGroup): Job {
+export function started(where: Setting, run: Run, given: Given = {}, group?: JobGroup): BlockJob {
   const job = make(where, run, given, group);
   job.start();
   return job;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { BlockError } from '../../src/core/util/errors.ts';
+import { Job } from '../../src/jobs/job.ts';
 import { type JobStatus, type JobVerb, mayApply, mayBecome } from '../../src/jobs/states.ts';
-import { atOnce, failing, idle, make, setting, started, turns } from './job-support.ts';
+import { atOnce, failing, idle, make, type Run, setting, started, turns } from './job-support.ts';
 
 describe('the job state machine', () => {
   const states: readonly JobStatus[] = ['created', 'running', 'paused', 'ready', 'standby', 'waiting', 'pending', 'aborting', 'concluded', 'null'];
@@ -307,5 +308,69 @@ describe('errors of the media', () => {
     expect(job.blockInfo()['io-status']).toBe('ok');
     await turns();
     expect(tries).toBe(2);
+  });
+});
+
+describe('a soft cancel', () => {
+  const ready: Run = async (job) => {
+    job.enterReady();
+    await job.idleUntilEnd();
+  };
+
+  it('lets a ready job finish, and tells its body that it has no effect', async () => {
+    const where = setting();
+    let seen: unknown;
+    const job = started(where, async (self) => {
+      await ready(self);
+      seen = { toEnd: self.isToEnd, cancelled: self.isCancelled, complete: self.shouldComplete };
+    });
+    await turns();
+    job.cancelSoftly();
+    await job.whenEnded();
+    expect(seen).toEqual({ toEnd: true, cancelled: false, complete: false });
+    expect(where.log.slice(-5)).toEqual(['j waiting', 'j pending', 'BLOCK_JOB_COMPLETED j', 'j concluded', 'j null']);
+  });
+
+  it('becomes one by force when that is asked for', async () => {
+    const where = setting();
+    const job = started(where, async (self) => {
+      self.enterReady();
+      await turns(4);
+    });
+    await turns(2);
+    job.cancelSoftly();
+    await job.cancel();
+    expect(where.log.slice(-4)).toEqual(['j aborting', 'BLOCK_JOB_CANCELLED j', 'j concluded', 'j null']);
+  });
+
+  it('of a job in standby lets it go on to its end', async () => {
+    const where = setting();
+    const job = started(where, ready);
+    await turns();
+    job.userPause();
+    job.cancelSoftly();
+    await job.whenEnded();
+    expect(where.log).toContain('BLOCK_JOB_COMPLETED j');
+  });
+
+  it('is for ready jobs only', async () => {
+    const job = started(setting(), idle);
+    await turns();
+    expect(() => job.cancelSoftly()).toThrow('not ready');
+  });
+});
+
+describe('a job that is on no nodes', () => {
+  it('tells its states and no events of block jobs, and is none', async () => {
+    const where = setting();
+    const options = { id: 'j', autoFinalize: false, autoDismiss: false };
+    const job = where.jobs.create(options, (host) => new Job(host, { type: 'create', run: async () => {}, clean: async () => {} }, options));
+    job.start();
+    await turns();
+    expect(where.jobs.blockJobs()).toEqual([]);
+    expect(() => where.jobs.findBlockJob('j')).toThrow("Block job 'j' not found");
+    await where.jobs.find('j').finalize();
+    job.dismiss();
+    expect(where.log).toEqual(['j created', 'j running', 'j waiting', 'j pending', 'j concluded', 'j null']);
   });
 });

@@ -4,6 +4,7 @@ import { reqFlag } from '../../src/core/block/driver.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { NbdExport, type NbdExportOptions } from '../../src/nbd/export.ts';
 import { NbdServer, type NbdServerOptions } from '../../src/nbd/server.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { cmd, opt, RawClient } from '../support/nbd-client.ts';
 import { FakeBackend, ioError } from '../support/nbd-fake.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
@@ -231,31 +232,29 @@ describe('limits', () => {
   });
 
   it('closes a handshake that takes too long, whatever is sent', async () => {
-    await serve({ handshakeTimeoutMs: 300 });
+    const clock = new ManualClock();
+    await serve({ handshakeTimeoutMs: 300, clock });
     const idle = await connect();
     const busy = await connect();
     await busy.greet();
-    let isOver = false;
-    void busy.closed().then(() => {
-      isOver = true;
-    });
-    await Promise.all([
-      idle.closed(),
-      (async () => {
-        while (!isOver) {
-          busy.sendOption(opt.list);
-          await new Promise((resolve) => setImmediate(resolve));
-        }
-      })(),
-    ]);
-    expect(isOver).toBe(true);
+    clock.advance(299);
+    expect((await busy.option(opt.list)).length).toBe(2);
+    expect(server.connectionCount).toBe(2);
+    clock.advance(1);
+    await Promise.all([idle.closed(), busy.closed()]);
+    await turns(() => server.connectionCount === 0);
+    expect(clock.waiting).toBe(0);
   });
 
   it('lets a client in transmission be silent for as long as it likes', async () => {
-    await serve({ handshakeTimeoutMs: 300 });
+    const clock = new ManualClock();
+    await serve({ handshakeTimeoutMs: 300, clock });
     const client = await connect();
     await client.go('x');
+    expect(clock.waiting).toBe(0);
     const late = await connect();
+    await late.greet();
+    clock.advance(300);
     await late.closed();
     client.request(cmd.read, 0, 512);
     expect((await client.simpleReply(512)).error).toBe(0);

@@ -1,47 +1,16 @@
-/* Structs on the wire, the memory they lie in, and what an export remembers of its data. */
+/* Structs of the handshake, numbers of errors, the memory that replies lie in, and what an export remembers of its data. */
 import { describe, expect, it } from 'vitest';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { BufferPool } from '../../src/nbd/buffer-pool.ts';
 import { NbdExport } from '../../src/nbd/export.ts';
 import { KnownData } from '../../src/nbd/known-data.ts';
-import { baseAllocation, matchesQuery } from '../../src/nbd/meta-context.ts';
-import { nbdErrno } from '../../src/nbd/protocol.ts';
-import {
-  decodeRequest,
-  emptyRequest,
-  encodeDataChunk,
-  encodeErrorChunk,
-  encodeExportNameReply,
-  encodeHoleChunk,
-  encodeSimpleReply,
-  offsetText,
-} from '../../src/nbd/wire.ts';
+import { isForeseen, nbdErrno } from '../../src/nbd/protocol.ts';
+import { encodeExportNameReply } from '../../src/nbd/wire.ts';
 import { FakeBackend } from '../support/nbd-fake.ts';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 describe('structs', () => {
-  const request = emptyRequest();
-  decodeRequest(Buffer.from('ff25609513000900070102030405060708ffffffffffffffff80000000', 'hex'), 1, request);
-
-  it('decodes every field of a request, offsets above 2^53 included', () => {
-    expect(request).toMatchObject({ magic: 0x25609513, flags: 9, type: 7, cookieHigh: 0x01020304, cookieLow: 0x05060708, length: 0x80000000 });
-    expect(request.offset).toBeGreaterThan(Number.MAX_SAFE_INTEGER);
-    expect(offsetText(request)).toBe('18446744073709551615');
-  });
-
-  it('encodes replies with the cookie as it came', () => {
-    const bytes = new Uint8Array(64);
-    encodeSimpleReply(bytes, 1, request, 5);
-    expect(hex(bytes.subarray(0, 18))).toBe('0067446698000000050102030405060708' + '00');
-    encodeDataChunk(bytes, 0, request, 2 ** 40 + 1, 512, true);
-    expect(hex(bytes.subarray(0, 28))).toBe('668e33ef000100010102030405060708000002080000010000000001');
-    encodeHoleChunk(bytes, 0, request, 4096, 0x80000000, false);
-    expect(hex(bytes.subarray(0, 32))).toBe('668e33ef0000000201020304050607080000000c000000000000100080000000');
-    const length = encodeErrorChunk(bytes, 0, request, 22, Buffer.from('no'));
-    expect(hex(bytes.subarray(0, length))).toBe('668e33ef000180010102030405060708000000080000001600026e6f');
-  });
-
   it('answers EXPORT_NAME with and without 124 zeros', () => {
     expect(hex(encodeExportNameReply(65536, 0x18d, false))).toBe('0000000000010000018d');
     expect(encodeExportNameReply(65536, 0x18d, true).length).toBe(134);
@@ -51,43 +20,55 @@ describe('structs', () => {
     const numbers = (['EROFS', 'EIO', 'ENOMEM', 'EDQUOT', 'ENOTSUP', 'ESHUTDOWN', 'EBUSY'] as const).map((code) => nbdErrno(new BlockError('x', { code })));
     expect(numbers).toEqual([1, 5, 12, 28, 95, 108, 22]);
   });
-});
 
-describe('queries of meta contexts', () => {
-  it.each([
-    ['base:allocation', true, true],
-    ['base:', true, false],
-    ['base:alloc', false, false],
-    ['base', false, false],
-    ['', false, false],
-    ['qemu:', false, false],
-  ])('%j lists %s and selects %s', (query, lists, selects) => {
-    expect([matchesQuery(baseAllocation, query, true), matchesQuery(baseAllocation, query, false)]).toEqual([lists, selects]);
+  it('takes what the block layer and the system say for an answer, and nothing else', () => {
+    const system = Object.assign(new Error('x'), { code: 'EIO' });
+    const other = Object.assign(new Error('x'), { code: 'ERR_OUT_OF_RANGE' });
+    expect([new BlockError('x'), system, other, new TypeError('x'), 'x'].map(isForeseen)).toEqual([true, true, false, false, false]);
+    expect([nbdErrno(new BlockError('x', { code: 'ERR_CORRUPT' })), nbdErrno(system)]).toEqual([5, 5]);
   });
 });
 
 describe('memory', () => {
   it('comes back when the last holder lets go, and is used again', () => {
     const pool = new BufferPool();
-    const lease = pool.lease(1000);
+    const account = { held: 0 };
+    const lease = pool.lease(1000, account);
+    expect(account.held).toBe(lease.bytes.length);
     lease.hold();
     lease.release();
-    expect(pool.outstanding).toBe(1);
+    expect([pool.outstanding, account.held]).toEqual([1, lease.bytes.length]);
     lease.release();
-    expect(pool.outstanding).toBe(0);
-    expect(pool.lease(2000)).toBe(lease);
+    expect([pool.outstanding, account.held]).toEqual([0, 0]);
+    const other = { held: 5 };
+    expect(pool.lease(2000, other)).toBe(lease);
+    expect([pool.outstanding, pool.kept, account.held, other.held]).toEqual([1, 0, 0, 5 + lease.bytes.length]);
+  });
+
+  it('comes in classes with room for a header, larger pieces as they are', () => {
+    const pool = new BufferPool();
+    const sizes = [1, 20_480, 20_481, 69_632, 69_633, 266_240, 266_241, 1_052_672, 1_052_673].map((size) => pool.lease(size, { held: 0 }).bytes.length);
+    expect(sizes).toEqual([20_480, 20_480, 69_632, 69_632, 266_240, 266_240, 1_052_672, 1_052_672, 1_052_673]);
+    expect(pool.outstanding).toBe(9);
+  });
+
+  it('is given back once a holder', () => {
+    const lease = new BufferPool().lease(1, { held: 0 });
+    lease.release();
+    expect(() => lease.release()).toThrow('a lease is released once a holder');
   });
 
   it('keeps no more than it was told to', () => {
-    const pool = new BufferPool(300_000);
-    const leases = Array.from({ length: 10 }, () => pool.lease(100_000));
+    const pool = new BufferPool(600_000);
+    const account = { held: 0 };
+    const leases = Array.from({ length: 10 }, () => pool.lease(100_000, account));
+    expect(account.held).toBe(2_662_400);
     for (const lease of leases) lease.release();
-    expect(pool.kept).toBeLessThanOrEqual(300_000);
-    const large = pool.lease(32 * 1024 * 1024);
+    expect([pool.kept, account.held]).toEqual([2 * 266_240, 0]);
+    const large = pool.lease(32 * 1024 * 1024, account);
     expect(large.bytes.length).toBe(32 * 1024 * 1024);
     large.release();
-    expect(pool.kept).toBeLessThanOrEqual(300_000);
-    expect(pool.outstanding).toBe(0);
+    expect([pool.kept, pool.outstanding]).toEqual([2 * 266_240, 0]);
   });
 });
 

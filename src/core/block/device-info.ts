@@ -5,6 +5,7 @@
 import { type PermBits, permQapiNames } from '../util/perm-bits.ts';
 import { skipFilters } from './block-status.ts';
 import type { Child, Parent } from './child.ts';
+import { bitmapInfo } from './dirty-bitmap.ts';
 import { nodeFilename } from './filename.ts';
 import type { Graph } from './graph.ts';
 import { imageInfo, infoJson } from './info.ts';
@@ -15,7 +16,7 @@ type Data = Record<string, unknown>;
 /** BlockDeviceInfo. `flat`: without the backing chain. */
 export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<Data> {
   const { settings } = node;
-  const bitmaps = node.state.ownBitmaps?.();
+  const bitmaps = dirtyBitmaps(node);
   return {
     file: nodeFilename(node),
     'node-name': node.name,
@@ -23,7 +24,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     drv: node.driver.name,
     ...(node.backing === undefined ? {} : { backing_file: nodeFilename(skipFilters(node.backing.node)) }),
     backing_file_depth: flat ? 0 : chainImages(node).length - 1,
-    ...(bitmaps === undefined ? {} : { 'dirty-bitmaps': bitmaps.map((bitmap) => ({ ...bitmap, recording: false, busy: false, persistent: false })) }),
+    ...(bitmaps.length === 0 ? {} : { 'dirty-bitmaps': bitmaps }),
     children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
     active: true,
     encrypted: false,
@@ -38,6 +39,12 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     cache: { writeback: true, direct: settings.cache.direct, 'no-flush': settings.cache.noFlush },
     write_threshold: 0,
   };
+}
+
+/** The node's bitmaps and those that its driver keeps for itself. */
+function dirtyBitmaps(node: BlockNode): Data[] {
+  const own = node.state.ownBitmaps?.() ?? [];
+  return [...[...node.dirtyBitmaps].map(bitmapInfo), ...own.map((bitmap) => ({ ...bitmap, recording: false, busy: false, persistent: false }))];
 }
 
 async function deviceImage(node: BlockNode, flat: boolean): Promise<Data> {

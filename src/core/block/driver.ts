@@ -41,6 +41,8 @@ export interface Limits {
   readonly discardAlign: number;
   /** Allocation unit of the format; 0 = none. Serialising requests are widened to it. */
   readonly clusterSize: number;
+  /** Of a medium: what it demands of memory, and what its device carries out in one piece. For information only. */
+  readonly medium?: { readonly memoryAlign: number; readonly maxHwTransfer: number; readonly maxHwIov: number };
 }
 
 export const noLimits: Limits = { requestAlign: 1, maxTransfer: 0, zeroAlign: 1, discardAlign: 1, clusterSize: 0 };
@@ -125,7 +127,8 @@ export interface DriverState {
   readonly exactFilename?: string | undefined;
   /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
-  check?(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult>;
+  /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
+  check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
@@ -163,8 +166,14 @@ export interface CheckResult {
   allocatedClusters: number;
   fragmentedClusters: number;
   compressedClusters: number;
-  /** Lines that qemu-img prints while it checks (`Leaked cluster 5 refcount=1 reference=0`, `ERROR …`), in order. */
-  messages: string[];
+}
+
+/** Takes the lines of a check while it goes on: a broken image may have millions. */
+export interface CheckOutput {
+  /** A line for stderr as it is (`Leaked cluster 5 refcount=1 reference=0`, `ERROR …`). */
+  line(text: string): void;
+  /** An error that a program tells under its own name. */
+  error(text: string): void;
 }
 
 export interface SnapshotInfo {

@@ -4,7 +4,7 @@
  */
 
 import { alignUp } from '../util/math.ts';
-import { childRole, type FormatInfo, type SnapshotInfo } from './driver.ts';
+import { childRole, type FormatInfo, type Limits, type SnapshotInfo } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { BlockNode } from './node.ts';
 import { combineFilename } from './options.ts';
@@ -105,16 +105,20 @@ function limitsOf(node: BlockNode): Record<string, number> {
   const isProtocol = node.driver.kind === 'protocol';
   const passesThrough = node.driver.kind === 'filter' || node.driver.isFilterLike === true;
   const discardAlign = discardAlignOf(node);
+  const maxHwTransfer = smallest(node, (medium) => medium.maxHwTransfer);
+  const maxHwIov = smallest(node, (medium) => medium.maxHwIov);
   return {
     // formats take any request: the engine aligns it for the medium below
     'request-alignment': isProtocol ? limits.requestAlign : node.isProbed && node.driver.isFilterLike === true ? sector : 1,
     ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
+    ...(maxHwTransfer === undefined ? {} : { 'max-hw-transfer': maxHwTransfer }),
     // alignment of discards comes up through filters, that of zero writes does not
     ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
     ...(discardAlign <= 1 || discardAlign === limits.requestAlign ? {} : { 'discard-alignment': discardAlign }),
     'min-mem-alignment': memoryAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,
+    ...(maxHwIov === undefined ? {} : { 'max-hw-iov': maxHwIov }),
   };
 }
 
@@ -126,9 +130,16 @@ function discardAlignOf(node: BlockNode): number {
 
 /** Alignment of memory: the largest that a medium below asks for. */
 function memoryAlign(node: BlockNode): number {
-  if (node.driver.isMedium === true) return node.limits.requestAlign;
+  if (node.driver.isMedium === true) return node.limits.medium?.memoryAlign ?? node.limits.requestAlign;
   const below = dataChildren(node).map(memoryAlign);
   return below.length === 0 ? 512 : Math.max(...below);
+}
+
+/** The smallest limit of the media below; none has one: undefined. */
+function smallest(node: BlockNode, limit: (medium: NonNullable<Limits['medium']>) => number): number | undefined {
+  const own = node.limits.medium === undefined || node.driver.isMedium !== true ? 0 : limit(node.limits.medium);
+  const all = [own, ...dataChildren(node).map((below) => smallest(below, limit) ?? 0)].filter((value) => value > 0);
+  return all.length === 0 ? undefined : Math.min(...all);
 }
 
 /** Children from which the guest's data may come: their limits are limits of the node. */

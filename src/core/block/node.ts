@@ -6,6 +6,7 @@ import { type BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import { RangeLock } from '../util/range-lock.ts';
 import type { Child, Parent } from './child.ts';
+import { DirtyBitmaps } from './dirty-bitmap.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
 
@@ -58,6 +59,7 @@ export class BlockNode implements Parent {
   readonly lock: RangeLock = new RangeLock();
   /** Drained sections that the node is in, its own and those of nodes below: its parents issue no requests while > 0. */
   quiesceCount = 0;
+  readonly dirtyBitmaps: DirtyBitmaps;
   /** Changed by `observe` only. */
   readonly observers: ChangeObserver[] = [];
   /** A write needs more than to be passed on: one flag for the request path to look at. */
@@ -75,6 +77,7 @@ export class BlockNode implements Parent {
     this.driver = driver;
     this.#settings = settings;
     this.#refreshWatch();
+    this.dirtyBitmaps = new DirtyBitmaps(this);
     this.blockers = new OpBlockers(() => this.displayName);
   }
 

@@ -10,7 +10,7 @@ import { readNode } from './io.ts';
 import { BlockNode } from './node.ts';
 import { openBacking, openChild, openFileFirst, openFileToProbe } from './open-children.ts';
 import type { Opening } from './opening.ts';
-import { OptionReader, type OptionTree, optionsOfFilename } from './options.ts';
+import { OptionReader, type OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { probeLength } from './registry.ts';
 import { checkSettings, type Inherited, readSettings } from './settings.ts';
@@ -96,11 +96,10 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   }
 }
 
-/** A filename without a driver tells the protocol. */
+/** A filename given as an option is literal: without a driver it is a device or a file, whatever it begins with. */
 function withProtocol(opening: Opening, options: OptionTree): OptionTree {
   if (options['driver'] !== undefined || typeof options['filename'] !== 'string') return options;
-  const { filename, ...rest } = options;
-  return { ...optionsOfFilename(filename, opening.names).tree, ...rest };
+  return { ...options, driver: opening.names.isDevice(options['filename']) ? 'host_device' : 'file' };
 }
 
 async function probe(opening: Opening, first: FirstChild): Promise<string> {

@@ -14,9 +14,7 @@ import {
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
-import { stripProtocol } from '../block/options.ts';
-import { growFile } from '../storage/grow-file.ts';
-import type { LockChange, Storage } from '../storage/storage.ts';
+import type { LockChange, Prealloc, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
@@ -35,8 +33,7 @@ class FileState implements DriverState {
     this.#size = size;
     this.exactFilename = filename;
     this.strongOptions = { filename };
-    const { align } = storage.caps;
-    this.limits = align === 1 ? noLimits : { ...noLimits, requestAlign: align };
+    this.limits = limitsOf(storage);
     if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => storage.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
   }
 
@@ -86,10 +83,20 @@ class FileState implements DriverState {
     }));
   }
 
-  async truncate(size: number, options: TruncateOptions): Promise<void> {
-    if (options.prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
-    await growFile(this.#storage, size, options.prealloc);
+  async truncate(size: number, { exact, prealloc }: TruncateOptions): Promise<void> {
+    const { kind } = this.#storage.caps;
+    if (kind === 'block-device' || kind === 'char-device') return this.#keepSize(size, exact, prealloc);
+    if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
+    await this.#storage.truncate(size, prealloc);
     this.#size = await this.#storage.size();
+  }
+
+  /** Devices have the size that they have: more of it is no hindrance to who does not ask for an exact one. */
+  async #keepSize(size: number, exact: boolean, prealloc: Prealloc): Promise<void> {
+    if (prealloc !== 'off') throw new BlockError(`Preallocation mode '${prealloc}' unsupported for this non-regular file`, { code: 'ENOTSUP' });
+    this.#size = await this.#storage.size();
+    if (exact && size !== this.#size) throw new BlockError('Cannot resize device files', { code: 'ENOTSUP' });
+    if (size > this.#size) throw new BlockError('Cannot grow device files', { code: 'EINVAL' });
   }
 
   allocatedSize(): Maybe<number> {
@@ -107,12 +114,23 @@ class FileState implements DriverState {
   }
 }
 
+function limitsOf({ caps }: Storage): Limits {
+  const { align, memoryAlign = 1, device } = caps;
+  if (align === 1 && memoryAlign === 1 && device === undefined) return noLimits;
+  return {
+    ...noLimits,
+    requestAlign: align,
+    ...(device === undefined ? {} : { zeroAlign: device.zeroAlign, discardAlign: device.discardAlign }),
+    medium: { memoryAlign, maxHwTransfer: device?.maxHwTransfer ?? 0, maxHwIov: device?.maxHwIov ?? 0 },
+  };
+}
+
 async function open(host: NodeHost): Promise<DriverState> {
   const { options, node } = host;
   const { name } = node.driver;
-  const given = options.string('filename');
-  if (given === undefined || given === '') throw new BlockError(`The '${name}' block driver requires a file name`);
-  const filename = stripProtocol(given, name);
+  // as an option a name is a name, whatever it begins with
+  const filename = options.string('filename');
+  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
   const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
   const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
   options.number('aio-max-batch');
@@ -129,7 +147,7 @@ async function open(host: NodeHost): Promise<DriverState> {
       create: 'never',
       direct: cache.direct,
       noFlush: cache.noFlush,
-      locking: node.settings.forceShare ? 'off' : locking === 'auto' && node.settings.noIo && node.readOnly ? 'look' : locking,
+      locking: locking === 'auto' && node.settings.noIo && node.readOnly ? 'look' : locking,
     });
   let storage: Storage;
   try {
@@ -137,7 +155,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     // opened, but it is none of the things that hold bytes
-    if (error.code === 'EISDIR' && node.readOnly) throw error.with({ message: wrongKind(name, filename) });
+    if (error.code === 'ESPIPE' || (error.code === 'EISDIR' && node.readOnly)) throw error.with({ message: wrongKind(name, filename) });
     const isReadOnlyMedium = error.code === 'EACCES' || error.code === 'EROFS' || error.code === 'EPERM';
     if (node.readOnly || !node.settings.autoReadOnly || !isReadOnlyMedium) throw error.prepend(`Could not open '${filename}': `);
     storage = await openAs(true);
@@ -147,10 +165,18 @@ async function open(host: NodeHost): Promise<DriverState> {
   try {
     const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
     if (isDevice !== (name === hostDeviceDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
-    return new FileState(storage, await storage.size(), filename);
+    return new FileState(storage, await firstSize(storage), filename);
   } catch (error) {
     await storage[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+async function firstSize(storage: Storage): Promise<number> {
+  try {
+    return await storage.size();
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('Could not refresh total sector count: ') : error;
   }
 }
 

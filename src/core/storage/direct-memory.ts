@@ -1,7 +1,6 @@
 /*
- * Memory for files opened with O_DIRECT: what offsets, lengths and addresses the medium demands is found by trying, and
- * requests go through buffers that fit. Node tells no address, so a fitting place is looked for inside larger buffers.
- * Knows no format. Rule source: open(2), O_DIRECT.
+ * Memory for files opened with O_DIRECT: requests go through buffers that begin at a page, which every medium takes. Where
+ * no system call tells addresses, a fitting place is looked for by reading. Knows no format. Rule source: open(2), O_DIRECT.
  */
 import { readSync } from 'node:fs';
 
@@ -12,22 +11,33 @@ const minBuffer = 1024 * 1024;
 const maxKept = 8;
 /** The C library aligns memory to this, so a place that fits is a multiple of it away. */
 const step = 16;
+const alignments = [1, 512, 1024, 2048, page];
+
+export interface DirectFacts {
+  /** Sector of a block device. */
+  readonly sector: number | undefined;
+  /** Absent: no system call tells it. */
+  readonly addressOf: ((buffer: Uint8Array) => number) | undefined;
+}
 
 /** Aligned buffers for one file. */
 export class DirectMemory {
   /** Offsets and lengths of requests are multiples of this. */
   readonly requestAlign: number;
+  /** What the medium itself demands of addresses; a page where it could not be told. */
+  readonly memoryAlign: number;
   readonly #fd: number;
+  readonly #addressOf: DirectFacts['addressOf'];
   readonly #kept: Uint8Array[] = [];
   /** Where the last buffer fitted: most begin at the same place of a page. */
   #shift = page - step;
 
-  constructor(fd: number) {
+  constructor(fd: number, facts: DirectFacts) {
     this.#fd = fd;
-    const probe = this.take(page);
-    let align = 512;
-    while (align < page && !this.#fits(probe, 0, align)) align *= 2;
-    this.requestAlign = align;
+    this.#addressOf = facts.addressOf;
+    const probe = this.take(2 * page);
+    this.requestAlign = facts.sector ?? this.#smallest((align) => this.#fits(probe, 0, align));
+    this.memoryAlign = this.#smallest((align) => this.#fits(probe, align, page));
     this.give(probe);
   }
 
@@ -48,11 +58,17 @@ export class DirectMemory {
     this.#kept.push(new Uint8Array(buffer.buffer, buffer.byteOffset, room));
   }
 
-  /** A place from which the medium takes requests; where nothing is taken at all, any. */
   #placeIn(whole: Uint8Array): number {
+    if (this.#addressOf !== undefined) return (page - (this.#addressOf(whole) % page)) % page;
     if (this.#fits(whole, this.#shift, page)) return this.#shift;
     for (let shift = 0; shift < page; shift += step) if (this.#fits(whole, shift, page)) return shift;
     return this.#shift;
+  }
+
+  /** The smallest that fits. Where anything does (a hole, an empty file), nothing was learnt: a page. */
+  #smallest(fits: (align: number) => boolean): number {
+    const found = alignments.find(fits) ?? page;
+    return found === 1 ? page : found;
   }
 
   #fits(buffer: Uint8Array, at: number, length: number): boolean {

@@ -6,6 +6,7 @@ import { eventLoop } from '../util/clock.ts';
 import type { BlockError } from '../util/errors.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
+import { checkRange } from './check-range.ts';
 import type { LockChange, Storage, StorageExtent } from './storage.ts';
 
 export type StorageOp = 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'truncate' | 'extents';
@@ -103,6 +104,7 @@ export class FaultyStorage implements Storage {
   }
 
   #run<T>(op: StorageOp, offset: number, length: number, body: () => Maybe<T>): Maybe<T> {
+    checkRange(offset, length);
     return chain(this.#faults.before?.(op, offset, length), () => {
       const error = this.#faults.fail?.(op, offset, length);
       if (error !== undefined) throw error;

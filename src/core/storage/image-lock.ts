@@ -14,12 +14,23 @@ const heldBase = 100;
 const unsharedBase = 200;
 const permCount = 4;
 
+/** The locks that somebody asked for; later ones stand for more. */
+interface Ask {
+  readonly held: PermBits;
+  readonly unshared: PermBits;
+  readonly order: number;
+}
+
 export class ImageLock {
   readonly #calls: Syscalls;
   readonly #fd: number;
   readonly #path: string;
+  /** The bytes that are locked: those of the ask in force and of every one that may still come into force. */
   #held: PermBits = 0;
   #unshared: PermBits = 0;
+  #inForce: Ask = { held: 0, unshared: 0, order: 0 };
+  readonly #undecided = new Set<Ask>();
+  #asks = 0;
 
   constructor(calls: Syscalls, fd: number, path: string) {
     this.#calls = calls;
@@ -27,23 +38,40 @@ export class ImageLock {
     this.#path = path;
   }
 
-  /** Takes the locks for `held` and `unshared` beside those in force; commit drops what is no longer needed, abort the new ones. */
+  /**
+   * Takes the locks for `held` and `unshared` beside those that are there; commit drops what nobody needs any longer,
+   * abort the new ones. Several changes may be undecided at once: of those committed the one asked for last counts.
+   */
   set(held: PermBits, unshared: PermBits): LockChange {
-    const before = { held: this.#held, unshared: this.#unshared };
-    const abort = (): void => this.#keepOnly(before.held, before.unshared);
+    const ask: Ask = { held, unshared, order: ++this.#asks };
     try {
       this.#add(heldBase, held & ~this.#held);
+      this.#held |= held;
       this.#add(unsharedBase, unshared & ~this.#unshared);
+      this.#unshared |= unshared;
       this.#test(held, unshared);
     } catch (error) {
       this.#held |= held;
       this.#unshared |= unshared;
-      abort();
+      this.#dropNeedless();
       throw error;
     }
-    this.#held |= held;
-    this.#unshared |= unshared;
-    return { commit: () => this.#keepOnly(held, unshared), abort };
+    this.#undecided.add(ask);
+    const decide = (isCommitted: boolean): void => {
+      this.#undecided.delete(ask);
+      if (isCommitted && ask.order > this.#inForce.order) this.#inForce = ask;
+      this.#dropNeedless();
+    };
+    return { commit: () => decide(true), abort: () => decide(false) };
+  }
+
+  #dropNeedless(): void {
+    let { held, unshared } = this.#inForce;
+    for (const ask of this.#undecided) {
+      held |= ask.held;
+      unshared |= ask.unshared;
+    }
+    this.#keepOnly(held, unshared);
   }
 
   #add(base: number, bits: PermBits): void {

@@ -3,32 +3,20 @@
  * ones, flushes and files that were seen to be slow go through the thread pool, so that one cold image cannot stall everyone.
  * Errors carry the C library's text.
  */
-import {
-  close,
-  closeSync,
-  constants,
-  fdatasync,
-  fstatSync,
-  ftruncateSync,
-  lstatSync,
-  openSync,
-  read,
-  readSync,
-  statSync,
-  unlinkSync,
-  write,
-  writeSync,
-} from 'node:fs';
+import { close, closeSync, fdatasync, fstatSync, ftruncateSync, read, readSync, write, writeSync } from 'node:fs';
 import { type Clock, realClock } from '../util/clock.ts';
 import { debugOnce } from '../util/debug.ts';
-import { errnoCode, errnoText } from '../util/errno.ts';
+import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
-import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
+import { chain, isPending, type Maybe, recover, settle } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
+import { checkRange } from './check-range.ts';
+import { deviceLimits, endOffset, sectorSize } from './device.ts';
 import { DirectMemory } from './direct-memory.ts';
 import { hasLocks, ImageLock } from './image-lock.ts';
-import type { LockChange, OpenStorage, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
-import { loadSyscalls, type Syscalls } from './syscalls.ts';
+import type { LockChange, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
+import { cannot, type Errno, loadSyscalls, type Syscalls } from './syscalls.ts';
+import { systemError, systemFailure } from './system-error.ts';
 
 /** Requests up to this are synchronous in programs with several users. */
 export const smallRequest = 65536;
@@ -38,6 +26,8 @@ const slowReadMs = 2;
 const poolAfterSlow = 64;
 /** The clock is read for one in so many reads: reading it costs a tenth of a cached read. */
 const clockEvery = 8;
+/** No system call carries more at once. */
+const maxTransfer = 0x7ffff000;
 const zeroChunk = new Uint8Array(1024 * 1024);
 
 export interface LocalFileOptions {
@@ -47,69 +37,7 @@ export interface LocalFileOptions {
   readonly clock?: Clock;
 }
 
-/** How local files are opened by the engine. */
-export function localStorage(options: LocalFileOptions = { syncLimit: smallRequest }): OpenStorage {
-  const open: OpenStorage = async (path, how) => openLocalFile(path, how, options);
-  open.remove = removeFile;
-  open.isDevice = isDevice;
-  return open;
-}
-
-/** Regular files only: a device stays. */
-function removeFile(path: string): void {
-  try {
-    if (lstatSync(path).isFile()) unlinkSync(path);
-  } catch {
-    // the error that made it worthless is the one to tell
-  }
-}
-
-function isDevice(path: string): boolean {
-  try {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    return stat !== undefined && (stat.isBlockDevice() || stat.isCharacterDevice());
-  } catch {
-    // opening tells what is wrong
-    return false;
-  }
-}
-
-function openLocalFile(path: string, how: OpenStorageOptions, options: LocalFileOptions): LocalFile {
-  let fd: number;
-  try {
-    fd = openSync(path, openFlags(how), 0o644);
-  } catch (error) {
-    throw systemError(error);
-  }
-  try {
-    const stat = fstatSync(fd);
-    if (stat.isDirectory()) throw new BlockError('Is a directory', { code: 'EISDIR' });
-    const kind = stat.isBlockDevice() ? 'block-device' : stat.isCharacterDevice() ? 'char-device' : 'file';
-    return new LocalFile(path, fd, kind, how, options);
-  } catch (error) {
-    closeSync(fd);
-    throw systemError(error);
-  }
-}
-
-function openFlags(how: OpenStorageOptions): number {
-  let flags = how.readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  if (how.create === 'truncate') flags |= constants.O_CREAT | constants.O_TRUNC;
-  if (how.create === 'keep') flags |= constants.O_CREAT;
-  if (how.create === 'exclusive') flags |= constants.O_CREAT | constants.O_EXCL;
-  if (how.direct) flags |= constants.O_DIRECT ?? 0;
-  return flags;
-}
-
-/** Our error for one of Node's: errno name and the C library's wording. */
-export function systemError(error: unknown): BlockError {
-  if (error instanceof BlockError) return error;
-  const code = errnoCode(error);
-  if (code === undefined) throw error;
-  return new BlockError(errnoText(code), { code, cause: error });
-}
-
-class LocalFile implements Storage {
+export class LocalFile implements Storage {
   readonly path: string;
   readonly caps: StorageCaps;
   readonly #fd: number;
@@ -121,7 +49,8 @@ class LocalFile implements Storage {
   #poolLeft = 0;
   #reads = 0;
   #calls: Syscalls | undefined | null = null;
-  #canZeroRange = true;
+  /** An empty regular file was asked once whether it has a size at all: files of the system below /proc have none. */
+  #hasSize = false;
   /**
    * The run of data that was found last: finding the next hole costs a walk over the file's pages on some file systems.
    * A hole that somebody else made meanwhile is told as data, which is never wrong; our own end it.
@@ -136,12 +65,23 @@ class LocalFile implements Storage {
     this.#fd = fd;
     this.#kind = kind;
     this.#noFlush = how.noFlush;
-    this.#memory = how.direct ? new DirectMemory(fd) : undefined;
+    if (how.direct && kind !== 'char-device') {
+      const calls = this.#syscalls();
+      this.#memory = new DirectMemory(fd, { sector: sectorSize(fd, calls), addressOf: calls?.addressOf });
+    }
     const isSlow = how.direct || kind !== 'file';
     // a program with one user may wait for the medium as well
     this.#syncLimit = isSlow && options.syncLimit !== Number.POSITIVE_INFINITY ? 0 : options.syncLimit;
     this.#clock = options.clock ?? realClock;
-    this.caps = { kind, readOnly: how.readOnly, align: this.#memory?.requestAlign ?? 1, extents: true, punch: kind === 'file' };
+    this.caps = {
+      kind,
+      readOnly: how.readOnly,
+      align: this.#memory?.requestAlign ?? 1,
+      memoryAlign: this.#memory?.memoryAlign ?? 1,
+      ...(kind === 'block-device' ? { device: deviceLimits(fd, this.#syscalls()) } : {}),
+      extents: true,
+      punch: kind !== 'char-device',
+    };
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
       this.setLocks = (held, unshared) => {
@@ -163,9 +103,13 @@ class LocalFile implements Storage {
   }
 
   size(): number {
-    if (this.#kind === 'file') return fstatSync(this.#fd).size;
-    if (this.#kind === 'char-device') return 0;
-    return deviceSize(this.#fd, this.#syscalls());
+    if (this.#kind === 'file') {
+      const { size } = fstatSync(this.#fd);
+      if (size > 0 || this.#hasSize) return size;
+    }
+    const end = endOffset(this.#fd, this.#syscalls());
+    this.#hasSize = true;
+    return end;
   }
 
   allocatedSize(): number {
@@ -173,6 +117,7 @@ class LocalFile implements Storage {
   }
 
   read(offset: number, into: Uint8Array): Maybe<void> {
+    checkRange(offset, into.length);
     const memory = this.#memory;
     if (memory === undefined) return this.#readInto(offset, into);
     const buffer = memory.take(into.length);
@@ -192,7 +137,7 @@ class LocalFile implements Storage {
     let done = 0;
     try {
       while (done < into.length) {
-        const count = readSync(this.#fd, into, done, into.length - done, offset + done);
+        const count = readSync(this.#fd, into, done, Math.min(maxTransfer, into.length - done), offset + done);
         done += count;
         if (this.#isEnd(count)) break;
       }
@@ -208,7 +153,9 @@ class LocalFile implements Storage {
     let done = 0;
     while (done < into.length) {
       const count = await new Promise<number>((resolve, reject) => {
-        read(this.#fd, into, done, into.length - done, offset + done, (error, bytes) => (error === null ? resolve(bytes) : reject(systemError(error))));
+        read(this.#fd, into, done, Math.min(maxTransfer, into.length - done), offset + done, (error, bytes) =>
+          error === null ? resolve(bytes) : reject(systemError(error)),
+        );
       });
       done += count;
       if (this.#isEnd(count)) break;
@@ -222,6 +169,7 @@ class LocalFile implements Storage {
   }
 
   write(offset: number, from: Uint8Array): Maybe<void> {
+    checkRange(offset, from.length);
     const memory = this.#memory;
     if (memory === undefined) return this.#writeFrom(offset, from);
     const buffer = memory.take(from.length);
@@ -235,7 +183,7 @@ class LocalFile implements Storage {
   #writeFrom(offset: number, from: Uint8Array): Maybe<void> {
     if (from.length > this.#syncLimit) return this.#writePooled(offset, from);
     try {
-      for (let done = 0; done < from.length; ) done += writeSync(this.#fd, from, done, from.length - done, offset + done);
+      for (let done = 0; done < from.length; ) done += writeSync(this.#fd, from, done, Math.min(maxTransfer, from.length - done), offset + done);
     } catch (error) {
       throw systemError(error);
     }
@@ -244,7 +192,9 @@ class LocalFile implements Storage {
   async #writePooled(offset: number, from: Uint8Array): Promise<void> {
     for (let done = 0; done < from.length; ) {
       done += await new Promise<number>((resolve, reject) => {
-        write(this.#fd, from, done, from.length - done, offset + done, (error, bytes) => (error === null ? resolve(bytes) : reject(systemError(error))));
+        write(this.#fd, from, done, Math.min(maxTransfer, from.length - done), offset + done, (error, bytes) =>
+          error === null ? resolve(bytes) : reject(systemError(error)),
+        );
       });
     }
   }
@@ -254,35 +204,27 @@ class LocalFile implements Storage {
   }
 
   zero(offset: number, length: number, mayUnmap: boolean): Maybe<void> {
+    checkRange(offset, length);
+    if (length === 0) return;
     this.#forgetData(offset, length);
-    const calls = this.#syscalls();
-    const size = this.size();
-    const end = offset + length;
-    if (calls !== undefined && this.#kind === 'file') {
-      if (offset >= size && mayUnmap) return this.#grow(end);
-      if (mayUnmap && calls.punchHole(this.#fd, offset, Math.min(length, size - offset))) return end > size ? this.#grow(end) : undefined;
-      if (this.#canZeroRange && calls.zeroRange(this.#fd, offset, length)) return;
-      this.#canZeroRange = false;
+    const calls = this.#kind === 'char-device' ? undefined : this.#syscalls();
+    if (calls !== undefined) {
+      if (mayUnmap && this.#punchAll(calls, offset, length)) return;
+      if (worked(calls.zeroRange(this.#fd, offset, length))) return;
       // a hole and then space for it: zeros that are allocated, without writing them
-      const inside = Math.min(length, size - offset);
-      if (inside <= 0 || calls.punchHole(this.#fd, offset, inside)) {
-        if (calls.allocate(this.#fd, offset, length)) return;
-        if (end > size) this.#grow(end);
-        if (inside > 0) return this.#writeZeros(offset, inside);
-        return;
-      }
+      if (worked(calls.punchHole(this.#fd, offset, length)) && worked(calls.allocate(this.#fd, offset, length))) return;
     }
     return this.#writeZeros(offset, length);
   }
 
-  #grow(size: number): void {
-    // more than the system call's wrapper takes
-    if (size > Number.MAX_SAFE_INTEGER) throw new BlockError(errnoText('EFBIG'), { code: 'EFBIG', cause: size });
-    try {
-      ftruncateSync(this.#fd, size);
-    } catch (error) {
-      throw systemError(error);
-    }
+  /**
+   * Makes the range a hole, and the file as long as its end. It grows by its last byte, which is then taken out again: a
+   * truncate to this length would cut off what another thread has written beyond it meanwhile.
+   */
+  #punchAll(calls: Syscalls, offset: number, length: number): boolean {
+    const end = offset + length;
+    if (this.#kind === 'file' && end > fstatSync(this.#fd).size && !worked(calls.allocate(this.#fd, end - 1, 1))) return false;
+    return worked(calls.punchHole(this.#fd, offset, length));
   }
 
   #writeZeros(offset: number, length: number): Maybe<void> {
@@ -296,13 +238,15 @@ class LocalFile implements Storage {
   }
 
   discard(offset: number, length: number): void {
+    checkRange(offset, length);
     const inside = Math.min(length, this.size() - offset);
-    if (inside <= 0 || this.#kind !== 'file') return;
+    if (inside <= 0 || this.#kind === 'char-device') return;
     this.#forgetData(offset, inside);
-    this.#syscalls()?.punchHole(this.#fd, offset, inside);
+    worked(this.#syscalls()?.punchHole(this.#fd, offset, inside) ?? 0);
   }
 
   extents(offset: number, length: number): StorageExtent {
+    checkRange(offset, length);
     const calls = this.#kind === 'file' ? this.#syscalls() : undefined;
     if (calls === undefined) {
       // without the calls: a file without blocks is one hole; else all counts as data
@@ -321,25 +265,76 @@ class LocalFile implements Storage {
   }
 
   copyFrom(source: Storage, from: number, to: number, length: number): number {
+    checkRange(from, length);
+    checkRange(to, length);
     if (!(source instanceof LocalFile)) return 0;
     return this.#syscalls()?.copyRange(source.#fd, from, this.#fd, to, length) ?? 0;
   }
 
   truncate(size: number, prealloc: Prealloc = 'off'): Maybe<void> {
+    checkRange(size, 0);
     const before = this.size();
     if (this.#kind !== 'file') {
-      if (size > before) throw new BlockError('Cannot grow device files', { code: 'EINVAL' });
-      return;
+      if (size === before) return;
+      throw new BlockError('Cannot resize device files', { code: 'ENOTSUP' });
     }
+    if (size < before && prealloc !== 'off') throw new BlockError('Cannot use preallocation for shrinking files', { code: 'ENOTSUP' });
     if (size < before) this.#forgetData(size, before - size);
-    this.#grow(size);
-    if (size <= before) return;
-    if (prealloc === 'falloc') {
-      const calls = this.#syscalls();
-      if (calls?.allocate(this.#fd, before, size - before)) return;
-      return this.#writeZeros(before, size - before);
+    return recover(
+      () => this.#resize(before, size, prealloc),
+      (error) => {
+        this.#restore(before);
+        throw error;
+      },
+    );
+  }
+
+  /** Gives back what a growth took that could not be finished. */
+  #restore(size: number): void {
+    try {
+      ftruncateSync(this.#fd, size);
+    } catch (error) {
+      debugOnce(`${this.path} could not be given its old length again: ${errnoText(error)}`);
     }
-    if (prealloc === 'full') return this.#writeZeros(before, size - before);
+  }
+
+  /** Throws with the peer's words before the system's. */
+  #resize(before: number, size: number, prealloc: Prealloc): Maybe<void> {
+    if (prealloc === 'falloc' && size > before) {
+      const errno = this.#syscalls()?.allocate(this.#fd, before, size - before);
+      if (errno !== undefined && errno !== 0 && !cannot(errno)) throw systemFailure(errno, 'Could not preallocate new data: ');
+      // where there is no such call, all is written
+      if (errno !== 0) return this.#fill(before, size - before, 'Could not preallocate new data: ');
+    } else {
+      try {
+        ftruncateSync(this.#fd, size);
+      } catch (error) {
+        throw systemError(error, 'Could not resize file: ');
+      }
+      if (prealloc === 'full') return this.#fill(before, size - before, 'Could not write zeros for preallocation: ');
+    }
+    if (before === 0) return this.#writeFirstBlock(size);
+  }
+
+  #fill(offset: number, length: number, context: string): Maybe<void> {
+    return recover(
+      () => this.#writeZeros(offset, length),
+      (error) => {
+        throw systemError(error, context);
+      },
+    );
+  }
+
+  /**
+   * Who opens the file for direct access can then find out the alignment, which no hole tells. Without it the file is as
+   * good, so a failure is none.
+   */
+  #writeFirstBlock(size: number): Maybe<void> {
+    if (size < 512) return;
+    return recover(
+      () => this.write(0, zeroChunk.subarray(0, size < 4096 ? 512 : 4096)),
+      () => undefined,
+    );
   }
 
   flush(): Maybe<void> {
@@ -354,28 +349,9 @@ class LocalFile implements Storage {
   }
 }
 
-/** Size of a device: where its last byte can still be read (fstat tells 0). */
-function deviceSize(fd: number, calls: Syscalls | undefined): number {
-  const end = calls?.seekHole(fd, 0);
-  if (end !== undefined && end > 0) return end;
-  const probe = new Uint8Array(512);
-  let low = 0;
-  let high = 1;
-  const hasSector = (sector: number): boolean => {
-    try {
-      return readSync(fd, probe, 0, 512, sector * 512) > 0;
-    } catch {
-      return false;
-    }
-  };
-  while (hasSector(high) && high < 2 ** 40) {
-    low = high;
-    high *= 2;
-  }
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2);
-    if (hasSector(middle)) low = middle;
-    else high = middle;
-  }
-  return hasSector(low) ? (low + 1) * 512 : 0;
+/** True when a call worked, false when there is none of it here. Throws every other error. */
+function worked(errno: Errno): boolean {
+  if (errno === 0) return true;
+  if (cannot(errno)) return false;
+  throw systemFailure(errno);
 }

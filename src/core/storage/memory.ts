@@ -1,5 +1,6 @@
 /* A sparse medium in memory: pages of 64 KiB, holes read as zeros. The base of most unit tests, and of images that need no file. */
 import { isZero } from '../util/bytes.ts';
+import { checkRange } from './check-range.ts';
 import type { Storage, StorageCaps, StorageExtent } from './storage.ts';
 
 const pageSize = 65536;
@@ -25,6 +26,7 @@ export class MemoryStorage implements Storage {
   }
 
   read(offset: number, into: Uint8Array): void {
+    checkRange(offset, into.length);
     this.#forPages(offset, into.length, (page, at, length, done) => {
       const bytes = this.#pages.get(page);
       if (bytes === undefined) into.fill(0, done, done + length);
@@ -33,6 +35,7 @@ export class MemoryStorage implements Storage {
   }
 
   write(offset: number, from: Uint8Array): void {
+    checkRange(offset, from.length);
     this.#forPages(offset, from.length, (page, at, length, done) => {
       let bytes = this.#pages.get(page);
       if (bytes === undefined) {
@@ -45,23 +48,32 @@ export class MemoryStorage implements Storage {
   }
 
   zero(offset: number, length: number, _mayUnmap: boolean): void {
+    checkRange(offset, length);
     this.#clear(offset, length);
     this.#size = Math.max(this.#size, offset + length);
   }
 
   discard(offset: number, length: number): void {
+    checkRange(offset, length);
     this.#clear(offset, Math.max(0, Math.min(length, this.#size - offset)));
   }
 
   extents(offset: number, length: number): StorageExtent {
+    checkRange(offset, length);
     const first = Math.floor(offset / pageSize);
+    const last = Math.ceil((offset + length) / pageSize);
     const isData = this.#pages.has(first);
-    let end = (first + 1) * pageSize;
-    while (end < offset + length && this.#pages.has(end / pageSize) === isData) end += pageSize;
-    return { data: isData, length: Math.min(length, end - offset) };
+    let end = first + 1;
+    if (isData || last - first <= this.#pages.size) while (end < last && this.#pages.has(end) === isData) end++;
+    else {
+      end = last;
+      for (const page of this.#pages.keys()) if (page > first && page < end) end = page;
+    }
+    return { data: isData, length: Math.min(length, end * pageSize - offset) };
   }
 
   truncate(size: number): void {
+    checkRange(size, 0);
     if (size < this.#size) this.#clear(size, this.#size - size);
     this.#size = size;
   }
@@ -71,12 +83,23 @@ export class MemoryStorage implements Storage {
   async [Symbol.asyncDispose](): Promise<void> {}
 
   #clear(offset: number, length: number): void {
-    this.#forPages(offset, length, (page, at, count) => {
-      const bytes = this.#pages.get(page);
-      if (bytes === undefined) return;
-      bytes.fill(0, at, at + count);
-      if (count === pageSize || isZero(bytes)) this.#pages.delete(page);
-    });
+    if (length / pageSize <= this.#pages.size) {
+      this.#forPages(offset, length, (page, at, count) => this.#clearPage(page, at, at + count));
+      return;
+    }
+    // a range may be far longer than all that there is
+    for (const page of this.#pages.keys()) {
+      const start = Math.max(0, offset - page * pageSize);
+      const end = Math.min(pageSize, offset + length - page * pageSize);
+      if (start < end) this.#clearPage(page, start, end);
+    }
+  }
+
+  #clearPage(page: number, start: number, end: number): void {
+    const bytes = this.#pages.get(page);
+    if (bytes === undefined) return;
+    bytes.fill(0, start, end);
+    if (end - start === pageSize || isZero(bytes)) this.#pages.delete(page);
   }
 
   #forPages(offset: number, length: number, visit: (page: number, at: number, length: number, done: number) => void): void {

@@ -11,12 +11,25 @@ export type Prealloc = 'off' | 'metadata' | 'falloc' | 'full';
 export interface StorageCaps {
   readonly kind: 'file' | 'block-device' | 'char-device' | 'memory';
   readonly readOnly: boolean;
-  /** Offsets, lengths and memory of requests must be multiples of this (1, or more with O_DIRECT). */
+  /** Offsets and lengths of requests must be multiples of this (1, or more with O_DIRECT). */
   readonly align: number;
+  /** What the medium demands of the memory of requests; that of callers is copied where it does not fit. Absent: nothing. */
+  readonly memoryAlign?: number;
+  /** What a block device says of itself. */
+  readonly device?: DeviceLimits;
   /** `extents` tells data from holes. */
   readonly extents: boolean;
   /** `discard` gives space back; else it is a no-op. */
   readonly punch: boolean;
+}
+
+/** Limits of a block device's queue, in bytes; 0 = none told. */
+export interface DeviceLimits {
+  readonly zeroAlign: number;
+  readonly discardAlign: number;
+  readonly maxHwTransfer: number;
+  /** Pieces of memory in one transfer. */
+  readonly maxHwIov: number;
 }
 
 /** A run of equal state. `length` > 0. */
@@ -31,6 +44,10 @@ export interface LockChange {
   abort(): void;
 }
 
+/**
+ * Offsets and lengths are whole numbers from 0 to 2^53 - 1, and so are their sums: every implementation refuses others
+ * with EINVAL or EFBIG (`checkRange`) before anything is done. Only `truncate` makes a medium shorter, whatever runs beside it.
+ */
 export interface Storage extends AsyncDisposable {
   readonly path: string;
   readonly caps: StorageCaps;
@@ -50,6 +67,7 @@ export interface Storage extends AsyncDisposable {
   extents(offset: number, length: number): Maybe<StorageExtent>;
   /** Copies up to `length` bytes from another storage inside the kernel. Returns the bytes copied, 0 when it cannot. */
   copyFrom?(source: Storage, from: number, to: number, length: number): Maybe<number>;
+  /** A new size. A file that cannot be grown or filled as asked has its old size and space again. Devices keep theirs. */
   truncate(size: number, prealloc?: Prealloc): Maybe<void>;
   /**
    * Takes image locks for the permissions held by us and unshared with others (qcow2 reference: image locking).
@@ -72,7 +90,11 @@ export interface OpenStorageOptions {
   readonly locking: 'auto' | 'on' | 'off' | 'look';
 }
 
-/** Opens the medium at `path`. Rejects with a BlockError whose message is the C library's text (`No such file or directory`). */
+/**
+ * Opens the medium at `path` (bytes that are no UTF-8 escaped as in name-codec.ts). Rejects with a BlockError whose message
+ * is the C library's text (`No such file or directory`); code EISDIR for a folder, ESPIPE for what else holds no bytes
+ * (pipes, sockets). Never waits for another program to open the other end.
+ */
 export interface OpenStorage {
   (path: string, how: OpenStorageOptions): Promise<Storage>;
   /** Takes away what a failed creation left at `path`; fails silently. Absent: nothing can be taken away. */

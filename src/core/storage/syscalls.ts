@@ -1,14 +1,16 @@
 /*
- * System calls that Node lacks, through koffi, which is optional: SEEK_DATA/SEEK_HOLE, fallocate, OFD locks,
- * copy_file_range. Loaded at first need (6 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
+ * System calls that Node lacks, through koffi, which is optional: lseek, fallocate, locks, copy_file_range, and the
+ * addresses of buffers. Loaded at first need (6 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
  * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
  */
 
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const FALLOC_FL_ZERO_RANGE = 16;
+const F_SETLK = 6;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
@@ -17,15 +19,34 @@ const F_UNLCK = 2;
 const ENXIO = 6;
 const EAGAIN = 11;
 const EACCES = 13;
+const BLKSSZGET = 0x1268;
+/** ENODEV, EBUSY (a device in use), EINVAL, ENOTTY, ENOSYS, EOPNOTSUPP. */
+const unsupported: readonly number[] = [19, 16, 22, 25, 38, 95];
+
+/** 0, or the number of an error. */
+export type Errno = number;
+
+/** True for errors that mean "not this way": the file system lacks the call, or takes no such range. */
+export function cannot(errno: Errno): boolean {
+  return unsupported.includes(errno);
+}
 
 export interface Syscalls {
   /** Offset of the next data / hole at or after `offset`; -1 when there is none (ENXIO), undefined when unsupported. */
   seekData(fd: number, offset: number): number | undefined;
   seekHole(fd: number, offset: number): number | undefined;
-  /** True when done; false when the file system cannot. */
-  punchHole(fd: number, offset: number, length: number): boolean;
-  zeroRange(fd: number, offset: number, length: number): boolean;
-  allocate(fd: number, offset: number, length: number): boolean;
+  /** The size as the end's offset (`Errno` as below, negative). Of devices, of which fstat knows none. */
+  seekEnd(fd: number): number;
+  /** The three kinds of fallocate: done, or the number of the error; `cannot` tells what only means "no such call here". */
+  punchHole(fd: number, offset: number, length: number): Errno;
+  zeroRange(fd: number, offset: number, length: number): Errno;
+  allocate(fd: number, offset: number, length: number): Errno;
+  /** Bytes in a sector of a block device; undefined for what is none. */
+  sectorSize(fd: number): number | undefined;
+  /** Where a buffer lies in memory. */
+  addressOf(buffer: Uint8Array): number;
+  /** Takes a lock of this process on a whole file; EAGAIN when another process has it. */
+  lockWhole(fd: number): Errno;
   /** Takes a shared lock on one byte. False = somebody holds it exclusively; undefined = not supported. */
   lockShared(fd: number, byte: number): boolean | undefined;
   unlock(fd: number, byte: number): void;
@@ -58,6 +79,7 @@ type KoffiFunction = (...args: unknown[]) => unknown;
 interface Koffi {
   load(name: string): { func(signature: string): KoffiFunction };
   errno(): number;
+  address(pointer: unknown): bigint;
 }
 
 function load(): Syscalls | undefined {
@@ -73,6 +95,7 @@ function load(): Syscalls | undefined {
   }
   const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
   const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
+  const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');
   const fcntl = libc.func('int fcntl(int fd, int cmd, void *arg)');
   const copyFileRange = libc.func('int64_t copy_file_range(int in, _Inout_ int64_t *offIn, int out, _Inout_ int64_t *offOut, size_t len, uint32_t flags)');
 
@@ -90,9 +113,21 @@ function load(): Syscalls | undefined {
     lockBuffer.writeInt32LE(1, 16);
     return Number(fcntl(fd, command, lockBuffer));
   };
-  const fallocated = (fd: number, mode: number, offset: number, length: number): boolean => Number(fallocate(fd, mode, offset, length)) === 0;
+  const fallocated = (fd: number, mode: number, offset: number, length: number): Errno =>
+    Number(fallocate(fd, mode, offset, length)) === 0 ? 0 : koffi.errno();
+  const sector = Buffer.alloc(4);
+  const wholeFile = Buffer.alloc(32);
+  // struct flock with l_start and l_len 0: all of it
+  wholeFile.writeInt16LE(F_WRLCK, 0);
 
   return {
+    seekEnd: (fd) => {
+      const at = Number(lseek(fd, 0, SEEK_END));
+      return at >= 0 ? at : -koffi.errno();
+    },
+    sectorSize: (fd) => (Number(ioctl(fd, BLKSSZGET, sector)) === 0 ? sector.readInt32LE(0) : undefined),
+    addressOf: (buffer) => Number(koffi.address(buffer)),
+    lockWhole: (fd) => (Number(fcntl(fd, F_SETLK, wholeFile)) === 0 ? 0 : koffi.errno()),
     seekData: (fd, offset) => seek(fd, offset, SEEK_DATA),
     seekHole: (fd, offset) => seek(fd, offset, SEEK_HOLE),
     punchHole: (fd, offset, length) => fallocated(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length),

@@ -4,6 +4,7 @@
  * granularity.
  */
 const wordsPerPage = 1024;
+const bytesPerPage = wordsPerPage * 4;
 const bitsPerPage = wordsPerPage * 32;
 const allOnes = 0xffffffff;
 
@@ -54,6 +55,87 @@ export class Bitmap {
     return this.#next(start, end, false);
   }
 
+  /** A bitmap of another size: bits that both have are the same, new ones are clear. */
+  resized(size: number): Bitmap {
+    const result = new Bitmap(size);
+    result.merge(this);
+    return result;
+  }
+
+  /** Sets every bit that is set in `other`, as far as this bitmap goes. */
+  merge(other: Bitmap): void {
+    const end = Math.min(this.size, other.size);
+    for (let at = other.nextSet(0, end); at < end; ) {
+      const stop = other.nextClear(at, end);
+      this.set(at, stop);
+      at = other.nextSet(stop, end);
+    }
+  }
+
+  /** Fills `into` with bits as bytes, lowest bit first, from byte `start` on (bit 8 × `start`); past the end they are clear. */
+  readBytes(start: number, into: Uint8Array): void {
+    for (let at = 0; at < into.length; ) {
+      const first = start + at;
+      const index = Math.floor(first / bytesPerPage);
+      const count = Math.min(into.length - at, (index + 1) * bytesPerPage - first);
+      const page = this.#page(index);
+      if (typeof page === 'boolean') {
+        into.fill(page ? 0xff : 0, at, at + count);
+        if (page) this.#clip(first, into.subarray(at, at + count));
+      } else {
+        const from = first - index * bytesPerPage;
+        for (let byte = 0; byte < count; byte++) into[at + byte] = ((page[(from + byte) >>> 2] ?? 0) >>> (((from + byte) & 3) * 8)) & 0xff;
+      }
+      at += count;
+    }
+  }
+
+  /** The other way round: gives the bits from byte `start` on the values in `from`; bits past the end are ignored. */
+  writeBytes(start: number, from: Uint8Array): void {
+    for (let at = 0; at < from.length; ) {
+      const first = start + at;
+      const index = Math.floor(first / bytesPerPage);
+      const count = Math.min(from.length - at, (index + 1) * bytesPerPage - first);
+      const part = from.slice(at, at + count);
+      at += count;
+      if (first * 8 >= this.size) return;
+      const value = part[0] === 0xff;
+      if ((value || part[0] === 0) && part.every((byte) => byte === part[0])) {
+        this.#fill(first * 8, (first + count) * 8, value);
+        continue;
+      }
+      this.#clip(first, part);
+      const words = this.#words(index);
+      this.#count -= countBits(words);
+      const to = first - index * bytesPerPage;
+      for (const [byte, bits] of part.entries()) {
+        const shift = ((to + byte) & 3) * 8;
+        words[(to + byte) >>> 2] = (((words[(to + byte) >>> 2] ?? 0) & ~(0xff << shift)) | (bits << shift)) >>> 0;
+      }
+      this.#count += countBits(words);
+    }
+  }
+
+  /** Clears what bytes from byte `start` on say of bits past the end. */
+  #clip(start: number, bytes: Uint8Array): void {
+    const whole = Math.floor(this.size / 8) - start;
+    if (whole >= bytes.length) return;
+    const rest = this.size % 8;
+    bytes.fill(0, Math.max(0, rest === 0 ? whole : whole + 1));
+    if (whole >= 0 && rest !== 0) bytes[whole] = (bytes[whole] ?? 0) & ((1 << rest) - 1);
+  }
+
+  /** The page as words that can be changed. */
+  #words(index: number): Uint32Array {
+    const page = this.#page(index);
+    if (typeof page !== 'boolean') return page;
+    const words = new Uint32Array(wordsPerPage);
+    // bits past the end stay clear, so that counts stay right
+    if (page) fillWords(words, 0, Math.min(bitsPerPage, this.size - index * bitsPerPage), true);
+    this.#pages.set(index, words);
+    return words;
+  }
+
   #page(index: number): Uint32Array | boolean {
     return this.#pages.get(index) ?? this.#initial;
   }
@@ -98,14 +180,7 @@ export class Bitmap {
         this.#count += (value ? pageEnd - pageStart : 0) - before;
         this.#pages.set(index, value);
       } else {
-        let words: Uint32Array;
-        if (typeof page === 'boolean') {
-          words = new Uint32Array(wordsPerPage);
-          // bits past the end stay clear, so that counts stay right
-          if (page) fillWords(words, 0, pageEnd - pageStart, true);
-          this.#pages.set(index, words);
-        } else words = page;
-        const changed = fillWords(words, at - pageStart, stop - pageStart, value);
+        const changed = fillWords(this.#words(index), at - pageStart, stop - pageStart, value);
         this.#count += value ? changed : -changed;
       }
       at = stop;

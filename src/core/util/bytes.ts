@@ -63,3 +63,9 @@ export function isZero(bytes: Uint8Array): boolean {
 export function getText(bytes: Uint8Array, at: number, length: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('utf8');
 }
+
+/** UTF-8 text of a field that ends at its first NUL, if it has one. */
+export function untilNul(bytes: Uint8Array, at: number, length: number): string {
+  const end = bytes.subarray(at, at + length).indexOf(0);
+  return getText(bytes, at, end < 0 ? length : end);
+}

@@ -33,6 +33,17 @@ export function settle<T>(start: () => Maybe<T>, cleanup: () => void): Maybe<T> 
   return result.finally(cleanup);
 }
 
+/** Runs `start`; when that throws or rejects, `handle` gives the result instead, or throws. Synchronous results stay so. */
+export function recover<T>(start: () => Maybe<T>, handle: (error: unknown) => T): Maybe<T> {
+  let result: Maybe<T>;
+  try {
+    result = start();
+  } catch (error) {
+    return handle(error);
+  }
+  return result instanceof Promise ? result.catch(handle) : result;
+}
+
 /**
  * One budget per engine and event-loop turn: loops over requests call `tick(bytes)`; it is pending once 4 MiB or 5 ms of
  * work were done in this turn, so that other sources of events get theirs. `await` alone does not let the loop turn.

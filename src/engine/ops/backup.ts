@@ -12,9 +12,9 @@ import { runTransaction } from '../../core/block/transaction.ts';
 import { CopyBeforeWriteState } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
+import { BlockJob } from '../../jobs/block-job.ts';
 import type { JobGroup } from '../../jobs/group.ts';
-import { Job } from '../../jobs/job.ts';
-import type { JobOptions, OnError } from '../../jobs/job-body.ts';
+import type { BlockJobOptions, OnError } from '../../jobs/job-body.ts';
 import type { Engine } from '../engine.ts';
 import { lookupEither } from './lookup.ts';
 
@@ -40,7 +40,7 @@ export interface BackupArgs {
 }
 
 /** Starts a backup job; settles when the command may be answered. */
-export async function startBackup(engine: Engine, args: BackupArgs): Promise<Job> {
+export async function startBackup(engine: Engine, args: BackupArgs): Promise<BlockJob> {
   const prepared = await prepareBackup(engine, args);
   startPrepared([prepared]);
   return prepared.job;
@@ -48,7 +48,7 @@ export async function startBackup(engine: Engine, args: BackupArgs): Promise<Job
 
 /** A backup that is in place but has not started: its state is frozen from now on. It is started, or aborted. */
 export interface PreparedBackup {
-  readonly job: Job;
+  readonly job: BlockJob;
   /** Ends the drained section in which the job was made. */
   release(): void;
   abort(): Promise<void>;
@@ -70,7 +70,7 @@ export function prepareBackup(engine: Engine, args: BackupArgs, group?: JobGroup
     checkNodes(source, target, args);
     const section = await drainNodes([source, target]);
     let filter: BlockNode | undefined;
-    let job: Job;
+    let job: BlockJob;
     try {
       filter = await insertFilter(engine, source, target, args);
       job = createJob(engine, filter, target, args, group);
@@ -167,7 +167,7 @@ function putAbove(graph: Graph, source: BlockNode, filter: BlockNode): void {
   }
 }
 
-function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): Job {
+function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): BlockJob {
   const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
@@ -186,13 +186,13 @@ function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: B
       if (source !== undefined && copy.nextLeft(0) !== undefined) warnOfThaw(engine, source, target);
     },
   });
-  const options: JobOptions = {
+  const options: BlockJobOptions = {
     id: args['job-id'] ?? filter.deviceName ?? '',
     autoFinalize: args['auto-finalize'] ?? true,
     autoDismiss: args['auto-dismiss'] ?? true,
     speed: args.speed ?? 0,
   };
-  const job = engine.jobs.create(options, (host) => new Job(host, body, options, group));
+  const job = engine.jobs.create(options, (host) => new BlockJob(host, body, options, group));
   copy.onProgress = () => {
     job.current = copy.copiedBytes;
     job.total = copy.copiedBytes + copy.remainingBytes;

@@ -3,11 +3,15 @@ import { BlockError } from '../../core/util/errors.ts';
 import type { Job } from '../../jobs/job.ts';
 import type { Engine } from '../engine.ts';
 
-/** job-cancel, and block-job-cancel: `isForced` unset refuses one that the user paused. */
+/**
+ * job-cancel, and block-job-cancel, which without `force` refuses a job that the user paused, and lets one that is ready finish
+ * without its effect (a mirror then keeps the instant and does not pivot). Settles when a job that is ended by force is over.
+ */
 export async function cancelJob(_engine: Engine, job: Job, isForced: boolean): Promise<void> {
-  if (job.isUserPaused && !isForced) throw new BlockError(`The block job for device '${job.id}' is currently paused`);
+  if (job.isUserPaused && !isForced) throw new BlockError(`The block job for device '${job.id}' is currently paused`, { code: 'ERR_STATE' });
   job.check('cancel');
-  await job.cancel();
+  if (job.isReady && !isForced) job.cancelSoftly();
+  else await job.cancel();
 }
 
 /**

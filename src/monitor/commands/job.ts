@@ -30,7 +30,7 @@ export const jobCommands: readonly AnyCommand[] = [
     guards: [],
     run: (_args, { engine }) =>
       engine.jobs
-        .list()
+        .blockJobs()
         .filter((job) => job.status !== 'null')
         .map((job) => job.blockInfo()),
   }),

@@ -48,7 +48,7 @@ function graphUsers(engine: Engine): GraphUser[] {
   const edgesOf = (parent: Parent): Child[] => [...engine.graph.nodes].flatMap((node) => node.parents.filter((edge) => edge.parent === parent));
   return [
     ...backends.map((parent) => ({ type: 'block-backend' as const, name: parent.backendName ?? '', parent, edges: edgesOf(parent) })),
-    ...engine.jobs.list().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
+    ...engine.jobs.blockJobs().map((job) => ({ type: 'block-job' as const, name: job.id, parent: job, edges: [...job.edges].reverse() })),
   ];
 }
 

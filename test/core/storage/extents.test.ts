@@ -1,7 +1,7 @@
 /* Data and holes of a file: what was seen to be data is remembered, and forgotten where we make a hole. */
 import { statSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { localStorage } from '../../../src/core/storage/local-file.ts';
+import { localStorage } from '../../../src/core/storage/local-open.ts';
 import { loadSyscalls } from '../../../src/core/storage/syscalls.ts';
 import { tempFolder } from '../../support/tmp.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type ImageInfo, infoJson } from '../../src/core/block/info.ts';
-import { infoText, snapshotTable } from '../../src/core/block/info-text.ts';
 import { writeJson } from '../../src/core/util/json.ts';
+import { infoText, snapshotTable } from '../../src/texts/image-info.ts';
 
 const file: ImageInfo = {
   filename: 'd.img',

@@ -1,12 +1,12 @@
 /*
- * The two forms in which `info` prints what info.ts collected: lines for people and QEMU's JSON; also the table of
+ * The lines in which `info` tells people what was collected about an image; also the table of
  * snapshots, which `snapshot -l` shares. Pure text. Rule source: observed output of qemu-img 11.1.
  */
 
-import { jsonKeyOrder } from '../util/json-order.ts';
-import { formatSize } from '../util/size.ts';
-import type { SnapshotInfo } from './driver.ts';
-import type { ImageInfo } from './info.ts';
+import type { SnapshotInfo } from '../core/block/driver.ts';
+import type { ImageInfo } from '../core/block/info.ts';
+import { jsonKeyOrder } from '../core/util/json-order.ts';
+import { formatSize } from '../core/util/size.ts';
 
 /** The lines for people, line ends included. */
 export function infoText(info: ImageInfo): string {
