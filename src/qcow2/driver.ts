@@ -109,6 +109,10 @@ class Qcow2State implements DriverState {
     return checkImage(this.#image, fix, output);
   }
 
+  async opened(): Promise<void> {
+    if (!this.#image.isReadOnly) await this.#bitmaps.load();
+  }
+
   async close(): Promise<void> {
     const image = this.#image;
     await image.corruptMark;
@@ -191,9 +195,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
   const bitmaps = await Bitmaps.read(image);
-  if (!node.readOnly) {
-    await prepareForWriting(image);
-  }
+  if (!node.readOnly) await prepareForWriting(image);
   return new Qcow2State(image, bitmaps);
 }
 

@@ -3,10 +3,9 @@
  * the guest was promised, repaired, and checked again. Then it is played once more for each change and flush, which fails.
  */
 import { createHash } from 'node:crypto';
-import { resizerPerms } from '../../src/core/block/backend.ts';
+import { type BlockBackend, resizerPerms } from '../../src/core/block/backend.ts';
 import type { CreateValues } from '../../src/core/block/driver.ts';
 import type { MemoryStorage } from '../../src/core/storage/memory.ts';
-import { isZero } from '../../src/core/util/bytes.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
@@ -28,6 +27,8 @@ export interface Scenario {
   /** What is there, durably, before the tape runs. */
   readonly before?: (guest: Guest) => Promise<void>;
   readonly play: (guest: Guest, random: Random) => Promise<void>;
+  /** Looks at what else an opened medium has; throws when that is wrong. */
+  readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
   /** Media to judge, where they are costly: else as many as for all. */
   readonly count?: number;
 }
@@ -158,14 +159,30 @@ function hashOf(media: Media): string {
   return hash.digest('base64');
 }
 
+interface Found {
+  readonly isClean: boolean;
+  readonly isCorrupt: boolean;
+  readonly text: string;
+}
+
+async function checked(backend: BlockBackend, isRepair = false): Promise<Found> {
+  const lines: string[] = [];
+  const take = (text: string): void => void lines.push(text);
+  const result = await backend.node?.state.check?.({ leaks: isRepair, errors: isRepair }, { line: take, error: take });
+  const bad = lines.filter((line) => !line.startsWith('Leaked'));
+  return {
+    isClean: result?.corruptions === 0 && result.leaks === 0 && lines.length === 0,
+    isCorrupt: result?.corruptions !== 0 || result.checkErrors !== 0 || bad.length > 0,
+    text: bad.slice(0, 4).join('; '),
+  };
+}
+
 async function judge(scenario: Scenario, media: Media, promised: Promised | undefined, isThorough: boolean, where: string): Promise<void> {
   if (scenario.isLazy !== true) {
     const { engine } = engineOver(media);
     try {
-      const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
-      const found = await backend.node?.state.check?.({ leaks: false, errors: false });
-      const bad = found?.messages.filter((line) => !line.startsWith('Leaked')) ?? ['no check'];
-      if (found?.corruptions !== 0 || found.checkErrors !== 0 || bad.length > 0) throw new Error(`${where}: check finds ${bad.slice(0, 4).join('; ')}`);
+      const found = await checked(await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true }));
+      if (found.isCorrupt) throw new Error(`${where}: check finds ${found.text}`);
     } finally {
       await engine.close();
     }
@@ -174,33 +191,43 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   const { engine, media: repaired } = engineOver(media);
   try {
     const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false });
-    if (promised !== undefined) await compare(backend.size(), (into) => backend.read(0, into), promised, where);
-    const { check } = backend.node?.state ?? {};
-    await check?.call(backend.node?.state, { leaks: true, errors: true });
-    const after = await check?.call(backend.node?.state, { leaks: false, errors: false });
-    if (after?.corruptions !== 0 || after.leaks !== 0 || after.messages.length > 0) throw new Error(`${where}: after repair ${after?.messages.join('; ')}`);
+    if (promised !== undefined) await compare(backend, promised, where);
+    await scenario.verify?.(backend, where);
+    await checked(backend, true);
+    const after = await checked(backend);
+    if (!after.isClean) throw new Error(`${where}: after repair ${after.text}`);
   } finally {
     await engine.close();
   }
   if (!isThorough) return;
   const again = engineOver(bytesOf(repaired));
   const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
-  if (promised !== undefined) await compare(backend.size(), (into) => backend.read(0, into), promised, `${where}, repaired`);
-  const last = await backend.node?.state.check?.({ leaks: false, errors: false });
+  if (promised !== undefined) await compare(backend, promised, `${where}, repaired`);
+  const last = await checked(backend);
   await again.engine.close();
-  if (last?.corruptions !== 0 || last.leaks !== 0 || last.messages.length > 0)
-    throw new Error(`${where}: on the medium after repair ${last?.messages.join('; ')}`);
+  if (!last.isClean) throw new Error(`${where}: on the medium after repair ${last.text}`);
 }
 
-async function compare(size: number, read: (into: Uint8Array) => unknown, promised: Promised, where: string): Promise<void> {
+async function compare(backend: BlockBackend, promised: Promised, where: string): Promise<void> {
+  const size = backend.size();
   if (!promised.sizes.has(size)) throw new Error(`${where}: size ${size}, promised ${[...promised.sizes].join(' or ')}`);
   const content = new Uint8Array(size);
-  await read(content);
+  await backend.read(0, content);
   for (let at = 0; at < size; at += sector) {
     const value = content[at] ?? 0;
     const set = promised.allowed[at / sector];
-    const part = content.subarray(at, at + sector);
-    const isEven = value === 0 ? isZero(part) : part.every((byte) => byte === value);
+    const isEven = evenSector(value).equals(content.subarray(at, at + sector));
     if (!isEven || set?.has(value) !== true) throw new Error(`${where}: byte ${at} is ${value}${isEven ? '' : ' …'}, allowed ${[...(set ?? [])].join(', ')}`);
   }
+}
+
+const evenSectors = new Map<number, Buffer>();
+
+function evenSector(value: number): Buffer {
+  let even = evenSectors.get(value);
+  if (even === undefined) {
+    even = Buffer.alloc(sector, value);
+    evenSectors.set(value, even);
+  }
+  return even;
 }
