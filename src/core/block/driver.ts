@@ -127,6 +127,8 @@ export interface DriverState {
   readonly imageBacking?: { readonly filename: string; readonly format: string | undefined } | undefined;
   /** A filename that opens this node again, when the driver has one (file: its path). */
   readonly exactFilename?: string | undefined;
+  /** Tells the medium from all others, whatever name it was opened by (file: device and inode). */
+  readonly mediumIdentity?: string | undefined;
   /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
@@ -208,7 +210,7 @@ export interface NodeHost {
     how?: {
       readonly optional?: boolean;
       readonly child?: 'file' | 'format';
-      /** The filename recorded in the image for this child, seen from the image's directory; taken when there is no option. */
+      /** The file name recorded in the image for this child: passes the gate and is taken when there is no option. */
       readonly recorded?: string | undefined;
     },
   ): Promise<Child | undefined>;
