@@ -10,10 +10,10 @@ import { BlockError } from '../util/errors.ts';
 import { alignDown, ceilDiv } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type RangeHold, RangeLock } from '../util/range-lock.ts';
-import { chainChild, chainStatus, skipFilters } from './block-status.ts';
+import { chainStatus } from './block-status.ts';
+import { imageBelow, isReachable } from './chain.ts';
 import type { Child } from './child.ts';
 import { type ReqFlags, reqFlag } from './driver.ts';
-import { isReachable } from './graph.ts';
 
 /** Largest piece read into one buffer. */
 const maxPiece = 1024 * 1024;
@@ -98,7 +98,7 @@ export class BlockCopy {
     const at = this.nextLeft(offset);
     if (at === undefined) return undefined;
     const { node } = this.#source;
-    return chain(chainStatus(node, baseOf(node), at, this.size - at, false), (found) => {
+    return chain(chainStatus(node, imageBelow(node), at, this.size - at, false), (found) => {
       const end = at + found.length;
       if (!found.allocated) this.forget(at, found.length);
       // a cluster that is partly held is copied: go on behind it
@@ -198,7 +198,7 @@ export class BlockCopy {
   /** What lies at the cluster boundary `offset`: a run of whole clusters (or up to the end of the source). */
   #classify(offset: number, length: number): Maybe<Piece> {
     const { node } = this.#source;
-    const base = this.skipUnallocated ? baseOf(node) : undefined;
+    const base = this.skipUnallocated ? imageBelow(node) : undefined;
     const wholeCluster: Piece = { kind: 'data', length: Math.min(length, this.clusterSize) };
     let status: Maybe<Piece>;
     try {
@@ -265,12 +265,6 @@ export class BlockCopy {
     if (last !== undefined && last.length >= length) return last;
     return Buffer.allocUnsafeSlow(Math.max(length, this.clusterSize));
   }
-}
-
-/** Where the top layer of `node` ends: the next layer below it with content of its own. */
-function baseOf(node: Child['node']): Child['node'] | undefined {
-  const below = chainChild(skipFilters(node));
-  return below === undefined ? undefined : skipFilters(below);
 }
 
 /** A failed query is no reason to fail the copy: the read will tell. */

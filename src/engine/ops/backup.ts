@@ -3,9 +3,10 @@
  * the source for all its users and the job takes its nodes. A failure leaves graph and locks as they were.
  */
 
+import { isReachable } from '../../core/block/chain.ts';
 import { drainNodes } from '../../core/block/drain.ts';
 import { reqFlag } from '../../core/block/driver.ts';
-import { type Graph, isReachable } from '../../core/block/graph.ts';
+import type { Graph } from '../../core/block/graph.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import { runTransaction } from '../../core/block/transaction.ts';
