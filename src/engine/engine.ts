@@ -26,6 +26,8 @@ import { driverEntries } from './drivers.ts';
 import { ExportManager } from './exports.ts';
 import { foreignFormat } from './foreign-formats.ts';
 import { ObjectStore } from './objects.ts';
+import { runAction } from './ops/action.ts';
+import { addNodeAction } from './ops/nodes.ts';
 
 export interface EngineOptions {
   readonly openStorage?: OpenStorage;
@@ -90,18 +92,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */
-  async addNode(options: OptionTree): Promise<BlockNode> {
-    const opened = await this.opener.openApart(options);
-    try {
-      return await this.graph.turn(async () => {
-        runTransaction((transaction) => opened.publish(transaction));
-        opened.top.monitorOwned = true;
-        return opened.top;
-      });
-    } catch (error) {
-      await opened.close().catch(() => {});
-      throw error;
-    }
+  addNode(options: OptionTree): Promise<BlockNode> {
+    return runAction(this, addNodeAction(this, options));
   }
 
   /** Opens an image for a program: a backend with the permissions of a reader, or of a writer. */

@@ -84,6 +84,12 @@ export class Graph {
     this.#apart.add(node);
   }
 
+  /** Forgets a node that was never published and holds nothing that needs closing. */
+  dropApart(node: BlockNode): void {
+    this.#apart.delete(node);
+    node.setState(undefined);
+  }
+
   isApart(node: BlockNode): boolean {
     return this.#apart.has(node);
   }
