@@ -37,6 +37,8 @@ export { realClock } from ${source('src/core/util/clock.ts')};
     clusters: Math.ceil(seconds * 600) + 4000,
     aloneMs: 3000,
     togetherMs: seconds * 1000,
+    depth: 1,
+    delayMs: 1,
     seed: 1,
   });
   console.log(fairnessTable(results));
