@@ -49,7 +49,10 @@ function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost 
       const storage = await engine
         .openStorage(filename, { readOnly: false, create: 'keep', direct: false, noFlush: false, locking: 'auto' })
         .catch((error: unknown) => {
-          throw error instanceof BlockError ? error.prepend(`Could not create '${filename}': `) : error;
+          if (!(error instanceof BlockError)) throw error;
+          // a pipe can be opened, but has no size
+          if (error.code === 'ESPIPE') throw new BlockError('Could not resize file: Invalid argument', { code: 'EINVAL', cause: error });
+          throw error.prepend(`Could not create '${filename}': `);
         });
       try {
         // the lock comes before the file is emptied: somebody may be using it

@@ -272,7 +272,12 @@ export class LocalFile implements Storage {
   }
 
   truncate(size: number, prealloc: Prealloc = 'off'): Maybe<void> {
-    checkRange(size, 0);
+    recover(
+      () => checkRange(size, 0),
+      (error) => {
+        throw systemError(error, 'Could not resize file: ');
+      },
+    );
     const before = this.size();
     if (this.#kind !== 'file') {
       if (size === before) return;
