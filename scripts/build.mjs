@@ -23,6 +23,9 @@ const shared = [
   'engine/engine.ts',
   'engine/exports.ts',
   'engine/objects.ts',
+  'engine/ops/action.ts',
+  'engine/ops/lookup.ts',
+  'engine/ops/nodes.ts',
   'jobs/manager.ts',
   'engine/create.ts',
   'engine/drivers.ts',
@@ -36,6 +39,7 @@ const shared = [
 /** Of these folders, what only servers and jobs use. */
 const rare = [
   'core/block/block-copy.ts',
+  'core/block/filter-node.ts',
   'core/block/device-info.ts',
   'core/storage/socket-path.ts',
   'core/storage/secret-file.ts',

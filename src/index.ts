@@ -4,6 +4,7 @@
  */
 export { BlockBackend, readerPerms, resizerPerms, writerPerms } from './core/block/backend.ts';
 export { type BlockStatus, type CreateValues, reqFlag } from './core/block/driver.ts';
+export type { ImplicitOpen, OpenPolicy } from './core/block/gate.ts';
 export type { BlockNode } from './core/block/node.ts';
 export { localStorage } from './core/storage/local-open.ts';
 export { MemoryStorage } from './core/storage/memory.ts';

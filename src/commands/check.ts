@@ -96,12 +96,14 @@ export const command: ImageCommand = imageCommand({
 async function checkOnce(node: BlockNode, report: Reporter, fix: { leaks: boolean; errors: boolean }): Promise<CheckResult> {
   let result: CheckResult | undefined;
   try {
-    result = await node.state.check?.(fix);
+    result = await node.state.check?.(fix, {
+      line: (text) => void report.stderr.write(`${text}\n`),
+      error: (text) => report.message(text),
+    });
   } catch (error) {
     throw error instanceof BlockError ? error.prepend('Check failed: ') : error;
   }
   if (result === undefined) throw new BlockError('This image format does not support checks');
-  for (const line of result.messages) report.stderr.write(`${line}\n`);
   return result;
 }
 

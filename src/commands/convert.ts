@@ -1,6 +1,6 @@
 /*
  * `convert`: one or several images copied into another. Here are the arguments and the order in which they are checked;
- * the copying is in jobs/copy-loop.ts. Rule source: observed behaviour of qemu-img 11.1.
+ * the copying is in jobs/image-copy.ts. Rule source: observed behaviour of qemu-img 11.1.
  */
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
@@ -12,7 +12,7 @@ import { isPending } from '../core/util/maybe.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
-import { copyImages, isValidSparse } from '../jobs/copy-loop.ts';
+import { type CopySettings, copyImages, isValidSparse } from '../jobs/image-copy.ts';
 import { firstNonZero, ImageReader } from '../jobs/image-reader.ts';
 import { asksForHelp, CreationOptions, checkOptionList, creatingDriver, joinOptionLists, printOptionHelp, setBacking } from './create-options.ts';
 import {
@@ -217,7 +217,7 @@ class Conversion {
       isTargetZero: targetIsZero || (creation !== undefined && sparse !== 0 && backing === undefined && (readsAsZeros || (await isZero(target)))),
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
-      limit: this.#limiter(),
+      rate: this.#rate(),
       parallel: this.#options.parallel === undefined ? defaultParallel : parseSize(this.#options.parallel, 'number of coroutines'),
       budget: this.#engine.budget,
       ...(this.#options.salvage
@@ -271,17 +271,20 @@ class Conversion {
   }
 
   /** Paces the copy to `-r` bytes a second. */
-  #limiter(): ((bytes: number) => Promise<void> | undefined) | undefined {
+  #rate(): CopySettings['rate'] {
     if (this.#options.rateLimit === undefined) return undefined;
-    const rate = parseSize(this.#options.rateLimit, 'rate limit');
-    if (rate === 0) return undefined;
+    const speed = parseSize(this.#options.rateLimit, 'rate limit');
+    if (speed === 0) return undefined;
     const { clock } = this.#engine;
     const start = clock.now();
     let bytes = 0;
-    return (more) => {
-      bytes += more;
-      const ahead = (bytes / rate) * 1000 - (clock.now() - start);
-      return ahead < 1 ? undefined : clock.sleep(ahead);
+    return {
+      delayFor: (more) => {
+        bytes += more;
+        const aheadMs = (bytes / speed) * 1000 - (clock.now() - start);
+        return aheadMs < 1 ? 0 : aheadMs;
+      },
+      sleep: (ms) => clock.sleep(ms),
     };
   }
 }

@@ -7,6 +7,7 @@
 import { BlockBackend, noIoPerms, readerPerms, writerPerms } from '../core/block/backend.ts';
 import { drainNodes } from '../core/block/drain.ts';
 import type { PermRequest } from '../core/block/driver.ts';
+import { allowAll, type OpenPolicy } from '../core/block/gate.ts';
 import { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { type ImageName, Opener } from '../core/block/open.ts';
@@ -25,12 +26,16 @@ import { driverEntries } from './drivers.ts';
 import { ExportManager } from './exports.ts';
 import { foreignFormat } from './foreign-formats.ts';
 import { ObjectStore } from './objects.ts';
+import { runAction } from './ops/action.ts';
+import { addNodeAction } from './ops/nodes.ts';
 
 export interface EngineOptions {
   readonly openStorage?: OpenStorage;
   readonly clock?: Clock;
   /** Largest synchronous file request in bytes: Infinity for programs with one user (default 64 KiB). */
   readonly syncLimit?: number;
+  /** Decides about backing and data files that images name themselves (default: all are opened, as QEMU does). */
+  readonly implicitOpen?: OpenPolicy;
   /** Answer exactly as QEMU 11.1 does: no old spellings, no events or warnings of our own. */
   readonly strict?: boolean;
 }
@@ -79,6 +84,7 @@ export class Engine implements AsyncDisposable {
       openStorage: this.openStorage,
       clock: this.clock,
       objects: this.objects,
+      policy: options.implicitOpen ?? allowAll,
       emit: (event, data) => this.events.emit(event, data, { isOwn: event.startsWith('TSIMG_') }),
     });
     this.jobs = new JobManager(this.graph, this.events, this.clock, this.budget);
@@ -86,18 +92,8 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Opens a node that the monitor owns (blockdev-add). Undoes everything when it fails. */
-  async addNode(options: OptionTree): Promise<BlockNode> {
-    const opened = await this.opener.openApart(options);
-    try {
-      return await this.graph.turn(async () => {
-        runTransaction((transaction) => opened.publish(transaction));
-        opened.top.monitorOwned = true;
-        return opened.top;
-      });
-    } catch (error) {
-      await opened.close().catch(() => {});
-      throw error;
-    }
+  addNode(options: OptionTree): Promise<BlockNode> {
+    return runAction(this, addNodeAction(this, options));
   }
 
   /** Opens an image for a program: a backend with the permissions of a reader, or of a writer. */

@@ -3,11 +3,12 @@
  * writes, `full` and `top` also copy everything (or what the top layer holds) in the background.
  * Must not know monitors or formats. Rule source: QEMU's documentation of blockdev-backup.
  */
-import { type BlockCopy, failedSide } from '../core/block/block-copy.ts';
+import type { BlockCopy } from '../core/block/block-copy.ts';
+import { failedSide } from '../core/block/range-copy.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isPending } from '../core/util/maybe.ts';
 import type { BlockJob } from './block-job.ts';
 import type { BlockJobBody, OnError } from './job-body.ts';
+import { type TransferPiece, type TransferPlan, transfer } from './transfer.ts';
 
 export interface BackupOptions {
   readonly sync: 'none' | 'full' | 'top';
@@ -27,6 +28,10 @@ const chunkBytes = 1024 * 1024;
 /** More copies at once only cost memory: the media do not get faster. */
 const maxWorkers = 4;
 
+interface Chunk extends TransferPiece {
+  readonly offset: number;
+}
+
 export class BackupBody implements BlockJobBody {
   readonly type = 'backup';
   readonly worksBeside = true;
@@ -44,23 +49,9 @@ export class BackupBody implements BlockJobBody {
   }
 
   async #copyAll(job: BlockJob): Promise<void> {
-    const { copy, onSourceError, onTargetError } = this.#options;
+    const { copy } = this.#options;
     if (this.#options.sync === 'top') await this.#keepTop(job);
-    while (!job.isCancelled) {
-      await job.pausePoint();
-      if (job.isCancelled) return;
-      const before = copy.copiedBytes;
-      const error = await this.#batch(job.speed > 0 ? 1 : Math.min(maxWorkers, this.#options.workers));
-      if (error !== undefined) {
-        const side = failedSide(error) ?? 'write';
-        await job.onIoError(side, side === 'read' ? onSourceError : onTargetError, error);
-        continue;
-      }
-      const copied = copy.copiedBytes - before;
-      if (copy.nextLeft(0) === undefined) break;
-      await job.pausePoint(copied);
-      await job.limitRate(copied);
-    }
+    await transfer(this.#plan(job));
     // copies that guest writes began may still be under way
     if (!job.isCancelled) await copy.copy(0, copy.size);
   }
@@ -68,37 +59,45 @@ export class BackupBody implements BlockJobBody {
   /** Leaves only what the top layer of the source holds. */
   async #keepTop(job: BlockJob): Promise<void> {
     const { copy } = this.#options;
-    copy.skipUnallocated = true;
+    copy.range.skipUnallocated = true;
     for (let at: number | undefined = 0; at !== undefined && !job.isCancelled; ) {
       await job.pausePoint(copy.clusterSize);
       at = await copy.dropUnallocated(at);
     }
-    copy.skipUnallocated = false;
+    copy.range.skipUnallocated = false;
   }
 
-  /** Copies the next chunks at once; settles when all have, with the first error of a medium. */
-  async #batch(count: number): Promise<BlockError | undefined> {
-    const { copy, maxChunk } = this.#options;
+  /** Everything that is left, in chunks; what guest writes copied meanwhile drops out, what failed comes again. */
+  #plan(job: BlockJob): TransferPlan<Chunk> {
+    const { copy, maxChunk, onSourceError, onTargetError, workers } = this.#options;
     const chunk = Math.max(copy.clusterSize, maxChunk > 0 ? Math.min(maxChunk, chunkBytes) : chunkBytes);
-    const pending: Promise<void>[] = [];
-    let failure: unknown;
-    const fail = (error: unknown): void => {
-      failure ??= error;
+    return {
+      ordered: false,
+      // a rate is kept by one copy at a time
+      get inFlight() {
+        return job.speed > 0 ? 1 : Math.min(maxWorkers, workers);
+      },
+      next: () => {
+        const offset = copy.nextLeft(0);
+        return offset === undefined ? undefined : { offset, length: Math.min(chunk, copy.size - offset) };
+      },
+      finish: ({ offset, length }) => copy.copy(offset, length),
+      onError: async (error) => {
+        if (!(error instanceof BlockError)) throw error;
+        const side = failedSide(error) ?? 'write';
+        await job.onIoError(side, side === 'read' ? onSourceError : onTargetError, error);
+      },
+      delayFor: (bytes) => job.limit.delayFor(bytes),
+      sleep: (ms) => job.sleep(ms),
+      tick: (bytes) => job.tick(bytes),
+      get mustPause() {
+        return job.isPaused;
+      },
+      pause: () => job.pausePoint(),
+      get isCancelled() {
+        return job.isCancelled;
+      },
     };
-    let at: number | undefined = copy.nextLeft(0);
-    for (let started = 0; started < count && at !== undefined && failure === undefined; started++) {
-      const length = Math.min(chunk, copy.size - at);
-      try {
-        const result = copy.copy(at, length);
-        if (isPending(result)) pending.push(result.catch(fail));
-      } catch (error) {
-        fail(error);
-      }
-      at = copy.nextLeft(at + length);
-    }
-    await Promise.all(pending);
-    if (failure === undefined || failure instanceof BlockError) return failure;
-    throw failure;
   }
 
   async clean(): Promise<void> {

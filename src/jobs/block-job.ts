@@ -77,12 +77,6 @@ export class BlockJob extends Job implements Parent {
   }
 
   // -- for bodies -------------------------------------------------------------------------------------------------------
-  /** Waits until the rate limit lets more through after `bytes`; ends early when the job is kicked. Nothing may be in flight. */
-  async limitRate(bytes: number): Promise<void> {
-    const waitMs = this.limit.delayFor(bytes);
-    if (waitMs > 0 && !this.isCancelled) await this.sleep(waitMs);
-  }
-
   /** What to do about a failed request, by the policy: settles for another try (now, or when the user resumed), throws to fail. */
   async onIoError(operation: 'read' | 'write', policy: OnError, error: BlockError): Promise<void> {
     const action = errorAction(policy, error);

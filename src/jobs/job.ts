@@ -201,12 +201,13 @@ export class Job implements GroupMember {
     wakeAll(this.#endWaiters);
   }
 
-  /** Ends a job that was never started, as if it had not been made. */
-  discard(): void {
+  /** Ends a job that was never started, as if it had not been made; `told` of it on the way. */
+  discard(...told: readonly JobStatus[]): void {
     this.leaveNodes();
     this.#group.leave(this);
     this.#isConcluding = true;
     this.#isBodyDone = true;
+    for (const status of told) this.setStatus(status);
     this.setStatus('null');
     this.host.forget(this);
   }
@@ -304,6 +305,11 @@ export class Job implements GroupMember {
     }
   }
 
+  /** Gives everyone else a turn when this job used up its share, with requests in flight or not. */
+  tick(bytes: number): Maybe<void> {
+    return this.host.budget.tick(bytes);
+  }
+
   /** Does nothing until the job is cancelled or, when ready, told to complete. */
   async idleUntilEnd(): Promise<void> {
     while (!this.isToEnd && !this.#shouldComplete) {
@@ -313,7 +319,8 @@ export class Job implements GroupMember {
   }
 
   /** Does nothing for `ms`; ends early when the job is kicked (cancelled, another speed). Nothing may be in flight. */
-  protected async sleep(ms: number): Promise<void> {
+  async sleep(ms: number): Promise<void> {
+    if (ms <= 0 || this.isCancelled) return;
     const abort = new AbortController();
     const wake = (): void => abort.abort();
     this.#wake.push(wake);

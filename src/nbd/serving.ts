@@ -17,8 +17,8 @@ export interface Serving {
   /** The connection is gone: answers are pointless. */
   readonly isClosed: boolean;
   /**
-   * A request does not complete at once: `work` answers it. `cost`: bytes of memory that it keeps beside leases. What is
-   * queued when it settles will be sent; work that fails was not foreseen and ends the session.
+   * A request does not complete at once: `work` answers it. `cost`: bytes of memory that it keeps until then, beside leases.
+   * Such work needs no room to complete. What is queued when it settles will be sent; work that fails was not foreseen and ends the session.
    */
   later(cost: number, work: Promise<void>): void;
   /**
@@ -27,6 +27,8 @@ export interface Serving {
    */
   takeRoom(size: number): Promise<void> | undefined;
   giveRoom(size: number): void;
+  /** Takes room that there was when last asked in this turn. */
+  keep(size: number): void;
 }
 
 /**

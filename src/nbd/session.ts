@@ -265,6 +265,10 @@ export class Session implements Receiver, ExportSession, Serving {
     return new Promise((go) => this.#waiting.push({ size, go }));
   }
 
+  keep(size: number): void {
+    this.#account.held += size;
+  }
+
   giveRoom(size: number): void {
     this.#account.held -= size;
     this.#promiseRoom();

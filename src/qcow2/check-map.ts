@@ -1,15 +1,18 @@
 /*
  * How often each host cluster is referenced, counted by walking every structure of the image. Collects findings; changes
- * nothing but, where repair is asked for, entries that are beyond use.
+ * nothing but, where repair is asked for, entries that are beyond use. Tables are read in portions and loops take turns with
+ * the rest of the program: nothing here is sized, and nobody waits, by what a field says.
  * Rule source: qcow2 specification; messages as observed.
  */
-import type { CheckResult } from '../core/block/driver.ts';
-import { getU32, getU64 } from '../core/util/bytes.ts';
-import { ceilDiv } from '../core/util/math.ts';
+import { getU32, getU64, setU32 } from '../core/util/bytes.ts';
+import { BlockError } from '../core/util/errors.ts';
 import type { Geometry } from './address.ts';
+import { ReferenceCounts } from './check-counts.ts';
+import type { Findings } from './check-findings.ts';
 import type { Qcow2Image } from './image.ts';
 import { compressedExtent, entryHex } from './l2-entry.ts';
 import {
+  bitmapEntrySize,
   COMPRESSED_HI,
   COPIED_HI,
   L1_RESERVED_HI,
@@ -23,150 +26,42 @@ import {
   ZERO_LO,
 } from './layout.ts';
 import { hex } from './mapping.ts';
-import { maxRefcount } from './refcount-blocks.ts';
+import { structure } from './overlap.ts';
+import { repairWrite } from './repair-write.ts';
+import { run as carryOut } from './steps.ts';
 
-export interface CheckFix {
-  readonly leaks: boolean;
-  readonly errors: boolean;
-}
-
-export class ReferenceCounts {
-  /** References by cluster index; longer than the file when structures lie behind its end. */
-  counts: Uint32Array;
-  /** Clusters that the walk covers. */
-  clusters: number;
-  readonly #limit: number;
-  readonly #clusterSize: number;
-  /** Bytes of the image file. */
-  fileSize: number;
-
-  constructor(clusterSize: number, fileSize: number, refcountBits: number) {
-    this.#clusterSize = clusterSize;
-    this.fileSize = fileSize;
-    this.#limit = Math.min(maxRefcount(refcountBits), 0xffffffff);
-    this.clusters = ceilDiv(fileSize, clusterSize);
-    this.counts = new Uint32Array(Math.max(16, this.clusters));
-  }
-
-  /** Counts a reference to every cluster of the range. `shown` is the exact offset where a number cannot hold it. */
-  add(offset: number, length: number, result: CheckResult, shown: bigint = BigInt(offset)): void {
-    if (length <= 0) return;
-    if (offset + length - this.fileSize >= this.#clusterSize) {
-      result.corruptions++;
-      result.messages.push(
-        `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${shown.toString(16)} size 0x${length.toString(16)}`,
-      );
-      return;
-    }
-    const end = Math.floor((offset + length - 1) / this.#clusterSize) + 1;
-    this.grow(end);
-    for (let cluster = Math.floor(offset / this.#clusterSize); cluster < end; cluster++) {
-      const count = this.counts[cluster] ?? 0;
-      if (count >= this.#limit) {
-        result.corruptions++;
-        result.messages.push(`ERROR: overflow cluster offset=0x${(cluster * this.#clusterSize).toString(16)}`);
-        result.messages.push(
-          'Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing',
-        );
-        continue;
-      }
-      this.counts[cluster] = count + 1;
-    }
-  }
-
-  grow(clusters: number): void {
-    if (clusters <= this.clusters) return;
-    if (clusters > this.counts.length) {
-      const larger = new Uint32Array(Math.max(clusters, Math.ceil(this.counts.length * 1.5)));
-      larger.set(this.counts);
-      this.counts = larger;
-    }
-    this.clusters = clusters;
-  }
-}
+/** Bytes of a table that are read at once. */
+const portion = 65536;
+/** More clusters than this are not counted. */
+const maxClusters = 0x7fffffff;
 
 /** Counts all references but those of the refcount blocks (their state decides about repair: see check.ts). */
-export async function countReferences(image: Qcow2Image, fix: CheckFix, result: CheckResult, snapshotBytes: number): Promise<ReferenceCounts> {
+export async function countReferences(image: Qcow2Image, findings: Findings, snapshotBytes: number): Promise<ReferenceCounts> {
   const { header, geometry } = image;
   const { clusterSize } = geometry;
   const counts = new ReferenceCounts(clusterSize, image.file.size(), geometry.refcountBits);
-  counts.add(0, clusterSize, result);
-  await countL1(image, counts, { offset: header.l1Offset, entries: image.l1Entries, isActive: true }, fix, result);
-  if (image.hasDataFile && image.snapshots.length > 0) {
-    result.corruptions++;
-    result.messages.push(`ERROR ${image.snapshots.length} snapshots in image with data file`);
-  }
+  if (counts.clusters > maxClusters) throw new BlockError('File too large', { code: 'EFBIG' });
+  const walk = new Walk(image, counts, findings);
+  counts.add(0, clusterSize, findings);
+  await walk.l1(header.l1Offset, image.l1Entries, true);
+  if (image.hasDataFile && image.snapshots.length > 0) findings.corruption(`ERROR ${image.snapshots.length} snapshots in image with data file`);
   for (const snapshot of image.snapshots) {
     const title = `ERROR snapshot ${snapshot.id} (${snapshot.name})`;
     if (snapshot.l1Offset % clusterSize !== 0) {
-      result.corruptions++;
-      result.messages.push(`${title} l1_offset=${hex(snapshot.l1Offset)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
+      findings.corruption(`${title} l1_offset=${hex(snapshot.l1Offset)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
       continue;
     }
     if (snapshot.l1Size > maxL1Bytes / 8) {
-      result.corruptions++;
-      result.messages.push(`${title} l1_size=${hex(snapshot.l1Size)}: L1 table is too large; snapshot table entry corrupted`);
+      findings.corruption(`${title} l1_size=${hex(snapshot.l1Size)}: L1 table is too large; snapshot table entry corrupted`);
       continue;
     }
-    await countL1(image, counts, { offset: snapshot.l1Offset, entries: snapshot.l1Size, isActive: false }, fix, result);
+    await walk.l1(snapshot.l1Offset, snapshot.l1Size, false);
   }
-  counts.add(header.snapshotsOffset, snapshotBytes, result);
-  if (header.crypto !== undefined) counts.add(header.crypto.offset, header.crypto.length, result);
-  await countBitmaps(image, counts, result);
-  counts.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, result);
+  counts.add(header.snapshotsOffset, snapshotBytes, findings);
+  if (header.crypto !== undefined) counts.add(header.crypto.offset, header.crypto.length, findings);
+  await walk.bitmaps();
+  counts.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, findings);
   return counts;
-}
-
-async function countBitmaps(image: Qcow2Image, counts: ReferenceCounts, result: CheckResult): Promise<void> {
-  const { bitmaps } = image.header;
-  if (bitmaps === undefined) return;
-  const { clusterSize } = image.geometry;
-  counts.add(bitmaps.directoryOffset, bitmaps.directorySize, result);
-  const directory = new Uint8Array(bitmaps.directorySize);
-  await image.file.read(bitmaps.directoryOffset, directory);
-  for (let at = 0; at + 24 <= directory.length; ) {
-    const tableOffset = getU64(directory, at);
-    const entries = getU32(directory, at + 8);
-    counts.add(tableOffset, entries * 8, result);
-    const table = new Uint8Array(entries * 8);
-    await image.file.read(tableOffset, table);
-    for (let entry = 0; entry < table.length; entry += 8) {
-      const offset = (getU32(table, entry) & OFFSET_HI) * two32 + ((getU32(table, entry + 4) & OFFSET_LO) >>> 0);
-      if (offset !== 0) counts.add(offset, clusterSize, result);
-    }
-    const length = 24 + getU32(directory, at + 20) + (((directory[at + 18] ?? 0) << 8) | (directory[at + 19] ?? 0));
-    at += Math.ceil(length / 8) * 8;
-  }
-}
-
-interface L1Place {
-  readonly offset: number;
-  readonly entries: number;
-  readonly isActive: boolean;
-}
-
-async function countL1(image: Qcow2Image, counts: ReferenceCounts, place: L1Place, fix: CheckFix, result: CheckResult): Promise<void> {
-  const { clusterSize } = image.geometry;
-  if (place.entries === 0) return;
-  counts.add(place.offset, place.entries * 8, result);
-  const l1 = new Uint8Array(place.entries * 8);
-  await image.file.read(place.offset, l1);
-  for (let at = 0; at < l1.length; at += 8) {
-    const hi = getU32(l1, at);
-    const lo = getU32(l1, at + 4);
-    if (hi === 0 && lo === 0) continue;
-    if ((hi & L1_RESERVED_HI) !== 0 || (lo & L1_RESERVED_LO) !== 0) {
-      result.corruptions++;
-      result.messages.push(`ERROR found L1 entry with reserved bits set: ${entryHex(hi, lo)}`);
-    }
-    const offset = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
-    counts.add(offset, clusterSize, result);
-    if (offset % clusterSize !== 0) {
-      result.corruptions++;
-      result.messages.push(`ERROR l2_offset=${offset.toString(16)}: Table is not cluster aligned; L1 entry corrupted`);
-    }
-    await countL2(image, counts, offset, place.isActive, fix, result);
-  }
 }
 
 function exactOffset(geometry: Geometry, hi: number, lo: number): bigint {
@@ -174,88 +69,188 @@ function exactOffset(geometry: Geometry, hi: number, lo: number): bigint {
   return BigInt.asUintN(Number(bits), (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0));
 }
 
-async function countL2(image: Qcow2Image, counts: ReferenceCounts, tableOffset: number, isActive: boolean, fix: CheckFix, result: CheckResult): Promise<void> {
-  const { geometry } = image;
-  const { clusterSize, entrySize, isExtended } = geometry;
-  const bytes = new Uint8Array(clusterSize);
-  await image.file.read(tableOffset, bytes);
-  const view = new DataView(bytes.buffer);
-  const say = (text: string): void => {
-    result.corruptions++;
-    result.messages.push(text);
-  };
-  let expected = 0;
-  let hasChanged = false;
-  for (let at = 0; at < clusterSize; at += entrySize) {
-    let hi = view.getUint32(at);
+/** An L2 table on the way: what its entries are told by. */
+interface Table {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly isActive: boolean;
+  /** Where the next cluster would be in an image that is not fragmented; 0 = not known. */
+  expected: number;
+}
+
+class Walk {
+  readonly #image: Qcow2Image;
+  readonly #counts: ReferenceCounts;
+  readonly #findings: Findings;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(image: Qcow2Image, counts: ReferenceCounts, findings: Findings) {
+    this.#image = image;
+    this.#counts = counts;
+    this.#findings = findings;
+    this.#bytes = new Uint8Array(image.geometry.clusterSize);
+    this.#view = new DataView(this.#bytes.buffer);
+  }
+
+  /** Calls `use` with the halves of every u64 of a table in the file, in order. */
+  async #words(offset: number, length: number, use: (hi: number, lo: number) => Promise<void> | void): Promise<void> {
+    const buffer = new Uint8Array(Math.min(length, portion));
+    for (let done = 0; done < length; done += buffer.length) {
+      const part = buffer.subarray(0, Math.min(buffer.length, length - done));
+      await this.#image.readFile(offset + done, part);
+      for (let at = 0; at + 8 <= part.length; at += 8) {
+        const hi = getU32(part, at);
+        const lo = getU32(part, at + 4);
+        if (hi === 0 && lo === 0) continue;
+        const pending = use(hi, lo);
+        if (pending !== undefined) await pending;
+      }
+      await this.#image.budget.tick(part.length);
+    }
+  }
+
+  async l1(offset: number, entries: number, isActive: boolean): Promise<void> {
+    if (entries === 0) return;
+    const { clusterSize } = this.#image.geometry;
+    this.#counts.add(offset, entries * 8, this.#findings);
+    await this.#words(offset, entries * 8, (hi, lo) => {
+      if ((hi & L1_RESERVED_HI) !== 0 || (lo & L1_RESERVED_LO) !== 0) {
+        this.#findings.corruption(`ERROR found L1 entry with reserved bits set: ${entryHex(hi, lo)}`);
+      }
+      const table = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
+      this.#counts.add(table, clusterSize, this.#findings);
+      if (table % clusterSize !== 0) {
+        this.#findings.corruption(`ERROR l2_offset=${table.toString(16)}: Table is not cluster aligned; L1 entry corrupted`);
+      }
+      return this.#l2(table, isActive);
+    });
+  }
+
+  async #l2(offset: number, isActive: boolean): Promise<void> {
+    const { clusterSize, entrySize } = this.#image.geometry;
+    await this.#image.readFile(offset, this.#bytes);
+    const table: Table = { offset, bytes: this.#bytes, view: this.#view, isActive, expected: 0 };
+    let hasChanged = false;
+    for (let at = 0; at < clusterSize; at += entrySize) {
+      if (!this.#entry(table, at)) continue;
+      await this.#makeZero(table, at);
+      hasChanged = true;
+    }
+    if (hasChanged) await this.#image.flushMedium();
+    await this.#image.budget.tick(clusterSize);
+  }
+
+  /** Counts what an L2 entry names. True when the entry is beyond use and to be made a plain zero. */
+  #entry(table: Table, at: number): boolean {
+    const image = this.#image;
+    const { geometry } = image;
+    const { isExtended, entrySize } = geometry;
+    const { view } = table;
+    const hi = view.getUint32(at);
     const lo = view.getUint32(at + 4);
     const zeros = isExtended ? view.getUint32(at + 8) : 0;
     const allocated = isExtended ? view.getUint32(at + 12) : 0;
-    if (hi === 0 && lo === 0 && allocated === 0) continue;
-    const index = at / entrySize;
+    if (hi === 0 && lo === 0 && allocated === 0) return false;
     if ((hi & COMPRESSED_HI) !== 0) {
-      if (image.hasDataFile) {
-        say(`ERROR compressed cluster ${index} with data file, entry=0x${entryHex(hi, lo)}`);
-        continue;
-      }
-      if ((hi & COPIED_HI) !== 0) {
-        say(`ERROR: coffset=0x${exactOffset(geometry, hi, lo).toString(16)}: copied flag must never be set for compressed clusters`);
-        hi = (hi & ~COPIED_HI) >>> 0;
-      }
-      if (zeros !== 0 || allocated !== 0) {
-        say(`ERROR compressed cluster ${index} with non-zero subcluster allocation bitmap, entry=0x${entryHex(hi, lo)}`);
-        continue;
-      }
-      const { offset, length } = compressedExtent(geometry, hi, lo);
-      counts.add(offset, length, result, exactOffset(geometry, hi, lo));
-      if (isActive) {
-        result.allocatedClusters++;
-        result.compressedClusters++;
-        // a stream is never where its guest neighbour would expect it
-        result.fragmentedClusters++;
-      }
-      continue;
+      const index = at / entrySize;
+      if (image.hasDataFile) this.#findings.corruption(`ERROR compressed cluster ${index} with data file, entry=0x${entryHex(hi, lo)}`);
+      else this.#compressed(table, { index, hi, lo, hasBits: zeros !== 0 || allocated !== 0 });
+      return false;
     }
-    if ((hi & L2_RESERVED_HI) !== 0 || (lo & L2_RESERVED_LO) !== 0) say(`ERROR found l2 entry with reserved bits set: ${entryHex(hi, lo)}`);
+    if ((hi & L2_RESERVED_HI) !== 0 || (lo & L2_RESERVED_LO) !== 0)
+      this.#findings.corruption(`ERROR found l2 entry with reserved bits set: ${entryHex(hi, lo)}`);
     const offset = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
     const isPlaced = offset !== 0 || (image.hasDataFile && (hi & COPIED_HI) !== 0);
     if (!isPlaced) {
-      if (isExtended && allocated !== 0) say('ERROR: Unallocated cluster has non-zero subcluster allocation map');
-      continue;
+      if (isExtended && allocated !== 0) this.#findings.corruption('ERROR: Unallocated cluster has non-zero subcluster allocation map');
+      return false;
     }
     if (isExtended && (zeros & allocated) !== 0) {
-      say(`ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`);
+      this.#findings.corruption(`ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`);
     }
-    if (offset % clusterSize !== 0) {
-      const holdsData = isExtended ? allocated !== 0 : (lo & ZERO_LO) === 0;
-      if (holdsData) say(`ERROR offset=${offset.toString(16)}: Data cluster is not properly aligned; L2 entry corrupted.`);
-      else {
-        result.messages.push(
-          `${fix.errors ? 'Repairing' : 'ERROR'} offset=${offset.toString(16)}: Preallocated cluster is not properly aligned; L2 entry corrupted.`,
-        );
-        if (fix.errors) {
-          view.setUint32(at, 0);
-          view.setUint32(at + 4, isExtended ? 0 : ZERO_LO);
-          if (isExtended) {
-            view.setUint32(at + 8, 0xffffffff);
-            view.setUint32(at + 12, 0);
-          }
-          hasChanged = true;
-          result.corruptionsFixed++;
-          continue;
-        }
-        result.corruptions++;
-      }
-    }
-    if (isActive) {
-      result.allocatedClusters++;
-      if (expected !== 0 && offset !== expected) result.fragmentedClusters++;
-      expected = offset + clusterSize;
-    }
-    if (!image.hasDataFile) counts.add(offset, clusterSize, result);
+    const holdsData = isExtended ? allocated !== 0 : (lo & ZERO_LO) === 0;
+    return this.#placed(table, offset, holdsData);
   }
-  if (!hasChanged) return;
-  image.l2Cache.forget(tableOffset, clusterSize);
-  await image.writeFile(tableOffset, bytes);
-  await image.flushMedium();
+
+  #placed(table: Table, offset: number, holdsData: boolean): boolean {
+    const { clusterSize } = this.#image.geometry;
+    const { result, fix } = this.#findings;
+    if (offset % clusterSize !== 0) {
+      const what = `offset=${offset.toString(16)}: ${holdsData ? 'Data' : 'Preallocated'} cluster is not properly aligned; L2 entry corrupted.`;
+      if (fix.errors && !holdsData) {
+        this.#findings.say(`Repairing ${what}`);
+        return true;
+      }
+      this.#findings.corruption(`ERROR ${what}`);
+    }
+    if (table.isActive) {
+      result.allocatedClusters++;
+      if (table.expected !== 0 && offset !== table.expected) result.fragmentedClusters++;
+      table.expected = offset + clusterSize;
+    }
+    if (!this.#image.hasDataFile) this.#counts.add(offset, clusterSize, this.#findings);
+    return false;
+  }
+
+  #compressed(table: Table, entry: { readonly index: number; readonly hi: number; readonly lo: number; readonly hasBits: boolean }): void {
+    const { geometry } = this.#image;
+    const { result } = this.#findings;
+    const { index, lo, hasBits } = entry;
+    let { hi } = entry;
+    if ((hi & COPIED_HI) !== 0) {
+      this.#findings.corruption(`ERROR: coffset=0x${exactOffset(geometry, hi, lo).toString(16)}: copied flag must never be set for compressed clusters`);
+      hi = (hi & ~COPIED_HI) >>> 0;
+    }
+    if (hasBits) {
+      this.#findings.corruption(`ERROR compressed cluster ${index} with non-zero subcluster allocation bitmap, entry=0x${entryHex(hi, lo)}`);
+      return;
+    }
+    const { offset, length } = compressedExtent(geometry, hi, lo);
+    this.#counts.add(offset, length, this.#findings, offset > Number.MAX_SAFE_INTEGER ? exactOffset(geometry, hi, lo) : undefined);
+    if (!table.isActive) return;
+    result.allocatedClusters++;
+    result.compressedClusters++;
+    // a stream is never where its guest neighbour would expect it
+    result.fragmentedClusters++;
+  }
+
+  /** Rewrites one entry that has a place nobody can use: zeros without a place. */
+  async #makeZero(table: Table, at: number): Promise<void> {
+    const image = this.#image;
+    const { entrySize, isExtended, clusterSize } = image.geometry;
+    const entry = new Uint8Array(entrySize);
+    if (isExtended) setU32(entry, 8, 0xffffffff);
+    else setU32(entry, 4, ZERO_LO);
+    try {
+      image.l2Cache.forget(table.offset, clusterSize);
+      await carryOut(repairWrite(image, table.offset + at, entry, table.isActive ? structure.activeL2 : structure.inactiveL2));
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      this.#findings.checkError(image.broken === undefined ? `ERROR: Failed to overwrite L2 table entry: ${error.message}` : 'ERROR: Overlap check failed');
+      throw error;
+    }
+    this.#findings.result.corruptionsFixed++;
+  }
+
+  async bitmaps(): Promise<void> {
+    const image = this.#image;
+    const { bitmaps } = image.header;
+    if (bitmaps === undefined) return;
+    const { clusterSize } = image.geometry;
+    this.#counts.add(bitmaps.directoryOffset, bitmaps.directorySize, this.#findings);
+    const directory = new Uint8Array(bitmaps.directorySize);
+    await image.readFile(bitmaps.directoryOffset, directory);
+    for (let at = 0; at + bitmapEntrySize <= directory.length; ) {
+      const tableOffset = getU64(directory, at);
+      const length = getU32(directory, at + 8) * 8;
+      this.#counts.add(tableOffset, length, this.#findings);
+      await this.#words(tableOffset, length, (hi, lo) => {
+        const offset = (hi & OFFSET_HI) * two32 + ((lo & OFFSET_LO) >>> 0);
+        if (offset !== 0) this.#counts.add(offset, clusterSize, this.#findings);
+      });
+      at += Math.ceil((bitmapEntrySize + getU32(directory, at + 20) + (((directory[at + 18] ?? 0) << 8) | (directory[at + 19] ?? 0))) / 8) * 8;
+    }
+  }
 }

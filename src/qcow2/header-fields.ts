@@ -7,7 +7,10 @@ import { setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import type { Header } from './header.ts';
 import { headerField } from './layout.ts';
 
-export type FixedFields = Pick<Header, 'size' | 'l1Size' | 'l1Offset' | 'refcountTableOffset' | 'refcountTableClusters' | 'incompatible'>;
+export type FixedFields = Pick<
+  Header,
+  'size' | 'l1Size' | 'l1Offset' | 'refcountTableOffset' | 'refcountTableClusters' | 'snapshotCount' | 'snapshotsOffset' | 'incompatible'
+>;
 
 const places: readonly (readonly [keyof FixedFields, number, 4 | 8])[] = [
   ['size', headerField.size, 8],
@@ -15,6 +18,8 @@ const places: readonly (readonly [keyof FixedFields, number, 4 | 8])[] = [
   ['l1Offset', headerField.l1Offset, 8],
   ['refcountTableOffset', headerField.refcountTableOffset, 8],
   ['refcountTableClusters', headerField.refcountTableClusters, 4],
+  ['snapshotCount', headerField.snapshotCount, 4],
+  ['snapshotsOffset', headerField.snapshotsOffset, 8],
   ['incompatible', headerField.incompatible, 8],
 ];
 

@@ -18,16 +18,17 @@ export function describeImage(image: Qcow2Image, bitmaps: readonly BitmapDescrip
   const compression = header.compressionType === compressionType.zstd ? 'zstd' : 'zlib';
   // told by the header: who only looks at the image has not opened it
   const hasDataFile = (header.incompatible & incompatible.dataFile) !== 0n;
+  const encrypt = header.cryptMethod === cryptMethod.aes ? { encrypt: { format: 'aes' } } : {};
   const data: Record<string, unknown> =
     header.version < 3
-      ? { compat: '0.10', 'compression-type': compression, 'refcount-bits': geometry.refcountBits }
+      ? { compat: '0.10', 'compression-type': compression, 'refcount-bits': geometry.refcountBits, ...encrypt }
       : {
           compat: '1.1',
           'compression-type': compression,
           'lazy-refcounts': (header.compatible & compatible.lazyRefcounts) !== 0n,
           ...(bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(({ flags, name, granularity }) => ({ flags, name, granularity })) }),
           'refcount-bits': geometry.refcountBits,
-          ...(header.cryptMethod === cryptMethod.aes ? { encrypt: { format: 'aes' } } : {}),
+          ...encrypt,
           ...(hasDataFile && header.dataFile !== undefined ? { 'data-file': header.dataFile } : {}),
           ...(hasDataFile ? { 'data-file-raw': (header.autoclear & autoclear.rawDataFile) !== 0n } : {}),
           corrupt: (header.incompatible & incompatible.corrupt) !== 0n,

@@ -91,6 +91,9 @@ export const minExtendedClusterBits = 14;
 /** Snapshot table entries. */
 export const snapshotHeaderSize = 40;
 export const maxSnapshotExtra = 1024;
+/** Extra data that version 3 asks for, and what is known of it: size of the VM state, size of the disk, icount. */
+export const minSnapshotExtra = 16;
+export const knownSnapshotExtra = 24;
 export const maxSnapshotTableBytes: number = 1024 * maxSnapshots;
 
 /** Bitmaps. */

@@ -10,15 +10,23 @@ const portion = 32768;
 
 /** Tells the overlap check of a writable image where metadata lies. */
 export async function registerMetadata(image: Qcow2Image, snapshotBytes: number): Promise<void> {
-  const { header, metadata, snapshots } = image;
+  const { header, metadata } = image;
   const { clusterSize } = image.geometry;
   metadata.add(0, clusterSize, structure.header);
   metadata.add(header.l1Offset, image.l1.length, structure.activeL1);
   metadata.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, structure.refcountTable);
-  metadata.add(header.snapshotsOffset, snapshotBytes, structure.snapshotTable);
   if (header.bitmaps !== undefined) metadata.add(header.bitmaps.directoryOffset, header.bitmaps.directorySize, structure.bitmapDirectory);
   await registerMany(image, structure.activeL2, { count: image.l1Entries, offset: (index) => image.l2TableOf(index), length: () => clusterSize });
   await registerRefcountBlocks(image);
+  await registerSnapshots(image, snapshotBytes);
+}
+
+/** Tells the overlap check of the snapshot table, and of what its entries name. */
+export async function registerSnapshots(image: Qcow2Image, tableBytes: number): Promise<void> {
+  const { header, metadata, snapshots } = image;
+  metadata.removeAll(structure.snapshotTable);
+  metadata.removeAll(structure.inactiveL1);
+  metadata.add(header.snapshotsOffset, tableBytes, structure.snapshotTable);
   await registerMany(image, structure.inactiveL1, {
     count: snapshots.length,
     offset: (index) => snapshots[index]?.l1Offset ?? 0,

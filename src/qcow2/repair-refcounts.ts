@@ -4,21 +4,16 @@
  */
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
-import type { ReferenceCounts } from './check-map.ts';
+import type { ReferenceCounts } from './check-counts.ts';
+import type { Findings } from './check-findings.ts';
 import type { Qcow2Image } from './image.ts';
 import { registerRefcountBlocks } from './metadata-places.ts';
 import { structure } from './overlap.ts';
 import { writeRefcountTable } from './refcount-area.ts';
 import { blockOf, maxRefcount, setRefcount } from './refcount-blocks.ts';
 import { passDiscards } from './refcounts.ts';
+import { repairWrite } from './repair-write.ts';
 import { run as carryOut, type Steps } from './steps.ts';
-
-export interface Comparison {
-  /** The last cluster with a count or a reference. */
-  highest: number;
-  /** A referenced cluster has no count: no structure to trust. */
-  mustRebuild: boolean;
-}
 
 /** Sets the stored count of one cluster. False when that failed. */
 export async function fixRefcount(image: Qcow2Image, cluster: number, count: number): Promise<boolean> {
@@ -64,64 +59,88 @@ export function placeRefcounts(counts: ReferenceCounts, how: { readonly clusterS
   let tableClusters = 0;
   const take = (from: number, length: number): number => {
     let start = from;
-    for (let at = from; at < start + length && at < counts.clusters; at++) if ((counts.counts[at] ?? 0) > 0) start = at + 1;
+    for (let at = from; at < start + length && at < counts.clusters; at++) if (counts.get(at) > 0) start = at + 1;
     counts.grow(start + length);
-    counts.counts.fill(1, start, start + length);
+    counts.fill(1, start, start + length);
     return start;
   };
-  /** Gives a block to each cluster of the range that is in use. True when the table became too short for them. */
-  const cover = (from: number, to: number): boolean => {
+  /** Gives blocks to the windows, ascending, and to those that they come to lie in. True when the table became too short. */
+  const cover = (windows: Iterable<number>): boolean => {
     const before = tableClusters;
-    let end = to;
-    for (let cluster = from; cluster < end; cluster++) {
-      if ((counts.counts[cluster] ?? 0) === 0) continue;
-      const index = Math.floor(cluster / refcountsPerBlock);
-      if (!blocks.has(index)) {
-        const block = take(index * refcountsPerBlock, 1);
-        blocks.set(index, block);
-        // it needs to be counted itself
-        end = Math.max(end, block + 1);
-        tableClusters = Math.max(tableClusters, alignUp((index + 1) * 8, clusterSize) / clusterSize);
+    const later: number[] = [];
+    const give = (index: number): void => {
+      if (blocks.has(index)) return;
+      const block = take(index * refcountsPerBlock, 1);
+      blocks.set(index, block);
+      // it needs to be counted itself
+      const own = Math.floor(block / refcountsPerBlock);
+      if (own !== index && !blocks.has(own) && !later.includes(own)) later.push(own);
+      tableClusters = Math.max(tableClusters, alignUp((index + 1) * 8, clusterSize) / clusterSize);
+    };
+    const giveLater = (limit: number): void => {
+      while (later.length > 0) {
+        const next = Math.min(...later);
+        if (next >= limit) return;
+        later.splice(later.indexOf(next), 1);
+        give(next);
       }
-      cluster = (index + 1) * refcountsPerBlock - 1;
+    };
+    for (const window of windows) {
+      giveLater(window);
+      give(window);
     }
+    giveLater(Infinity);
     return tableClusters > before;
   };
-  cover(0, counts.clusters);
+  cover([...counts.windows(refcountsPerBlock)]);
   for (;;) {
     const length = tableClusters;
     const tableStart = take(0, length);
-    if (!cover(tableStart, tableStart + length)) return { blocks, tableStart, tableClusters };
-    counts.counts.fill(0, tableStart, tableStart + length);
+    const own = [Math.floor(tableStart / refcountsPerBlock)];
+    while ((own.at(-1) ?? 0) < Math.floor((tableStart + length - 1) / refcountsPerBlock)) own.push((own.at(-1) ?? 0) + 1);
+    if (!cover(own)) return { blocks, tableStart, tableClusters };
+    counts.fill(0, tableStart, tableStart + length);
   }
 }
 
 /** Writes new refcount blocks and a new table for `counts`, and switches the header to them. */
-export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts): Promise<void> {
+export async function rebuildRefcounts(image: Qcow2Image, counts: ReferenceCounts, findings: Findings): Promise<void> {
   const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
   const { blocks, tableStart, tableClusters } = placeRefcounts(counts, { clusterSize, refcountsPerBlock });
   const table = new Float64Array((tableClusters * clusterSize) / 8);
-  image.refcountCache.forget(0, 0);
+  const bytes = new Uint8Array(clusterSize);
+  const view = new DataView(bytes.buffer);
   for (const [index, cluster] of blocks) {
-    const bytes = new Uint8Array(clusterSize);
-    const view = new DataView(bytes.buffer);
+    bytes.fill(0);
     for (let i = 0; i < refcountsPerBlock; i++) {
-      const count = counts.counts[index * refcountsPerBlock + i] ?? 0;
+      const count = counts.get(index * refcountsPerBlock + i);
       if (count > 0) setRefcount(view, refcountBits, i, count);
     }
     image.refcountCache.forget(cluster * clusterSize, clusterSize);
-    await image.writeFile(cluster * clusterSize, bytes);
+    await step(findings, 'writing refblock', repairWrite(image, cluster * clusterSize, bytes, 0));
     table[index] = cluster * clusterSize;
+    await image.budget.tick(clusterSize);
   }
   await image.flushMedium();
-  await carryOut(writeRefcountTable(image, table, tableStart * clusterSize));
-  const { refcountTableOffset: oldOffset, refcountTableClusters: oldClusters } = image.header;
-  await carryOut(image.updateFields({ refcountTableOffset: tableStart * clusterSize, refcountTableClusters: tableClusters }));
-  image.metadata.remove(oldOffset, oldClusters * clusterSize, structure.refcountTable);
+  image.checkOverlap(tableStart * clusterSize, tableClusters * clusterSize, 0);
+  await step(findings, 'writing reftable', writeRefcountTable(image, table, tableStart * clusterSize));
+  await step(findings, 'setting reftable', image.updateFields({ refcountTableOffset: tableStart * clusterSize, refcountTableClusters: tableClusters }));
+  const { metadata } = image;
+  metadata.removeAll(structure.refcountTable);
+  metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
   image.refcountTable = table;
   // what was queued may be in use by the new structure
   image.discards.drain();
-  image.metadata.add(tableStart * clusterSize, tableClusters * clusterSize, structure.refcountTable);
   await registerRefcountBlocks(image);
   image.freeIndex = 0;
+}
+
+/** Carries out a part of the rebuild; tells which one failed. */
+async function step(findings: Findings, what: string, steps: Steps<void>): Promise<void> {
+  try {
+    await carryOut(steps);
+  } catch (error) {
+    if (error instanceof BlockError) findings.output.error(`ERROR ${what}: ${error.message}`);
+    throw error;
+  }
 }

@@ -10,10 +10,12 @@ import type { Qcow2Image } from './image.ts';
 export async function repairDirty(image: Qcow2Image): Promise<void> {
   let result: Awaited<ReturnType<typeof checkImage>>;
   try {
-    result = await checkImage(image, { leaks: true, errors: true });
+    // a check puts its own in place of it meanwhile
+    const { warn } = image;
+    const say = (line: string): void => warn(line);
+    result = await checkImage(image, { leaks: true, errors: true }, { line: say, error: say });
   } catch (error) {
     throw error instanceof BlockError ? error.prepend('Could not repair dirty image: ') : error;
   }
-  for (const message of result.messages) image.warn(message);
   if (result.checkErrors > 0 || result.corruptions > 0) throw new BlockError('Could not repair dirty image: Input/output error', { code: 'EIO' });
 }

@@ -4,14 +4,16 @@
  * Rule source: qcow2 specification, snapshots.
  */
 import type { SnapshotInfo } from '../core/block/driver.ts';
-import { getText, getU16, getU32, getU64, getU64Big } from '../core/util/bytes.ts';
+import { getU16, getU32, getU64, getU64Big, untilNul } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Qcow2Image } from './image.ts';
-import { maxSnapshotExtra, maxSnapshotTableBytes, snapshotHeaderSize } from './layout.ts';
+import { knownSnapshotExtra, maxSnapshotExtra, maxSnapshotTableBytes, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
 import { readMetadata } from './read-metadata.ts';
 
 export interface SnapshotRecord {
+  /** Byte offset of the entry in the table. */
+  readonly at: number;
   readonly id: string;
   readonly name: string;
   readonly l1Offset: number;
@@ -32,40 +34,69 @@ export interface SnapshotTable {
   readonly bytes: number;
 }
 
-/** Reads the snapshot table that the header names. */
-export async function readSnapshots(image: Qcow2Image): Promise<SnapshotTable> {
-  const { snapshotCount, snapshotsOffset } = image.header;
+/** What a repair lets pass, and is told of: entries whose extra data is too long, and those that are too many. */
+export interface SnapshotTolerance {
+  /** Entries to read. */
+  readonly count: number;
+  tooMuchExtra(index: number, extraSize: number): void;
+  tooBig(overhanging: number): void;
+}
+
+const forceRemove = 'with qemu-img check -r all';
+
+/** Reads the snapshot table that the header names; rejects with EFBIG for one beyond the limits, unless they are tolerated. */
+export async function readSnapshots(image: Qcow2Image, tolerance?: SnapshotTolerance): Promise<SnapshotTable> {
+  const { snapshotsOffset } = image.header;
+  const snapshotCount = tolerance?.count ?? image.header.snapshotCount;
   const records: SnapshotRecord[] = [];
-  let at = 0;
+  let end = 0;
   for (let index = 0; index < snapshotCount; index++) {
-    at = alignUp(at, 8);
+    const at = alignUp(end, 8);
     const head = await readAt(image, snapshotsOffset + at, snapshotHeaderSize);
     const extraSize = getU32(head, 36);
     if (extraSize > maxSnapshotExtra) {
-      throw new BlockError(`Too much extra metadata in snapshot table entry ${index}`, {
-        detail: 'You can force-remove this extra metadata with qemu-img check -r all',
-      });
+      if (tolerance === undefined) {
+        const detail = `You can force-remove this extra metadata ${forceRemove}`;
+        throw new BlockError(`Too much extra metadata in snapshot table entry ${index}`, { code: 'EFBIG', detail });
+      }
+      tolerance.tooMuchExtra(index, extraSize);
     }
-    const idLength = getU16(head, 12);
-    const nameLength = getU16(head, 14);
-    const rest = await readAt(image, snapshotsOffset + at + snapshotHeaderSize, extraSize + idLength + nameLength);
-    records.push({
-      id: getText(rest, extraSize, idLength),
-      name: getText(rest, extraSize + idLength, nameLength),
-      l1Offset: getU64(head, 0),
-      l1Size: getU32(head, 8),
-      dateSec: getU32(head, 16),
-      dateNsec: getU32(head, 20),
-      vmClockNsec: getU64Big(head, 24),
-      vmStateSize: extraSize >= 8 ? getU64(rest, 0) : getU32(head, 32),
-      diskSize: extraSize >= 16 ? getU64(rest, 8) : undefined,
-      icount: extraSize >= 24 ? getU64Big(rest, 16) : undefined,
-      extraSize,
-    });
-    at += snapshotHeaderSize + extraSize + idLength + nameLength;
-    if (at > maxSnapshotTableBytes) throw new BlockError('Snapshot table too large', { code: 'EFBIG' });
+    const names = getU16(head, 12) + getU16(head, 14);
+    const next = at + snapshotHeaderSize + extraSize + names;
+    if (next > maxSnapshotTableBytes) {
+      const overhanging = snapshotCount - index;
+      if (tolerance === undefined) {
+        const detail = `You can force-remove all ${overhanging} overhanging snapshots ${forceRemove}`;
+        throw new BlockError('Snapshot table is too big', { code: 'EFBIG', detail });
+      }
+      tolerance.tooBig(overhanging);
+      break;
+    }
+    const extra = await readAt(image, snapshotsOffset + at + snapshotHeaderSize, Math.min(extraSize, knownSnapshotExtra));
+    records.push(decodeEntry(at, head, extra, await readAt(image, snapshotsOffset + at + snapshotHeaderSize + extraSize, names)));
+    end = next;
+    await image.budget.tick(snapshotHeaderSize);
   }
-  return { records, bytes: at };
+  return { records, bytes: end };
+}
+
+function decodeEntry(at: number, head: Uint8Array, extra: Uint8Array, names: Uint8Array): SnapshotRecord {
+  const extraSize = getU32(head, 36);
+  const idLength = getU16(head, 12);
+  return {
+    at,
+    id: untilNul(names, 0, idLength),
+    name: untilNul(names, idLength, getU16(head, 14)),
+    l1Offset: getU64(head, 0),
+    l1Size: getU32(head, 8),
+    dateSec: getU32(head, 16),
+    dateNsec: getU32(head, 20),
+    vmClockNsec: getU64Big(head, 24),
+    vmStateSize: extraSize >= 8 ? getU64(extra, 0) : getU32(head, 32),
+    diskSize: extraSize >= minSnapshotExtra ? getU64(extra, 8) : undefined,
+    icount: extraSize >= knownSnapshotExtra ? getU64Big(extra, 16) : undefined,
+    extraSize,
+  };
 }
 
 async function readAt(image: Qcow2Image, offset: number, length: number): Promise<Uint8Array> {

@@ -163,7 +163,8 @@ export class QmpProcess {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop() ?? '';
     for (const line of lines) {
-      if (line.trim() === '') continue;
+      // HMP's qemu-io prints among the replies
+      if (!line.trim().startsWith('{')) continue;
       const message = JSON.parse(line) as Record<string, unknown>;
       if ('event' in message) this.events.push(message);
       else if (typeof message['id'] === 'string') this.#replies.get(message['id'])?.(message as unknown as Reply);

@@ -6,9 +6,9 @@ import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
-import { type BackupArgs, prepareBackup, startBackup, startPrepared } from '../../src/engine/ops/backup.ts';
+import { type BackupArgs, startBackup } from '../../src/engine/ops/backup.ts';
 import { cancelJob, completeJob } from '../../src/engine/ops/jobs.ts';
-import { JobGroup } from '../../src/jobs/group.ts';
+import { runTransaction } from '../../src/engine/ops/transaction.ts';
 import { type MemoryEngine, type MemoryEngineOptions, memoryEngine } from '../support/memory-engine.ts';
 
 const cluster = 65536;
@@ -238,21 +238,22 @@ describe('a full backup', () => {
 });
 
 describe('several backups', () => {
-  it('of one transaction start newest first, in one drained section each', async () => {
+  it('of one transaction start newest first, in one drained section', async () => {
     const where = await fleecing();
     const { engine } = where;
     for (const name of ['src2', 'tgt2']) await engine.addNode({ driver: 'null-co', 'node-name': name, size });
-    const group = new JobGroup();
-    const first = await prepareBackup(where.engine, { ...backup, 'job-id': 'a', 'filter-node-name': 'fa' }, group);
-    const second = await prepareBackup(where.engine, { ...backup, 'job-id': 'b', device: 'src2', target: 'tgt2', 'filter-node-name': 'fb' }, group);
-    startPrepared([first, second]);
+    const actions = [
+      { type: 'blockdev-backup', data: { ...backup, 'job-id': 'a', 'filter-node-name': 'fa' } },
+      { type: 'blockdev-backup', data: { ...backup, 'job-id': 'b', device: 'src2', target: 'tgt2', 'filter-node-name': 'fb' } },
+    ] as const;
+    await runTransaction(where.engine, actions, true);
     expect(where.log).toEqual(['a created', 'b created', 'b running', 'b paused', 'a running', 'a paused', 'b running', 'a running']);
   });
 
   it('that were prepared in vain leave nothing behind', async () => {
     const where = await fleecing();
-    const prepared = await prepareBackup(where.engine, backup);
-    await prepared.abort();
+    const actions = [{ type: 'blockdev-backup', data: backup }, { type: 'abort' }] as const;
+    await expect(runTransaction(where.engine, actions, false)).rejects.toThrow('Transaction aborted using Abort action');
     expect(where.log).toEqual(['j created', 'j aborting', 'j concluded', 'j null']);
     expect(where.engine.graph.find('cbw')).toBeUndefined();
     expect(where.engine.graph.find('src')?.blockers.isBlocked('backup-source')).toBe(false);

@@ -155,7 +155,7 @@ describe('the speed limit', () => {
       async (self) => {
         for (; done < 5 && !self.isCancelled; done++) {
           await self.pausePoint();
-          await self.limitRate(100);
+          await self.sleep(self.limit.delayFor(100));
         }
       },
       { speed: 1000 },
@@ -177,7 +177,7 @@ describe('the speed limit', () => {
     const job = started(
       where,
       async (self) => {
-        await self.limitRate(1_000_000);
+        await self.sleep(self.limit.delayFor(1_000_000));
         if (!self.isCancelled) await self.pausePoint();
       },
       { speed: 10 },

@@ -65,12 +65,14 @@ export async function newDisk(options: DiskOptions): Promise<Disk> {
 }
 
 /** The verdict on the image of a medium that nobody has open. */
-export async function checkMedium(medium: MemoryStorage, options: DiskOptions = {}): Promise<CheckResult> {
+export async function checkMedium(medium: MemoryStorage, options: DiskOptions = {}): Promise<CheckResult & { readonly messages: string[] }> {
   const { engine, backend } = await openMedium(medium, { ...(options.backing === undefined ? {} : { backing: options.backing }), readOnly: true });
-  const result = await backend.node?.state.check?.({ leaks: false, errors: false });
+  const messages: string[] = [];
+  const take = (text: string): void => void messages.push(text);
+  const result = await backend.node?.state.check?.({ leaks: false, errors: false }, { line: take, error: take });
   await engine.close();
   if (result === undefined) throw new Error('no check');
-  return result;
+  return { ...result, messages };
 }
 
 export function bytesOf(medium: MemoryStorage): Uint8Array {

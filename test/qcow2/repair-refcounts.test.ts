@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import { ReferenceCounts } from '../../src/qcow2/check-map.ts';
+import { ReferenceCounts } from '../../src/qcow2/check-counts.ts';
 import { placeRefcounts } from '../../src/qcow2/repair-refcounts.ts';
 
 const clusterSize = 512;
 
 function countsOf(clusters: number, isUsed: (cluster: number) => boolean): ReferenceCounts {
   const counts = new ReferenceCounts(clusterSize, clusters * clusterSize, 16);
-  for (let cluster = 0; cluster < clusters; cluster++) counts.counts[cluster] = isUsed(cluster) ? 1 : 0;
+  for (let cluster = 0; cluster < clusters; cluster++) if (isUsed(cluster)) counts.fill(1, cluster, cluster + 1);
   return counts;
 }
 
@@ -24,7 +24,7 @@ it.each([
   for (const cluster of taken) expect(cluster >= clusters || !isUsed(cluster)).toBe(true);
   for (let cluster = 0; cluster < counts.clusters; cluster++) {
     const isInUse = taken.has(cluster) || (cluster < clusters && isUsed(cluster));
-    expect(counts.counts[cluster]).toBe(isInUse ? 1 : 0);
+    expect(counts.get(cluster)).toBe(isInUse ? 1 : 0);
     if (isInUse) expect(blocks.has(Math.floor(cluster / refcountsPerBlock))).toBe(true);
   }
   expect(tableClusters * clusterSize).toBeGreaterThan(Math.max(...blocks.keys()) * 8);

@@ -6,64 +6,32 @@
  */
 
 import { Bitmap } from '../util/bitmap.ts';
-import { BlockError } from '../util/errors.ts';
 import { alignDown, ceilDiv } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type RangeHold, RangeLock } from '../util/range-lock.ts';
-import { chainChild, chainStatus, skipFilters } from './block-status.ts';
 import type { Child } from './child.ts';
-import { type ReqFlags, reqFlag } from './driver.ts';
-import { isReachable } from './graph.ts';
-
-/** Largest piece read into one buffer. */
-const maxPiece = 1024 * 1024;
-
-/** What one step of a copy does with a run. */
-interface Piece {
-  readonly kind: 'data' | 'zero' | 'skip';
-  readonly length: number;
-}
-
-export type CopySide = 'read' | 'write';
-
-/** Which side of a copy failed: 'read' = the source. Undefined for an error that no copy raised. */
-export function failedSide(error: unknown): CopySide | undefined {
-  return typeof error === 'object' && error !== null ? sides.get(error) : undefined;
-}
-const sides = new WeakMap<object, CopySide>();
+import { maxPiece, RangeCopy } from './range-copy.ts';
 
 export class BlockCopy {
   readonly clusterSize: number;
   readonly size: number;
-  /** Data go to the target as compressed clusters; one cluster at a time then. */
-  compress = false;
-  /** What was copied is discarded from the source. */
-  discardSource = false;
-  /** Copy only what the top layer of the source itself holds (backup sync=top). */
-  skipUnallocated = false;
+  /** How a cluster is moved. */
+  readonly range: RangeCopy;
   /** Told of each change of the number of bytes copied or left. */
   onProgress: () => void = () => {};
-  readonly #source: Child;
-  readonly #target: Child;
-  /** Flags of all writes to the target. */
-  readonly writeFlags: ReqFlags;
   /** Clusters still to copy. */
   readonly #left: Bitmap;
   /** Clusters that are being copied. Whoever clears bits of #left has claimed them; others wait here for the end of it. */
   readonly #copying = new RangeLock();
   #copyingClusters = 0;
-  readonly #buffers: Uint8Array[] = [];
   #copiedBytes = 0;
 
   /** Copies between two edges of one parent. `clusterSize` is a power of two. */
   constructor(source: Child, target: Child, clusterSize: number) {
-    this.#source = source;
-    this.#target = target;
+    this.range = new RangeCopy(source, target, clusterSize);
     this.clusterSize = clusterSize;
     this.size = source.size();
     this.#left = new Bitmap(ceilDiv(this.size, clusterSize), true);
-    // readers of the target may be reading the source through it: they must not see the two halves of a change
-    this.writeFlags = isReachable(target.node, source.node) ? reqFlag.serialising : reqFlag.none;
   }
 
   /** Bytes copied so far, in whole clusters. */
@@ -92,15 +60,14 @@ export class BlockCopy {
 
   /**
    * Drops the clusters at `offset` that the top layer of the source does not hold; returns where to go on, or undefined at
-   * the end. With `skipUnallocated` set meanwhile, no such cluster is copied in between.
+   * the end. With `range.skipUnallocated` set meanwhile, no such cluster is copied in between.
    */
   dropUnallocated(offset: number): Maybe<number | undefined> {
     const at = this.nextLeft(offset);
     if (at === undefined) return undefined;
-    const { node } = this.#source;
-    return chain(chainStatus(node, baseOf(node), at, this.size - at, false), (found) => {
+    return chain(this.range.ownRun(at, this.size - at), (found) => {
       const end = at + found.length;
-      if (!found.allocated) this.forget(at, found.length);
+      if (!found.isHeld) this.forget(at, found.length);
       // a cluster that is partly held is copied: go on behind it
       return end >= this.size ? undefined : Math.max(alignDown(end, this.clusterSize), at + this.clusterSize);
     });
@@ -130,7 +97,7 @@ export class BlockCopy {
   }
 
   get #clustersPerRun(): number {
-    return this.compress ? 1 : Math.max(1, Math.floor(maxPiece / this.clusterSize));
+    return this.range.compress ? 1 : Math.max(1, Math.floor(maxPiece / this.clusterSize));
   }
 
   /** Copies clusters [first, last), none of which is copied or in flight. */
@@ -142,7 +109,7 @@ export class BlockCopy {
     const hold = this.#copying.hold(first, last, 'exclusive');
     let result: Maybe<void>;
     try {
-      result = this.#pieces(offset, end);
+      result = this.range.move(offset, end);
     } catch (error) {
       this.#fail(hold);
       throw error;
@@ -173,126 +140,4 @@ export class BlockCopy {
     this.#copyingClusters -= hold.end - hold.start;
     this.#copying.release(hold);
   }
-
-  #pieces(offset: number, end: number): Maybe<void> {
-    for (let at = offset; at < end; ) {
-      const piece = this.#classify(at, end - at);
-      if (isPending(piece)) return this.#piecesSlow(piece, at, end);
-      const result = this.#move(piece, at);
-      at += piece.length;
-      if (isPending(result)) return this.#piecesAfter(result, at, end);
-    }
-  }
-
-  async #piecesAfter(pending: Promise<void>, offset: number, end: number): Promise<void> {
-    await pending;
-    await this.#pieces(offset, end);
-  }
-
-  async #piecesSlow(pending: Promise<Piece>, offset: number, end: number): Promise<void> {
-    const piece = await pending;
-    await this.#move(piece, offset);
-    await this.#pieces(offset + piece.length, end);
-  }
-
-  /** What lies at the cluster boundary `offset`: a run of whole clusters (or up to the end of the source). */
-  #classify(offset: number, length: number): Maybe<Piece> {
-    const { node } = this.#source;
-    const base = this.skipUnallocated ? baseOf(node) : undefined;
-    const wholeCluster: Piece = { kind: 'data', length: Math.min(length, this.clusterSize) };
-    let status: Maybe<Piece>;
-    try {
-      status = chain(chainStatus(node, base, offset, length, true), (found): Piece => {
-        if (found.length < length && found.length < this.clusterSize && offset + found.length < this.size) return wholeCluster;
-        const run = found.length >= length ? length : alignDown(found.length, this.clusterSize);
-        if (run === 0) return wholeCluster;
-        if (this.skipUnallocated && !found.allocated) return { kind: 'skip', length: run };
-        return { kind: found.zero ? 'zero' : 'data', length: run };
-      });
-    } catch (error) {
-      return statusFailed(error, wholeCluster);
-    }
-    return isPending(status) ? status.catch((error: unknown) => statusFailed(error, wholeCluster)) : status;
-  }
-
-  #move(piece: Piece, offset: number): Maybe<void> {
-    if (piece.kind === 'skip') return;
-    const copied = this.#transfer(piece, offset);
-    return this.discardSource ? chain(copied, () => this.#discard(offset, piece.length)) : copied;
-  }
-
-  /** The copy is what counts: a source that cannot discard keeps its data. */
-  #discard(offset: number, length: number): Maybe<void> {
-    const ignored = (error: unknown): void => {
-      if (!(error instanceof BlockError)) throw error;
-    };
-    try {
-      const result = this.#source.discard(offset, length);
-      return isPending(result) ? result.catch(ignored) : undefined;
-    } catch (error) {
-      ignored(error);
-    }
-  }
-
-  #transfer(piece: Piece, offset: number): Maybe<void> {
-    if (offset + piece.length > this.#target.size()) {
-      throw onSide('write', new BlockError('Input/output error', { code: 'EIO' }));
-    }
-    if (piece.kind === 'zero') return onSideOf('write', () => this.#target.zero(offset, piece.length, this.writeFlags));
-    const buffer = this.#takeBuffer(piece.length);
-    const bytes = buffer.length === piece.length ? buffer : buffer.subarray(0, piece.length);
-    const flags = this.compress ? this.writeFlags | reqFlag.compressed : this.writeFlags;
-    let result: Maybe<void>;
-    try {
-      result = chain(
-        onSideOf('read', () => this.#source.read(offset, bytes)),
-        () => onSideOf('write', () => this.#target.write(offset, bytes, flags)),
-      );
-    } catch (error) {
-      this.#buffers.push(buffer);
-      throw error;
-    }
-    if (!isPending(result)) {
-      this.#buffers.push(buffer);
-      return;
-    }
-    return result.finally(() => this.#buffers.push(buffer));
-  }
-
-  /** A buffer of at least `length` bytes; goes back to #buffers when the copy is over. */
-  #takeBuffer(length: number): Uint8Array {
-    const last = this.#buffers.pop();
-    if (last !== undefined && last.length >= length) return last;
-    return Buffer.allocUnsafeSlow(Math.max(length, this.clusterSize));
-  }
-}
-
-/** Where the top layer of `node` ends: the next layer below it with content of its own. */
-function baseOf(node: Child['node']): Child['node'] | undefined {
-  const below = chainChild(skipFilters(node));
-  return below === undefined ? undefined : skipFilters(below);
-}
-
-/** A failed query is no reason to fail the copy: the read will tell. */
-function statusFailed(error: unknown, fallback: Piece): Piece {
-  if (error instanceof BlockError) return fallback;
-  throw error;
-}
-
-function onSide(side: CopySide, error: unknown): unknown {
-  if (typeof error === 'object' && error !== null) sides.set(error, side);
-  return error;
-}
-
-function onSideOf(side: CopySide, body: () => Maybe<void>): Maybe<void> {
-  let result: Maybe<void>;
-  try {
-    result = body();
-  } catch (error) {
-    throw onSide(side, error);
-  }
-  if (!isPending(result)) return;
-  return result.catch((error: unknown) => {
-    throw onSide(side, error);
-  });
 }

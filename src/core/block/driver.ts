@@ -125,9 +125,12 @@ export interface DriverState {
   readonly imageBacking?: { readonly filename: string; readonly format: string | undefined } | undefined;
   /** A filename that opens this node again, when the driver has one (file: its path). */
   readonly exactFilename?: string | undefined;
+  /** Tells the medium from all others, whatever name it was opened by (file: device and inode). */
+  readonly mediumIdentity?: string | undefined;
   /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
-  check?(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<CheckResult>;
+  /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
+  check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
@@ -165,8 +168,14 @@ export interface CheckResult {
   allocatedClusters: number;
   fragmentedClusters: number;
   compressedClusters: number;
-  /** Lines that qemu-img prints while it checks (`Leaked cluster 5 refcount=1 reference=0`, `ERROR …`), in order. */
-  messages: string[];
+}
+
+/** Takes the lines of a check while it goes on: a broken image may have millions. */
+export interface CheckOutput {
+  /** A line for stderr as it is (`Leaked cluster 5 refcount=1 reference=0`, `ERROR …`). */
+  line(text: string): void;
+  /** An error that a program tells under its own name. */
+  error(text: string): void;
 }
 
 export interface SnapshotInfo {
@@ -199,7 +208,7 @@ export interface NodeHost {
     how?: {
       readonly optional?: boolean;
       readonly child?: 'file' | 'format';
-      /** The filename recorded in the image for this child, seen from the image's directory; taken when there is no option. */
+      /** The file name recorded in the image for this child: passes the gate and is taken when there is no option. */
       readonly recorded?: string | undefined;
     },
   ): Promise<Child | undefined>;

@@ -81,6 +81,12 @@ export class Graph {
     this.#apart.add(node);
   }
 
+  /** Forgets a node that was never published and holds nothing that needs closing. */
+  dropApart(node: BlockNode): void {
+    this.#apart.delete(node);
+    node.setState(undefined);
+  }
+
   isApart(node: BlockNode): boolean {
     return this.#apart.has(node);
   }
@@ -202,7 +208,7 @@ export class Graph {
     if (above !== undefined) above.children.push(...above.children.splice(place, 1));
     const isCow = (child.roles & childRole.cow) !== 0 && above !== undefined;
     if (isCow) this.#unblockBacking(child);
-    if (isCow) this.#blockBacking(child, above, transaction);
+    if (isCow) this.#blockBacking(child, above, undefined);
     transaction.add({
       abort: () => {
         remove(to.parents, child);

@@ -5,6 +5,7 @@
 import { type BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import { RangeLock } from '../util/range-lock.ts';
+import { BrokenState } from './broken.ts';
 import type { Child, Parent } from './child.ts';
 import { DirtyBitmaps } from './dirty-bitmap.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
@@ -127,6 +128,12 @@ export class BlockNode implements Parent {
   setState(state: DriverState | undefined): void {
     this.#state = state;
     if (this.quiesceCount > 0) state?.quiesce?.();
+  }
+
+  /** A bug left its driver in an unknown state: every request fails from now on, with one line that says why. */
+  breakDown(cause: unknown): void {
+    const state = this.#state;
+    if (state !== undefined && !(state instanceof BrokenState)) this.#state = new BrokenState(this.name, state, cause);
   }
 
   get isOpen(): boolean {

@@ -5,7 +5,7 @@ import { type BlockDriver, type ChildRoles, childRole } from './driver.ts';
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { Opening } from './opening.ts';
-import { combineFilename, type OptionReader, type OptionTree, type OptionValue, optionsOfFilename } from './options.ts';
+import { asTree, type OptionReader, type OptionValue } from './options.ts';
 import { type Inherited, inheritedByFile } from './settings.ts';
 import { notFound } from './unpublished.ts';
 
@@ -20,16 +20,16 @@ export interface ChildWish {
 }
 
 /** The child that option `key` names or describes, attached; undefined when there is none and it is optional. */
-export async function openChild(opening: Opening, node: BlockNode, reader: OptionReader, wish: ChildWish): Promise<Child | undefined> {
+export async function openChild(opening: Opening, node: BlockNode, reader: OptionReader, inherited: Inherited, wish: ChildWish): Promise<Child | undefined> {
   const { key, roles, recorded } = wish;
-  const value = reader.take(key) ?? (recorded === undefined ? undefined : dataFromImage(opening, recorded));
+  const value = reader.take(key) ?? (recorded === undefined ? undefined : await opening.gate.dataFile(node, recorded));
   if (value === undefined || value === null) {
     if (wish.optional) return undefined;
     throw new BlockError(`A block device must be specified for "${key}"`);
   }
   if (typeof value === 'string') return opening.subtree.attach(key, roles, node, findNode(opening, value, node));
   const role = (roles & childRole.filtered) !== 0 && wish.child === 'format' ? 'format' : (wish.child ?? 'file');
-  const child = await opening.open(asTree(value), inheritedByFile(node.settings, roles), role);
+  const child = await opening.open(asTree(value), inheritedByFile(node.settings, roles, inherited), role);
   return attachNew(opening, key, roles, node, child);
 }
 
@@ -52,15 +52,21 @@ export function findNode(opening: Opening, reference: string, parent?: BlockNode
   return found;
 }
 
-export async function openFileToProbe(opening: Opening, reader: OptionReader, settings: NodeSettings): Promise<BlockNode> {
+export async function openFileToProbe(opening: Opening, reader: OptionReader, settings: NodeSettings, inherited: Inherited): Promise<BlockNode> {
   const file = reader.take('file');
   if (file === undefined || file === null) throw new BlockError('Must specify either driver or file');
   if (typeof file === 'string') return findNode(opening, file);
-  return opening.open(asTree(file), inheritedByFile(settings, childRole.metadata), 'file');
+  return opening.open(asTree(file), inheritedByFile(settings, childRole.metadata, inherited), 'file');
 }
 
 /** The node for option `file` of a format or filter; it has no parent yet. */
-export async function openFileFirst(opening: Opening, driver: BlockDriver, reader: OptionReader, settings: NodeSettings): Promise<BlockNode | undefined> {
+export async function openFileFirst(
+  opening: Opening,
+  driver: BlockDriver,
+  reader: OptionReader,
+  settings: NodeSettings,
+  inherited: Inherited,
+): Promise<BlockNode | undefined> {
   const file = reader.peek('file');
   if (driver.kind === 'protocol' || file === undefined || file === null) return undefined;
   reader.take('file');
@@ -68,7 +74,7 @@ export async function openFileFirst(opening: Opening, driver: BlockDriver, reade
   const passesThrough = driver.kind === 'filter' || driver.isFilterLike === true;
   return opening.open(
     asTree(file),
-    inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata),
+    inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata, inherited),
     driver.kind === 'filter' ? 'format' : 'file',
   );
 }
@@ -107,72 +113,31 @@ async function backingNode(
   const recorded = node.state.imageBacking;
   try {
     if (typeof option === 'string') return { node: findNode(opening, option, node), isGiven: true };
+    if (option === undefined && recorded === undefined) return undefined;
     const given = asTree(option);
-    let tree: OptionTree;
-    let isGiven = false;
-    let overlays: readonly string[] = [];
-    if (recorded !== undefined && !('filename' in asTree(given['file']))) {
-      tree = withRecorded(opening, node, recorded, given);
-      overlays = withOverlay(inherited.overlays, node, recorded.filename);
-      isGiven = option !== undefined;
-    } else {
-      if (option === undefined) return undefined;
-      tree = given;
-      isGiven = true;
-    }
+    const tree = recorded === undefined ? given : await opening.gate.backing(node, recorded, given, inherited.depth ?? 0);
     const { forceShare, noIo, cache } = node.settings;
     const settings = { readOnly: true, autoReadOnly: false, forceShare, noIo, direct: cache.direct, noFlush: cache.noFlush, discard: true };
-    return { node: await opening.open(tree, { ...inherited, overlays, ...settings }, 'format'), isGiven };
+    const isNamedByImage = recorded !== undefined && !('filename' in asTree(given['file']));
+    const above = isNamedByImage ? { overlays: [...(inherited.overlays ?? []), ...mediaOf(node)], nameInOverlay: recorded.filename } : {};
+    return {
+      node: await opening.open(tree, { ...inherited, ...above, ...settings, depth: (inherited.depth ?? 0) + 1 }, 'format'),
+      isGiven: option !== undefined,
+    };
   } catch (error) {
     if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
     throw error;
   }
 }
 
-/** Options for the backing file of `node` that go along with the name and format recorded in its image. */
-function withRecorded(opening: Opening, node: BlockNode, recorded: { filename: string; format: string | undefined }, given: OptionTree): OptionTree {
-  const found = backingFromImage(opening, node, recorded);
-  if (recorded.filename.startsWith('json:')) return { ...found, ...given };
-  const file = asTree(found['file'] ?? found);
-  // the name goes down to the first protocol
-  const named = (tree: OptionTree, isTop: boolean): OptionTree => {
-    const driver = tree['driver'];
-    if (driver === undefined ? !isTop : isProtocol(opening, driver)) {
-      if ('filename' in tree) throw new BlockError("Can't specify 'file' and 'filename' options at the same time");
-      const parse = opening.context.registry.entry(String(driver))?.parseFilename;
-      return { ...(parse?.(String(file['filename'])) ?? file), ...tree };
-    }
-    if (typeof tree['file'] === 'string') throw new BlockError('Cannot reference an existing block device with additional options or a new filename');
-    return { ...tree, file: named(asTree(tree['file']), false) };
-  };
-  return named({ ...('driver' in found ? { driver: found['driver'] } : {}), ...given }, true);
+/** What tells the medium of an image from all others; empty for what lies on none. */
+function mediaOf(node: BlockNode): readonly string[] {
+  if (node.driver.isMedium === true) return [node.state.mediumIdentity ?? exactFilename(node) ?? ''];
+  return node.primary === undefined ? [] : mediaOf(node.primary.node);
 }
 
-/** A data file is named as seen from where the program runs, unlike a backing file. */
-function dataFromImage(opening: Opening, recorded: string): OptionTree {
-  return optionsOfFilename(recorded, opening.names).tree;
-}
-
-function isProtocol(opening: Opening, driver: OptionValue): boolean {
-  return typeof driver === 'string' && opening.context.registry.entry(driver)?.kind === 'protocol';
-}
-
-function backingFromImage(opening: Opening, node: BlockNode, recorded: { filename: string; format: string | undefined }): OptionTree {
-  const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', recorded.filename);
-  const named = optionsOfFilename(full, opening.names);
-  if (named.isJson) return named.tree;
-  if (isProtocol(opening, recorded.format)) return named.tree;
-  return recorded.format === undefined ? { file: named.tree } : { driver: recorded.format, file: named.tree };
-}
-
-/** The overlays above the backing file of `node`. Throws when that is one of them. */
-function withOverlay(overlays: readonly string[] = [], node: BlockNode, backing: string): readonly string[] {
-  const name = exactFilename(node) ?? '';
-  const all = [...overlays, name];
-  if (all.includes(combineFilename(name, backing))) throw new BlockError(`Backing file '${backing}' creates an infinite loop.`);
-  return all;
-}
-
-function asTree(value: OptionValue): OptionTree {
-  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as OptionTree) : {};
+/** Throws when the file below an image of a backing chain is that of an image above it, whatever it is called here. */
+export function checkLoop(file: BlockNode, { overlays, nameInOverlay }: Inherited): void {
+  if (overlays === undefined || !mediaOf(file).some((medium) => overlays.includes(medium))) return;
+  throw new BlockError(`Backing file '${nameInOverlay ?? ''}' creates an infinite loop.`, { code: 'ELOOP' });
 }

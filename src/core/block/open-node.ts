@@ -8,9 +8,9 @@ import type { DriverState, NodeHost } from './driver.ts';
 import { nodeFilename } from './filename.ts';
 import { readNode } from './io.ts';
 import { BlockNode } from './node.ts';
-import { openBacking, openChild, openFileFirst, openFileToProbe } from './open-children.ts';
+import { checkLoop, openBacking, openChild, openFileFirst, openFileToProbe } from './open-children.ts';
 import type { Opening } from './opening.ts';
-import { OptionReader, type OptionTree } from './options.ts';
+import { fileOptions, OptionReader, type OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { probeLength } from './registry.ts';
 import { checkSettings, type Inherited, readSettings } from './settings.ts';
@@ -63,12 +63,13 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   try {
     if (driverName === undefined) {
       if (role === 'file') throw new BlockError('Must specify either driver or file');
-      first.node = await openFileToProbe(opening, reader, settings);
+      first.node = await openFileToProbe(opening, reader, settings, inherited);
       driverName = await probe(opening, first);
     }
     const driver = await context.registry.load(driverName);
     // the file below is older than its user, also where the user's name turns out to be taken
-    first.node ??= await openFileFirst(opening, driver, reader, settings);
+    first.node ??= await openFileFirst(opening, driver, reader, settings, inherited);
+    if (first.node !== undefined) checkLoop(first.node, inherited);
     await first.hold();
     subtree.checkGoing();
     checkSettings(settings);
@@ -83,7 +84,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
     throw error;
   }
   try {
-    await openDriver(opening, node, reader, first);
+    await openDriver(opening, node, reader, first, inherited);
     await first.letGo();
     await openBacking(opening, node, reader, inherited);
     checkNothingLeft(node, reader);
@@ -96,10 +97,10 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   }
 }
 
-/** A filename given as an option is literal: without a driver it is a device or a file, whatever it begins with. */
+/** Without a driver the filename is that of a file or of a device. As an option it is a name, whatever it begins with. */
 function withProtocol(opening: Opening, options: OptionTree): OptionTree {
-  if (options['driver'] !== undefined || typeof options['filename'] !== 'string') return options;
-  return { ...options, driver: opening.names.isDevice(options['filename']) ? 'host_device' : 'file' };
+  const { driver, filename } = options;
+  return driver === undefined && typeof filename === 'string' ? { ...options, ...fileOptions(filename, opening.names) } : options;
 }
 
 async function probe(opening: Opening, first: FirstChild): Promise<string> {
@@ -111,7 +112,7 @@ async function probe(opening: Opening, first: FirstChild): Promise<string> {
   return opening.context.registry.probe(head, nodeFilename(file));
 }
 
-async function openDriver(opening: Opening, node: BlockNode, reader: OptionReader, first: FirstChild): Promise<void> {
+async function openDriver(opening: Opening, node: BlockNode, reader: OptionReader, first: FirstChild, inherited: Inherited): Promise<void> {
   const { context, subtree } = opening;
   let waiting = first.node;
   const host: NodeHost = {
@@ -131,7 +132,7 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
         await first.letGo();
         return child;
       }
-      return openChild(opening, node, reader, { key, roles, ...how });
+      return openChild(opening, node, reader, inherited, { key, roles, ...how });
     },
   };
   const state: DriverState = await node.driver.open(host);

@@ -4,10 +4,11 @@
  * Must not know any format: drivers are found by name or by probing.
  */
 import type { BlockError } from '../util/errors.ts';
+import { Gate } from './gate.ts';
 import type { BlockNode } from './node.ts';
 import { openNodeIn } from './open-node.ts';
 import type { OpenContext, Opening } from './opening.ts';
-import { type FilenameContext, type OptionTree, optionsOfFilename } from './options.ts';
+import { type FilenameContext, mergeOptions, type OptionTree, optionsOfFilename, protocolOptions } from './options.ts';
 import { topInherited } from './settings.ts';
 import { runTransaction } from './transaction.ts';
 import { givenUp, Subtree, type Unpublished } from './unpublished.ts';
@@ -40,6 +41,7 @@ interface Underway {
 export class Opener {
   readonly #context: OpenContext;
   readonly #names: FilenameContext;
+  readonly #gate: Gate;
   readonly #underway = new Set<Underway>();
   #isClosed = false;
 
@@ -49,6 +51,7 @@ export class Opener {
       driver: (name) => context.registry.entry(name),
       isDevice: (path) => context.openStorage.isDevice?.(path) ?? false,
     };
+    this.#gate = new Gate(this.#names, context.policy);
   }
 
   /**
@@ -112,6 +115,7 @@ export class Opener {
     const opening: Opening = {
       context: this.#context,
       names: this.#names,
+      gate: this.#gate,
       subtree,
       open: (tree, inherited, role) => openNodeIn(opening, tree, inherited, role),
     };
@@ -147,14 +151,14 @@ export class Opener {
   }
 
   #imageOptions(name: ImageName): OptionTree {
-    const { tree, isJson } = optionsOfFilename(name.filename, this.#names);
-    if (isJson) return { ...tree, ...(name.format === undefined ? {} : { driver: name.format }), ...name.options };
-    if (name.isProtocol === true) return { ...tree, ...name.options };
-    if (name.format !== undefined && this.#context.registry.entry(name.format)?.kind === 'protocol') {
-      return { ...tree, driver: name.format, ...name.options };
+    const { filename, format, options = {} } = name;
+    if (format !== undefined && !filename.startsWith('json:') && this.#names.driver(format)?.kind === 'protocol') {
+      return { ...protocolOptions(format, filename, this.#names), ...options };
     }
-    const options: OptionTree = { ...name.options, file: tree };
-    if (name.format !== undefined) options['driver'] = name.format;
-    return options;
+    const { tree, isJson } = optionsOfFilename(filename, this.#names);
+    const driver: OptionTree = format === undefined ? {} : { driver: format };
+    if (isJson) return mergeOptions({ ...tree, ...driver }, options);
+    if (name.isProtocol === true) return { ...tree, ...options };
+    return { ...options, file: tree, ...driver };
   }
 }

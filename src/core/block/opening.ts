@@ -2,6 +2,7 @@
 import type { ObjectSource } from '../objects/object.ts';
 import type { OpenStorage } from '../storage/storage.ts';
 import type { Clock } from '../util/clock.ts';
+import type { Gate, OpenPolicy } from './gate.ts';
 import type { Graph } from './graph.ts';
 import type { BlockNode } from './node.ts';
 import type { FilenameContext, OptionTree } from './options.ts';
@@ -14,6 +15,8 @@ export interface OpenContext {
   readonly registry: DriverRegistry;
   readonly openStorage: OpenStorage;
   readonly clock: Clock;
+  /** Decides about what images name. */
+  readonly policy: OpenPolicy;
   readonly objects: ObjectSource;
   emit(event: string, data: Readonly<Record<string, unknown>>): void;
 }
@@ -22,6 +25,7 @@ export interface Opening {
   readonly context: OpenContext;
   readonly names: FilenameContext;
   readonly subtree: Subtree;
+  readonly gate: Gate;
   /** Opens a node with what is below it. `file`: without a driver its filename tells the protocol; `format`: it is probed. */
   open(options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode>;
 }

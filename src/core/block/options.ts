@@ -147,6 +147,31 @@ export interface FilenameContext {
   isDevice(path: string): boolean;
 }
 
+/** The members of a nested option; none when it is no tree. */
+export function asTree(value: OptionValue): OptionTree {
+  return isPlainTree(value) ? (value as OptionTree) : {};
+}
+
+/** `base` with `over` laid over it, member by member at each level. */
+export function mergeOptions(base: OptionTree, over: OptionTree): OptionTree {
+  const merged: OptionTree = { ...base };
+  for (const [key, value] of Object.entries(over)) {
+    const below = merged[key];
+    merged[key] = isPlainTree(below) && isPlainTree(value) ? mergeOptions(asTree(below), asTree(value)) : value;
+  }
+  return merged;
+}
+
+/** Options of the file or device at `path`, a name and nothing else. */
+export function fileOptions(path: string, context: FilenameContext): OptionTree {
+  return { driver: context.isDevice(path) ? 'host_device' : 'file', filename: path };
+}
+
+/** Options of a node of the protocol `driver` that `filename` names: only that protocol's own prefix means something. */
+export function protocolOptions(driver: string, filename: string, context: FilenameContext): OptionTree {
+  return { driver, ...(context.driver(driver)?.parseFilename?.(filename) ?? { filename }) };
+}
+
 /**
  * Options of the node that `filename` names: `json:{…}` as written, else the protocol node (`file:` is dropped).
  * Throws `Unknown protocol 'x'` for a prefix that is no driver.
@@ -163,16 +188,16 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
     if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given');
     return { tree: unflatten(value as JsonObject) as OptionTree, isJson: true };
   }
-  if (!hasProtocol(filename)) return { tree: { driver: context.isDevice(filename) ? 'host_device' : 'file', filename }, isJson: false };
+  if (!hasProtocol(filename)) return { tree: fileOptions(filename, context), isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  const driver = context.driver(protocol);
-  if (driver === undefined) throw new BlockError(`Unknown protocol '${protocol}'`);
-  return { tree: { driver: protocol, ...(driver.parseFilename?.(filename) ?? { filename }) }, isJson: false };
+  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`);
+  return { tree: protocolOptions(protocol, filename, context), isJson: false };
 }
 
 /** A backing name as recorded in an image, seen from the directory of the image. */
 export function combineFilename(imageFilename: string, backing: string): string {
   if (backing === '' || backing.startsWith('/') || backing.startsWith('json:') || hasProtocol(backing)) return backing;
-  const slash = imageFilename.lastIndexOf('/');
-  return slash < 0 ? backing : imageFilename.slice(0, slash + 1) + backing;
+  // what stands before a colon counts as a protocol here too
+  const colon = hasProtocol(imageFilename) ? imageFilename.indexOf(':') : -1;
+  return imageFilename.slice(0, Math.max(colon, imageFilename.lastIndexOf('/')) + 1) + backing;
 }

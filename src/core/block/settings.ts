@@ -18,16 +18,20 @@ export interface Inherited {
   readonly noFlush: boolean;
   /** Children that formats open themselves pass discards on. */
   readonly discard: boolean;
-  /** Names of the images above in the backing chain being opened. */
+  /** Media of the images above in the backing chain being opened, and the name by which the one above calls this image. */
   readonly overlays?: readonly string[];
+  readonly nameInOverlay?: string;
+  /** How many images lie above. */
+  readonly depth?: number;
 }
 
 /** Of a node that has no parent. */
 export const topInherited: Inherited = { readOnly: false, autoReadOnly: false, forceShare: false, noIo: false, direct: false, noFlush: false, discard: false };
 
-/** For the node below `file` of a node with these settings. */
-export function inheritedByFile(settings: NodeSettings, roles: ChildRoles): Inherited {
+/** For the node below `file` of a node with these settings, which itself is `above`. */
+export function inheritedByFile(settings: NodeSettings, roles: ChildRoles, above: Inherited): Inherited {
   return {
+    ...above,
     readOnly: settings.readOnly,
     autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
     forceShare: settings.forceShare,

@@ -295,16 +295,30 @@ async function open(host: NodeHost): Promise<DriverState> {
     if (host.findNode(bitmapNode ?? '') === undefined) throw new BlockError(`Node '${bitmapNode ?? ''}' not found`);
     throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
   }
-  const least = options.size('min-cluster-size') ?? 0;
+  return makeCopyBeforeWrite(host.node, file, target, { leastCluster: options.size('min-cluster-size') ?? 0, onError, timeoutMs, clock: host.clock });
+}
+
+export interface CopyBeforeWriteOptions {
+  /** Smallest unit of copying, bytes: a power of two; 0 = no wish. */
+  readonly leastCluster: number;
+  readonly onError: OnCbwError;
+  /** How long a guest's write waits for its copy; 0 = to the end. */
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+}
+
+/** The filter `node` over edges that it has already. Throws for a unit that cannot be; holds nothing that needs closing. */
+export function makeCopyBeforeWrite(node: BlockNode, file: Child, target: Child, options: CopyBeforeWriteOptions): CopyBeforeWriteState {
+  const { leastCluster: least, onError, timeoutMs, clock } = options;
   if (least !== 0 && !isPowerOfTwo(least)) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
   if (least > maxClusterSize) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`);
   const clusterSize = Math.max(minClusterSize, least, target.node.limits.clusterSize);
-  return new CopyBeforeWriteState(host.node, file, target, { clusterSize, onError, timeoutMs, clock: host.clock });
+  return new CopyBeforeWriteState(node, file, target, { clusterSize, onError, timeoutMs, clock });
 }
 
 function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {
   if (child.name === 'target') return targetPerm;
-  const isDiscarding = node.isOpen && node.state instanceof CopyBeforeWriteState && node.state.copy.discardSource;
+  const isDiscarding = node.isOpen && node.state instanceof CopyBeforeWriteState && node.state.copy.range.discardSource;
   return filePerm(node, asked, isDiscarding ? perm.write : 0);
 }
 

@@ -37,6 +37,10 @@ class FileState implements DriverState {
     if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => storage.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
   }
 
+  get mediumIdentity(): string | undefined {
+    return this.#storage.identity;
+  }
+
   size(): number {
     return this.#size;
   }

@@ -112,6 +112,11 @@ export class LocalFile implements Storage {
     return end;
   }
 
+  get identity(): string {
+    const { dev, ino, rdev } = fstatSync(this.#fd, { bigint: true });
+    return this.#kind === 'file' ? `${dev}:${ino}` : `device ${rdev}`;
+  }
+
   allocatedSize(): number {
     return fstatSync(this.#fd).blocks * 512;
   }

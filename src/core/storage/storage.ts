@@ -50,6 +50,8 @@ export interface LockChange {
  */
 export interface Storage extends AsyncDisposable {
   readonly path: string;
+  /** Tells the medium from all others, whatever name it was opened by (device and inode). Absent: its path does. */
+  readonly identity?: string | undefined;
   readonly caps: StorageCaps;
   /** Size in bytes now; the medium may have been changed from outside. */
   size(): Maybe<number>;

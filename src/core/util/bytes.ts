@@ -65,3 +65,9 @@ export function isZero(bytes: Uint8Array): boolean {
 export function getText(bytes: Uint8Array, at: number, length: number): string {
   return decodeName(bytes.subarray(at, at + length));
 }
+
+/** UTF-8 text of a field that ends at its first NUL, if it has one. */
+export function untilNul(bytes: Uint8Array, at: number, length: number): string {
+  const end = bytes.subarray(at, at + length).indexOf(0);
+  return getText(bytes, at, end < 0 ? length : end);
+}

@@ -1,21 +1,22 @@
 /*
- * blockdev-backup: the checks in QEMU's order, then one drained section in which the copy-before-write filter goes above
- * the source for all its users and the job takes its nodes. A failure leaves graph and locks as they were.
+ * blockdev-backup: the checks in QEMU's order, then the copy-before-write filter goes above the source for all its users
+ * and the job takes its nodes. A failure leaves graph and locks as they were.
  */
 
 import { drainNodes } from '../../core/block/drain.ts';
-import { reqFlag } from '../../core/block/driver.ts';
-import { type Graph, isReachable } from '../../core/block/graph.ts';
+import { childRole, reqFlag } from '../../core/block/driver.ts';
+import { addFilter, type FilterSpec } from '../../core/block/filter-node.ts';
+import { isReachable } from '../../core/block/graph.ts';
 import type { BlockNode } from '../../core/block/node.ts';
-import type { OptionTree } from '../../core/block/options.ts';
-import { runTransaction } from '../../core/block/transaction.ts';
-import { CopyBeforeWriteState } from '../../core/drivers/copy-before-write.ts';
+import { runTransaction, type Transaction } from '../../core/block/transaction.ts';
+import { CopyBeforeWriteState, copyBeforeWriteDriver, makeCopyBeforeWrite } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
 import { BackupBody } from '../../jobs/backup.ts';
 import { BlockJob } from '../../jobs/block-job.ts';
 import type { JobGroup } from '../../jobs/group.ts';
 import type { BlockJobOptions, OnError } from '../../jobs/job-body.ts';
 import type { Engine } from '../engine.ts';
+import { type Action, runAction } from './action.ts';
 import { lookupEither } from './lookup.ts';
 
 export interface BackupArgs {
@@ -39,61 +40,36 @@ export interface BackupArgs {
     | undefined;
 }
 
-/** Starts a backup job; settles when the command may be answered. */
-export async function startBackup(engine: Engine, args: BackupArgs): Promise<BlockJob> {
-  const prepared = await prepareBackup(engine, args);
-  startPrepared([prepared]);
-  return prepared.job;
+/** blockdev-backup: the job that is running when it was committed. Its state is frozen from then on. */
+export function backupAction(engine: Engine, args: BackupArgs, group?: JobGroup): Action<BlockJob> {
+  let started: BlockJob | undefined;
+  return {
+    drains: true,
+    apply: (transaction) => {
+      const source = lookupEither(engine, args.device);
+      const target = lookupEither(engine, args.target);
+      checkBitmapArguments(args);
+      checkNodes(source, target, args);
+      const filter = insertFilter(engine, source, target, args, transaction);
+      const job = createJob(engine, filter, target, args, group);
+      // it begins with a pause of its own: those of one transaction go on one after the other, the newest first
+      job.quiesce();
+      transaction.add({
+        commit: () => {
+          job.start();
+          started = job;
+        },
+        abort: () => job.discard('aborting', 'concluded'),
+      });
+      return job;
+    },
+    clean: async () => started?.resume(),
+  };
 }
 
-/** A backup that is in place but has not started: its state is frozen from now on. It is started, or aborted. */
-export interface PreparedBackup {
-  readonly job: BlockJob;
-  /** Ends the drained section in which the job was made. */
-  release(): void;
-  abort(): Promise<void>;
-}
-
-/** Starts what was prepared, all before the first may go on: the newest first, as QEMU commits a transaction. */
-export function startPrepared(backups: readonly PreparedBackup[]): void {
-  const newestFirst = [...backups].reverse();
-  for (const { job } of newestFirst) job.start();
-  for (const backup of newestFirst) backup.release();
-}
-
-/** Everything up to the start, for `transaction`: several disks are frozen at one instant. */
-export function prepareBackup(engine: Engine, args: BackupArgs, group?: JobGroup): Promise<PreparedBackup> {
-  return engine.graph.turn(async () => {
-    const source = lookupEither(engine, args.device);
-    const target = lookupEither(engine, args.target);
-    checkBitmapArguments(args);
-    checkNodes(source, target, args);
-    const section = await drainNodes([source, target]);
-    let filter: BlockNode | undefined;
-    let job: BlockJob;
-    try {
-      filter = await insertFilter(engine, source, target, args);
-      job = createJob(engine, filter, target, args, group);
-    } catch (error) {
-      section[Symbol.dispose]();
-      if (filter !== undefined) await dropFilter(engine, filter);
-      throw error;
-    }
-    // the job begins inside the drained section, as every user of these nodes does; it does nothing yet that could be waited for
-    void job.quiesce();
-    const release = (): void => {
-      section[Symbol.dispose]();
-      job.resume();
-    };
-    return {
-      job,
-      release,
-      abort: async () => {
-        release();
-        await job.cancel();
-      },
-    };
-  });
+/** Starts a backup job. */
+export function startBackup(engine: Engine, args: BackupArgs): Promise<BlockJob> {
+  return runAction(engine, backupAction(engine, args));
 }
 
 function checkBitmapArguments(args: BackupArgs): void {
@@ -131,39 +107,52 @@ function takesCompressed({ driver, state }: BlockNode): boolean {
   return driver.kind === 'format' && driver.isFilterLike !== true && (state.writeFlags & reqFlag.compressed) !== 0;
 }
 
-async function insertFilter(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs): Promise<BlockNode> {
-  const { graph, opener } = engine;
-  const name = args['filter-node-name'];
-  const leastCluster = args['x-perf']?.['min-cluster-size'];
-  const options: OptionTree = {
-    driver: 'copy-before-write',
-    file: source.name,
-    target: target.name,
-    ...(name === undefined ? {} : { 'node-name': name }),
-    ...(args['on-cbw-error'] === undefined ? {} : { 'on-cbw-error': args['on-cbw-error'] }),
-    ...(leastCluster === undefined ? {} : { 'min-cluster-size': leastCluster }),
-  };
-  let filter: BlockNode | undefined;
-  try {
-    filter = await opener.openNode(options);
-    const inserted = filter;
-    const { copy } = filterState(filter);
-    copy.compress = args.compress ?? false;
-    copy.discardSource = args['discard-source'] ?? false;
-    putAbove(graph, source, inserted);
-    return inserted;
-  } catch (error) {
-    if (filter !== undefined) await graph.releaseUnused(filter);
-    if (error instanceof BlockError && filter === undefined) throw error.prepend('Could not create node: ');
-    throw error;
-  }
+function insertFilter(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs, transaction: Transaction): BlockNode {
+  const filter = saying('Could not create node: ', () => addFilter(engine.graph, filterSpec(engine, source, target, args), transaction));
+  const { copy } = filterState(filter);
+  copy.range.compress = args.compress ?? false;
+  copy.range.discardSource = args['discard-source'] ?? false;
+  saying('Could not replace node: ', () => engine.graph.replaceNode(source, filter, transaction));
+  return filter;
 }
 
-function putAbove(graph: Graph, source: BlockNode, filter: BlockNode): void {
+function filterSpec(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs): FilterSpec {
+  const name = args['filter-node-name'];
+  const onError = args['on-cbw-error'];
+  const leastCluster = args['x-perf']?.['min-cluster-size'];
+  return {
+    name,
+    driver: copyBeforeWriteDriver,
+    options: {
+      driver: 'copy-before-write',
+      file: source.name,
+      target: target.name,
+      ...(name === undefined ? {} : { 'node-name': name }),
+      ...(onError === undefined ? {} : { 'on-cbw-error': onError }),
+      ...(leastCluster === undefined ? {} : { 'min-cluster-size': leastCluster }),
+    },
+    children: [
+      { key: 'file', roles: childRole.filtered | childRole.primary, node: source },
+      { key: 'target', roles: childRole.data, node: target },
+    ],
+    open: (node, [file, onto]) => {
+      invariant(file !== undefined && onto !== undefined, 'edges of the filter');
+      return makeCopyBeforeWrite(node, file, onto, {
+        leastCluster: leastCluster ?? 0,
+        onError: onError ?? 'break-guest-write',
+        timeoutMs: 0,
+        clock: engine.clock,
+      });
+    },
+  };
+}
+
+/** Runs `body`; what it throws begins with `context`. */
+function saying<T>(context: string, body: () => T): T {
   try {
-    runTransaction((transaction) => graph.replaceNode(source, filter, transaction));
+    return body();
   } catch (error) {
-    throw error instanceof BlockError ? error.prepend('Could not replace node: ') : error;
+    throw error instanceof BlockError ? error.prepend(context) : error;
   }
 }
 

@@ -6,29 +6,72 @@ import { BlockBackend } from '../../core/block/backend.ts';
 import { drainNodes } from '../../core/block/drain.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
-import { BlockError } from '../../core/util/errors.ts';
+import type { Unpublished } from '../../core/block/unpublished.ts';
+import { BlockError, invariant } from '../../core/util/errors.ts';
 import { perm } from '../../core/util/perm-bits.ts';
 import type { Engine } from '../engine.ts';
+import { type Action, runAction } from './action.ts';
 import { lookupNodeName } from './lookup.ts';
 
 /** blockdev-add. */
 export async function addNode(engine: Engine, options: OptionTree): Promise<BlockNode> {
   if (options['node-name'] === undefined) throw new BlockError("'node-name' must be specified for the root node");
-  return engine.addNode(options);
+  return runAction(engine, addNodeAction(engine, options));
+}
+
+/** A new node of the monitor's. */
+export function addNodeAction({ opener }: Engine, options: OptionTree): Action<BlockNode> {
+  let opened: Unpublished | undefined;
+  return {
+    drains: false,
+    open: async () => {
+      opened = await opener.openApart(options);
+    },
+    apply: (transaction) => {
+      invariant(opened !== undefined, 'opened before');
+      const { top } = opened;
+      opened.publish(transaction);
+      top.monitorOwned = true;
+      transaction.add({
+        abort: () => {
+          top.monitorOwned = false;
+        },
+      });
+      return top;
+    },
+    clean: async () => {
+      if (opened?.top.monitorOwned === false) await opened.close().catch(() => {});
+    },
+  };
 }
 
 /** blockdev-del. */
-export async function deleteNode(engine: Engine, name: string): Promise<void> {
-  const { graph } = engine;
-  await graph.turn(async () => {
-    const node = lookupNodeName(engine, name);
-    if (node.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${node.name} is in use`);
-    node.blockers.check('drive-del');
-    if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
-    if (node.parents.length > 0) throw new BlockError(`Block device ${node.displayName} is in use`);
-    node.monitorOwned = false;
-    await graph.releaseUnused(node);
-  });
+export function deleteNode(engine: Engine, name: string): Promise<void> {
+  return runAction(engine, deleteNodeAction(engine, name));
+}
+
+export function deleteNodeAction(engine: Engine, name: string): Action {
+  let node: BlockNode | undefined;
+  return {
+    drains: false,
+    apply: (transaction) => {
+      const found = lookupNodeName(engine, name);
+      if (found.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${found.name} is in use`, { code: 'EBUSY' });
+      found.blockers.check('drive-del');
+      if (!found.monitorOwned) throw new BlockError(`Node ${found.name} is not owned by the monitor`);
+      if (found.parents.length > 0) throw new BlockError(`Block device ${found.displayName} is in use`, { code: 'EBUSY' });
+      found.monitorOwned = false;
+      node = found;
+      transaction.add({
+        abort: () => {
+          found.monitorOwned = true;
+        },
+      });
+    },
+    clean: async () => {
+      if (node !== undefined) await engine.graph.releaseUnused(node);
+    },
+  };
 }
 
 /** block_resize. `size` in bytes. Users of the node wait meanwhile and find the new size. */

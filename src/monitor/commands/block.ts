@@ -1,14 +1,13 @@
 /* Commands that add, delete, resize, back up and group. Old spellings are rewritten by upgrade.ts. */
 import type { OptionTree } from '../../core/block/options.ts';
-import { BlockError } from '../../core/util/errors.ts';
 import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
 import { objectDefinition } from '../../engine/object-types.ts';
-import { type PreparedBackup, prepareBackup, startBackup, startPrepared } from '../../engine/ops/backup.ts';
+import { startBackup } from '../../engine/ops/backup.ts';
 import { deleteDriveOrNode } from '../../engine/ops/drives.ts';
 import { lookupNode } from '../../engine/ops/lookup.ts';
 import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
 import { addObject } from '../../engine/ops/objects.ts';
-import { JobGroup } from '../../jobs/group.ts';
+import { runTransaction } from '../../engine/ops/transaction.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
 import { blockdevBackup, transactionAction } from '../types/block.ts';
 import { blockdevOptions } from '../types/blockdev.ts';
@@ -74,22 +73,7 @@ export const blockCommands: readonly AnyCommand[] = [
     }),
     guards: [],
     run: async (args, { engine }) => {
-      const isGrouped = args.properties?.['completion-mode'] === 'grouped';
-      if (isGrouped && args.actions.some((action) => action.type === 'abort')) {
-        throw new BlockError("Action 'abort' does not support transaction property completion-mode = grouped");
-      }
-      const group = new JobGroup();
-      const prepared: PreparedBackup[] = [];
-      try {
-        for (const action of args.actions) {
-          if (action.type === 'abort') throw new BlockError('Transaction aborted using Abort action');
-          prepared.push(await prepareBackup(engine, action.data, isGrouped ? group : undefined));
-        }
-      } catch (error) {
-        for (const backup of prepared.reverse()) await backup.abort();
-        throw error;
-      }
-      startPrepared(prepared);
+      await runTransaction(engine, args.actions, args.properties?.['completion-mode'] === 'grouped');
     },
   }),
   defineCommand({

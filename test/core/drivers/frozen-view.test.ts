@@ -142,7 +142,7 @@ describe('the frozen view of copy-before-write', () => {
   ] as const)('writes to the target of a view by %s so that its readers see all or nothing', async (kind, flags) => {
     const { guest, view } = await fleecing(seeded(4), (storage) => storage, {}, kind);
     const { state } = engine.graph.find('cbw') ?? {};
-    expect(state instanceof CopyBeforeWriteState ? state.copy.writeFlags : undefined).toBe(flags);
+    expect(state instanceof CopyBeforeWriteState ? state.copy.range.writeFlags : undefined).toBe(flags);
     await view.remove();
     await guest.remove();
   });

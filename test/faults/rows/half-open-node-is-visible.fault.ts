@@ -13,11 +13,12 @@ const fault: Fault = {
     let isHeld = false;
     const { engine } = hookedEngine(library, { before: (op, offset) => (isHeld && op === 'read' && offset >= cluster ? new Promise(() => {}) : undefined) });
     await library.createImage(engine, 'qcow2', 'a', { size: 1 << 20 });
+    await library.createImage(engine, 'qcow2', 'b', { size: 1 << 20 });
     isHeld = true;
     void engine.addNode({ driver: 'qcow2', 'node-name': 'n', file: { driver: 'file', filename: 'a' } }).catch(() => {});
     await turns();
     const seen = engine.graph.find('n') === undefined ? 'no' : 'yes';
-    const another = await settled(engine.addNode({ driver: 'null-co', 'node-name': 'other' }), 'added');
+    const another = await settled(engine.addNode({ driver: 'file', 'node-name': 'other', filename: 'b' }), 'added');
     const closed = await settled(engine.close(), 'done');
     return `seen meanwhile: ${seen}; another node: ${another}; close: ${closed}`;
   },
@@ -25,7 +26,7 @@ const fault: Fault = {
 export default fault;
 
 async function turns(): Promise<void> {
-  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 20_000; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** `text` when the promise settles within some turns of the event loop. */

@@ -52,7 +52,7 @@ const aboveAnother: Fault = {
 };
 
 async function turns(): Promise<void> {
-  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 20_000; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 const faults: readonly Fault[] = [sameName, aboveAnother];

@@ -1,7 +1,7 @@
 /*
- * The bulk copy of whole images: asks for extents, skips holes and zeros, reads and writes the rest in order of offset.
- * While nothing is pending below it is a plain synchronous loop on one buffer; where reads are pending several are in
- * flight, and what they bring is still written in order. Knows no format and no command.
+ * The copy of whole images into another, as convert does it: asks for extents, skips holes and zeros, reads and writes the
+ * rest in order of offset. What to move and how is here; when and how many at once is the machine's (transfer.ts).
+ * Knows no format and no command.
  */
 import type { BlockBackend } from '../core/block/backend.ts';
 import { reqFlag } from '../core/block/driver.ts';
@@ -9,6 +9,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
 import { type ImageReader, isZeroRange, sector } from './image-reader.ts';
+import { type TransferPiece, type TransferPlan, transfer } from './transfer.ts';
 
 /** Bytes moved at once. */
 const chunkSize: number = 2 * 1024 * 1024;
@@ -31,8 +32,8 @@ export interface CopySettings {
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Transfers in flight where the media make us wait; at least 1. */
   readonly parallel?: number | undefined;
-  /** Called with the bytes of each transfer; pending while the rate is used up. */
-  readonly limit?: ((bytes: number) => Maybe<void>) | undefined;
+  /** Milliseconds to wait after `bytes` more, and the wait. */
+  readonly rate?: { delayFor(bytes: number): number; sleep(ms: number): Promise<void> } | undefined;
   readonly budget: YieldBudget;
 }
 
@@ -43,42 +44,52 @@ interface Extent {
   readonly length: number;
 }
 
+/** A piece of a source on its way. */
+interface Piece extends TransferPiece {
+  readonly kind: Exclude<Kind, 'backing'>;
+  readonly source: ImageReader;
+  /** Offset in the source. */
+  readonly at: number;
+  /** Offset in the target. */
+  readonly offset: number;
+  /** What is to be written; absent for zeros that are not written as data. */
+  readonly buffer: Buffer | undefined;
+}
+
 /** Copies everything; rejects at the first error, which then says where it was. */
 export async function copyImages(settings: CopySettings): Promise<void> {
   const copier = new Copier(settings);
-  await copier.run();
+  await copier.countData();
+  await transfer(copier);
 }
 
-class Copier {
+class Copier implements TransferPlan<Piece> {
+  readonly ordered = true;
+  readonly inFlight: number;
   readonly #settings: CopySettings;
-  readonly #lanes: Lanes;
-  readonly #order = new Order();
+  /** Buffers that are not in use; there are never more than pieces in flight. */
+  readonly #free: Buffer[] = [];
   /** Unit of the search for zeros: a power of two. */
   readonly #unit: number;
   #done = 0;
   #total = 0;
+  // where the next piece begins
+  #index = 0;
+  #base = 0;
+  #at = 0;
+  #extentKind: Kind = 'backing';
+  #extentEnd = 0;
 
   constructor(settings: CopySettings) {
     this.#settings = settings;
-    this.#lanes = new Lanes(settings.parallel ?? 1);
+    this.inFlight = settings.parallel ?? 1;
     this.#unit = settings.sparse === 0 ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
   }
 
-  async run(): Promise<void> {
-    const { sources } = this.#settings;
-    this.#total = await this.#countData();
-    let base = 0;
-    for (const source of sources) {
-      await this.#copySource(source, base);
-      base += source.size;
-    }
-    await this.#order.end();
-  }
-
-  /** Bytes that will be read, for progress. */
-  async #countData(): Promise<number> {
+  /** Counts the bytes that will be read, for progress. */
+  async countData(): Promise<void> {
     const { sources, onProgress, sparse } = this.#settings;
-    if (onProgress === undefined) return 0;
+    if (onProgress === undefined) return;
     let bytes = 0;
     let base = 0;
     for (const source of sources) {
@@ -90,27 +101,89 @@ class Copier {
       }
       base += source.size;
     }
-    return bytes;
+    this.#total = bytes;
   }
 
-  async #copySource(source: ImageReader, base: number): Promise<void> {
-    const { budget } = this.#settings;
-    for (let at = 0; at < source.size; ) {
-      const found = this.#extent(source, base, at);
-      const extent = isPending(found) ? await found : found;
-      const end = at + extent.length;
-      while (at < end && !this.#order.hasFailed) {
-        const length = Math.min(end - at, extent.kind === 'data' || this.#settings.sparse === 0 ? chunkSize : maxZero);
-        const copied = this.#piece(source, base, at, length, extent.kind);
-        if (isPending(copied)) await copied;
-        at += length;
-        const turn = budget.tick(length);
-        if (isPending(turn)) await turn;
+  // -- as a plan ------------------------------------------------------------------------------------------------------
+  next(): Maybe<Piece | undefined> {
+    for (;;) {
+      const source = this.#settings.sources[this.#index];
+      if (source === undefined) return undefined;
+      if (this.#at >= source.size) {
+        this.#index++;
+        this.#base += source.size;
+        this.#at = 0;
+        this.#extentEnd = 0;
+        continue;
       }
-      if (this.#order.hasFailed) return;
+      if (this.#at < this.#extentEnd) {
+        const piece = this.#cut(source);
+        if (piece !== undefined) return piece;
+        continue;
+      }
+      const found = this.#extent(source, this.#base, this.#at);
+      if (isPending(found)) return found.then((extent) => this.#enter(extent)).then(() => this.next());
+      this.#enter(found);
     }
   }
 
+  #enter(extent: Extent): void {
+    this.#extentKind = extent.kind;
+    this.#extentEnd = this.#at + extent.length;
+  }
+
+  /** The next piece of the present extent; undefined when it needs no work. */
+  #cut(source: ImageReader): Piece | undefined {
+    const { sparse, isTargetZero } = this.#settings;
+    const kind = this.#extentKind;
+    const isWritten = kind === 'data' || (kind === 'zero' && sparse === 0);
+    const at = this.#at;
+    const length = Math.min(this.#extentEnd - at, isWritten ? chunkSize : maxZero);
+    this.#at += length;
+    if (kind === 'backing' || (kind === 'zero' && !isWritten && isTargetZero)) return undefined;
+    const buffer = isWritten ? (this.#free.pop() ?? Buffer.allocUnsafeSlow(chunkSize)) : undefined;
+    return { kind, source, at, offset: this.#base + at, length, buffer };
+  }
+
+  begin({ kind, source, at, offset, length, buffer: whole }: Piece): Maybe<void> {
+    if (whole === undefined) return;
+    const buffer = whole.subarray(0, length);
+    if (kind === 'zero') {
+      buffer.fill(0);
+      return;
+    }
+    let read: Maybe<void>;
+    try {
+      read = source.read(at, buffer);
+    } catch (error) {
+      return this.#readFailed(error, source, offset, at, buffer);
+    }
+    return isPending(read) ? read.catch((error: unknown) => this.#readFailed(error, source, offset, at, buffer)) : undefined;
+  }
+
+  finish({ offset, length, buffer }: Piece): Maybe<void> {
+    if (buffer === undefined) return inWrite(offset, () => this.#zero(offset, length));
+    this.#count(length);
+    return inWrite(offset, () => this.#write(offset, buffer.subarray(0, length), 0));
+  }
+
+  done({ buffer }: Piece): void {
+    if (buffer !== undefined) this.#free.push(buffer);
+  }
+
+  delayFor(bytes: number): number {
+    return this.#settings.rate?.delayFor(bytes) ?? 0;
+  }
+
+  async sleep(ms: number): Promise<void> {
+    await this.#settings.rate?.sleep(ms);
+  }
+
+  tick(bytes: number): Maybe<void> {
+    return this.#settings.budget.tick(bytes);
+  }
+
+  // -- extents --------------------------------------------------------------------------------------------------------
   /** The run at `at` of a source that starts at `base` of the target. */
   #extent(source: ImageReader, base: number, at: number): Maybe<Extent> {
     const { targetBackingSize } = this.#settings;
@@ -127,58 +200,28 @@ class Copier {
     return isPending(found) ? found.then(classify) : classify(found);
   }
 
-  /** Takes a piece on; pending while there is no buffer for it. */
-  #piece(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
-    const { sparse, isTargetZero } = this.#settings;
-    if (kind === 'backing') return;
-    if (kind === 'data' || sparse === 0) return this.#data(source, base, at, length, kind);
-    if (!isTargetZero) this.#order.add(() => inWrite(base + at, () => this.#zero(base + at, length)));
-  }
-
   #zero(offset: number, length: number): Maybe<void> {
     return this.#settings.target.zero(offset, length, this.#settings.sparse === 0 ? 0 : reqFlag.mayUnmap);
   }
 
-  /** Reads a buffer at once and writes it when everything before it is written. */
-  #data(source: ImageReader, base: number, at: number, length: number, kind: Kind): Maybe<void> {
-    const lane = this.#lanes.take();
-    if (lane === undefined) return this.#lanes.whenFree().then(() => this.#data(source, base, at, length, kind));
-    const buffer = lane.subarray(0, length);
-    const offset = base + at;
-    if (kind === 'zero') buffer.fill(0);
-    const read = kind === 'zero' ? undefined : startRead(source, at, buffer);
-    const salvaged = isPending(read) ? read.catch((error: unknown) => this.#readFailed(error, source, base, at, buffer)) : undefined;
-    this.#order.add(
-      () => this.#limited(length, () => inWrite(offset, () => this.#write(offset, buffer, 0))),
-      salvaged,
-      () => this.#lanes.give(lane),
-      () => this.#count(length),
-    );
-  }
-
-  async #readFailed(error: unknown, source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
+  async #readFailed(error: unknown, source: ImageReader, offset: number, at: number, buffer: Buffer): Promise<void> {
     if (!(error instanceof BlockError)) throw error;
-    if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${base + at}: `);
-    await this.#salvage(source, base, at, buffer);
+    if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${offset}: `);
+    await this.#salvage(source, offset, at, buffer);
   }
 
   /** Reads sector by sector; what cannot be read becomes zeros. */
-  async #salvage(source: ImageReader, base: number, at: number, buffer: Buffer): Promise<void> {
+  async #salvage(source: ImageReader, offset: number, at: number, buffer: Buffer): Promise<void> {
     for (let done = 0; done < buffer.length; done += sector) {
       const piece = buffer.subarray(done, done + sector);
       try {
         await source.read(at + done, piece);
       } catch (error) {
         if (!(error instanceof BlockError)) throw error;
-        this.#settings.onReadError?.(base + at + done, error);
+        this.#settings.onReadError?.(offset + done, error);
         piece.fill(0);
       }
     }
-  }
-
-  #limited(bytes: number, next: () => Maybe<void>): Maybe<void> {
-    const wait = this.#settings.limit?.(bytes);
-    return isPending(wait) ? wait.then(next) : next();
   }
 
   #count(bytes: number): void {
@@ -224,15 +267,6 @@ class Copier {
   }
 }
 
-/** A read whose errors are always rejections. */
-function startRead(source: ImageReader, at: number, buffer: Buffer): Maybe<void> {
-  try {
-    return source.read(at, buffer);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
 /** Asks for the state of the source at `offset`; errors say where it was. */
 function inStatus<T>(offset: number, start: () => Maybe<T>): Maybe<T> {
   return inPlace(`error while reading block status at offset ${offset}: `, start);
@@ -252,100 +286,6 @@ function inPlace<T>(place: string, start: () => Maybe<T>): Maybe<T> {
     return isPending(result) ? result.catch(tell) : result;
   } catch (error) {
     return tell(error);
-  }
-}
-
-/** The buffers: as many as there may be transfers in flight, made when needed. */
-class Lanes {
-  readonly #max: number;
-  readonly #free: Buffer[] = [];
-  readonly #waiting: (() => void)[] = [];
-  #made = 0;
-
-  constructor(max: number) {
-    this.#max = Math.max(1, max);
-  }
-
-  take(): Buffer | undefined {
-    const free = this.#free.pop();
-    if (free !== undefined || this.#made === this.#max) return free;
-    this.#made++;
-    return Buffer.allocUnsafeSlow(chunkSize);
-  }
-
-  give(lane: Buffer): void {
-    this.#free.push(lane);
-    this.#waiting.shift()?.();
-  }
-
-  whenFree(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-}
-
-/** Steps carried out one after the other, at once as long as none of them is pending. */
-class Order {
-  #last: Promise<void> | undefined;
-  #failure: { readonly error: unknown } | undefined;
-
-  get hasFailed(): boolean {
-    return this.#failure !== undefined;
-  }
-
-  /** `step` runs after all steps before it and after `ready`; then `done`, whatever came of it. `begin` runs right before the step. */
-  add(step: () => Maybe<void>, ready?: Promise<void>, done?: () => void, begin?: () => void): void {
-    if (this.#last === undefined && ready === undefined) {
-      let result: Maybe<void>;
-      try {
-        begin?.();
-        result = step();
-      } catch (error) {
-        result = Promise.reject(error);
-      }
-      if (!isPending(result)) {
-        done?.();
-        return;
-      }
-      this.#follow(result, done);
-      return;
-    }
-    this.#follow(this.#later(this.#last, step, ready, begin), done);
-  }
-
-  async #later(before: Promise<void> | undefined, step: () => Maybe<void>, ready: Promise<void> | undefined, begin?: () => void): Promise<void> {
-    const readiness = await settled(ready);
-    // an earlier step's error is the one to tell
-    await before;
-    if (readiness !== undefined) throw readiness.error;
-    begin?.();
-    await step();
-  }
-
-  #follow(result: Promise<void>, done: (() => void) | undefined): void {
-    const last = result.finally(() => {
-      if (this.#last === last && this.#failure === undefined) this.#last = undefined;
-      done?.();
-    });
-    this.#last = last;
-    last.catch((error: unknown) => {
-      this.#failure ??= { error };
-    });
-  }
-
-  /** Settles when all steps are done; rejects with the first error. */
-  async end(): Promise<void> {
-    await this.#last;
-    if (this.#failure !== undefined) throw this.#failure.error;
-  }
-}
-
-/** Waits for a promise without failing: the error, if there was one. */
-async function settled(promise: Promise<void> | undefined): Promise<{ readonly error: unknown } | undefined> {
-  try {
-    await promise;
-    return undefined;
-  } catch (error) {
-    return { error };
   }
 }
 

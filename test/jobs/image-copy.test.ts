@@ -4,7 +4,7 @@ import { delayed, FaultyStorage } from '../../src/core/storage/faulty.ts';
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
-import { type CopySettings, copyImages } from '../../src/jobs/copy-loop.ts';
+import { type CopySettings, copyImages } from '../../src/jobs/image-copy.ts';
 import { firstDifference, firstNonZero, ImageReader } from '../../src/jobs/image-reader.ts';
 import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
 

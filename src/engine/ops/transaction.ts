@@ -1,0 +1,43 @@
+/*
+ * QMP's `transaction`: several actions at one instant, all or none. Which kinds there are; what each does is in its home.
+ * Rule source: observed behaviour of QEMU 11.1.
+ */
+import { BlockError } from '../../core/util/errors.ts';
+import { JobGroup } from '../../jobs/group.ts';
+import type { Engine } from '../engine.ts';
+import { type Action, runActions } from './action.ts';
+import { type BackupArgs, backupAction } from './backup.ts';
+
+export type ActionArgs = { readonly type: 'abort' } | { readonly type: 'blockdev-backup'; readonly data: BackupArgs };
+
+/** Kinds whose jobs can end together. */
+const groupable: readonly ActionArgs['type'][] = ['blockdev-backup'];
+
+/** `isGrouped`: when one of the jobs fails or is cancelled, all are undone. */
+export async function runTransaction(engine: Engine, actions: readonly ActionArgs[], isGrouped: boolean): Promise<void> {
+  const lonely = isGrouped ? actions.find(({ type }) => !groupable.includes(type)) : undefined;
+  if (lonely !== undefined) throw new BlockError(`Action '${lonely.type}' does not support transaction property completion-mode = grouped`);
+  const group = isGrouped ? new JobGroup() : undefined;
+  await runActions(
+    engine,
+    actions.map((args) => actionOf(engine, args, group)),
+    { drains: true },
+  );
+}
+
+function actionOf(engine: Engine, args: ActionArgs, group: JobGroup | undefined): Action<unknown> {
+  switch (args.type) {
+    case 'abort':
+      return abortAction;
+    case 'blockdev-backup':
+      return backupAction(engine, args.data, group);
+  }
+}
+
+/** Fails, so that a test of a transaction can see all of it taken back. */
+const abortAction: Action<never> = {
+  drains: false,
+  apply: () => {
+    throw new BlockError('Transaction aborted using Abort action');
+  },
+};
