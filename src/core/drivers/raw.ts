@@ -86,7 +86,8 @@ class RawState implements DriverState {
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     if (this.#fixedSize !== undefined) throw new BlockError('Cannot resize fixed-size raw disks', { code: 'ENOTSUP' });
-    if (this.#offset > 0 && size > Number.MAX_SAFE_INTEGER - this.#offset) throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
+    if (this.#offset > 0 && size > Number.MAX_SAFE_INTEGER - this.#offset)
+      throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
     await this.#file.truncate(size + this.#offset, options);
   }
 
