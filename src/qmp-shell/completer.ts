@@ -6,8 +6,10 @@ import { readdirSync } from 'node:fs';
 import { isJsonObject, type JsonObject } from '../core/util/json.ts';
 import { workloadKinds } from '../machine/workload.ts';
 import { ownCommands, ownName } from './help-text.ts';
+import { offeredWords } from './offered.ts';
 import { parseArguments, splitWords } from './parse.ts';
 import type { SchemaIndex } from './schema-index.ts';
+import { infoItems } from './suggestions.ts';
 import type { Transport } from './transport.ts';
 
 export interface CompletionContext {
@@ -94,10 +96,7 @@ function waitWords(schema: SchemaIndex, rest: readonly string[]): string[] {
 /** The human monitor does not tell what its commands take: names of nodes and devices are the best guess. */
 async function humanWords(transport: Transport, name: string, rest: readonly string[]): Promise<readonly string[]> {
   if (!(await transport.humanNames()).includes(name)) return [];
-  if (name === 'info' && rest.length === 0) {
-    const { return: text } = await transport.execute({ execute: 'human-monitor-command', arguments: { 'command-line': 'help info' } });
-    return typeof text === 'string' ? [...text.matchAll(/^info (\S+)/gm)].map((match) => match[1] ?? '') : [];
-  }
+  if (name === 'info' && rest.length === 0) return infoItems(transport);
   if (name.startsWith('block_job_')) return names(transport, [['query-block-jobs', 'device']]);
   if (name === 'nbd_server_remove') return names(transport, [['query-block-exports', 'id']]);
   return nodeNames(transport);
@@ -201,11 +200,8 @@ async function valueWords(
   key: string,
   last: string,
 ): Promise<readonly string[]> {
-  const words = type === undefined ? [] : schema.words(type);
+  const words = type === undefined ? [] : offeredWords(transport, command, key, schema.words(type));
   const name = key.split('.').at(-1) ?? key;
-  // the schema is QEMU's with all its drivers: offered are those that are here
-  const registry = name === 'driver' ? transport.engine?.registry : undefined;
-  if (registry !== undefined) return words.filter((word) => registry.has(word));
   if (words.length > 0 && type !== undefined && !schema.takesText(type)) return words;
   if (name === 'filename' || name === 'path') return [...words, ...files(last)];
   const isJob = /^(?:block-)?job-/.test(command);

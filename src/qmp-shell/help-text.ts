@@ -11,6 +11,7 @@ const everywhere: readonly OwnCommand[] = [
   ['wait EVENT [key=value …] [timeout=30s]', 'wait for an event, one that came before included'],
   ['expect-error CLASS ["TEXT"] COMMAND', 'COMMAND has to fail with this class, and with this text in its message'],
   ['! COMMAND', 'run a line of the system’s shell'],
+  ['pretty [on|off|auto]', 'replies over several lines, in one line, or as they fit into the terminal; without a word: change'],
   ['help [COMMAND]', 'this text, or one command'],
   ['exit, quit, Ctrl-D', 'end'],
 ];

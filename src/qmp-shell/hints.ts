@@ -7,6 +7,8 @@ import { isJsonObject, type Json } from '../core/util/json.ts';
 
 /** What the answer is about, as far as it is known. */
 export interface Question {
+  /** The command that was given. */
+  readonly command?: string | undefined;
   /** Arguments of the command. */
   readonly args: Json | undefined;
   /** Files that it names are looked for in the folder that we are in. */
@@ -16,6 +18,8 @@ export interface Question {
 interface Advice {
   readonly when: RegExp;
   readonly hint: string | ((...parts: readonly string[]) => string);
+  /** The hint ends with how to see the command's arguments. */
+  readonly namesHelp?: boolean;
 }
 
 const advice: readonly Advice[] = [
@@ -40,14 +44,13 @@ const advice: readonly Advice[] = [
   { when: /^Parameter 'options' is unexpected$/, hint: 'the arguments are flat today: driver=… node-name=… file.driver=…' },
   { when: /^Parameter 'backing' is unexpected$/, hint: 'only formats with backing files take it: driver=qcow2' },
   { when: /^Parameter 'file' is missing$/, hint: 'the format needs a node below it: file.driver=file file.filename=FILE' },
-  { when: /^Parameter '(.*)' is missing$/, hint: (name) => `give ${name}=…; 'help COMMAND' lists the arguments` },
-  { when: /^Parameter '(.*)' is unexpected$/, hint: "'help COMMAND' lists the arguments" },
+  { when: /^Parameter '(.*)' is missing$/, hint: (name) => `give ${name}=…`, namesHelp: true },
   {
     when: /^Invalid parameter type for '(.*)', expected: string$/,
     hint: (name) => `a number or true is a text when it stands in quotes: ${name}="…"`,
   },
-  { when: /^Invalid parameter type for '(.*)', expected: (.*)$/, hint: (name, type) => `${name} takes a value of type ${type}: 'help COMMAND' tells more` },
-  { when: /^Expected a key=value pair, got '(.*)'$/m, hint: 'arguments are key=value; commands of the human monitor take plain words' },
+  { when: /^Invalid parameter type for '(.*)', expected: (.*)$/, hint: (name, type) => `${name} takes a value of type ${type}`, namesHelp: true },
+  { when: /^Expected a key=value pair, got '(.*)'$/m, hint: 'arguments are key=value', namesHelp: true },
   // -- NBD server and exports
   { when: /^NBD server not running$/, hint: 'start it first: nbd-server-start addr.type=unix addr.data.path=/tmp/fleece.sock' },
   { when: /^NBD server already running$/, hint: 'nbd-server-stop ends it; exports can be added to the running one' },
@@ -100,16 +103,6 @@ const advice: readonly Advice[] = [
   { when: /^Permission conflict on node '(.*?)'/, hint: "'graph -v' shows who uses the node, and what each one needs and shares" },
   { when: /^Need a root block node$/, hint: "another node or a filter stands above it: 'graph' shows which" },
   { when: /^Making '(.*)' a (?:backing|.*) child of '(.*)' would create a cycle$/, hint: 'a node cannot stand below itself' },
-  // -- commands
-  {
-    when: /^The command (drive_del|drive_add|qemu-io|info|nbd_server_start) has not been found$/,
-    hint: (name) => `${name} is a command of the human monitor: type it as it is, or send it through human-monitor-command`,
-  },
-  { when: /^The command (block_\w+) has not been found$/, hint: (name) => `QMP spells it ${name.replaceAll('_', '-')}` },
-  { when: /^The command x-(blockdev-(?:del|insert-medium|remove-medium|reopen)) has not been found$/, hint: (name) => `it is spelled ${name} today` },
-  { when: /^The command change has not been found$/, hint: 'it is blockdev-change-medium today' },
-  { when: /^The command (.*) has not been found$/, hint: "'help' lists the commands" },
-  { when: /^unknown command: '(.*)'/, hint: "'help' lists the commands of the human monitor" },
 ];
 
 /** Advice about files, in the words of the command that was given. */
@@ -147,11 +140,18 @@ export function hintFor(message: string, question?: Question): string | undefine
     const hint = fileHint(text, question);
     if (hint !== undefined) return hint;
   }
-  for (const { when, hint } of advice) {
+  for (const { when, hint, namesHelp } of advice) {
     for (const text of texts) {
       const match = when.exec(text);
-      if (match !== null) return typeof hint === 'string' ? hint : hint(...match.slice(1).map((part) => part ?? ''));
+      if (match === null) continue;
+      const told = typeof hint === 'string' ? hint : hint(...match.slice(1).map((part) => part ?? ''));
+      return namesHelp === true ? `${told}; ${helpOf(question)}` : told;
     }
   }
   return undefined;
+}
+
+/** The words to type to see what a command takes. */
+export function helpOf(question: Question | undefined): string {
+  return question?.command === undefined ? "'help' and a command's name list its arguments" : `'help ${question.command}' lists the arguments`;
 }

@@ -3,6 +3,7 @@
  * Returns what happened as data; terminals and scripts print it each in their way. One interpreter, all front ends.
  */
 import { BlockError } from '../core/util/errors.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
 import { isJsonObject, type Json, type JsonObject, newJsonObject, parseJson, writeJson } from '../core/util/json.ts';
 import { hintFor, type Question } from './hints.ts';
 import { parseArguments, parseCommand, splitWords } from './parse.ts';
@@ -17,9 +18,14 @@ export interface Failure {
   readonly isReply: boolean;
 }
 
+/** How replies are printed: as the front end likes, over several lines, or one line each. */
+export type ReplyForm = 'auto' | 'pretty' | 'line';
+
 export interface Outcome {
   /** What to print on standard output, line ends included. */
   readonly output: string;
+  /** The reply at the end of `output`, for a front end that prints it in another form; `echo` is what stands before it. */
+  readonly reply?: { readonly message: JsonObject; readonly echo: string };
   /** What to tell beside it. */
   readonly notes?: readonly string[];
   /** Set when the line failed. */
@@ -44,11 +50,13 @@ const nothing: Outcome = { output: '' };
 export class Interpreter {
   readonly transport: Transport;
   readonly #options: InterpreterOptions;
+  replyForm: ReplyForm;
   #actions: JsonObject[] | undefined;
 
   constructor(transport: Transport, options: InterpreterOptions = {}) {
     this.transport = transport;
     this.#options = options;
+    this.replyForm = options.isPretty === true ? 'pretty' : 'auto';
   }
 
   get isHmp(): boolean {
@@ -66,7 +74,7 @@ export class Interpreter {
   }
 
   async run(line: string): Promise<Outcome> {
-    const trimmed = line.trim();
+    const trimmed = withoutPrompt(line).trim();
     if (trimmed === '' || trimmed.startsWith('#')) return nothing;
     try {
       if (this.#options.isHmp) return (await this.#own(trimmed)) ?? (await this.#human(trimmed));
@@ -108,6 +116,8 @@ export class Interpreter {
         if (rest[0] === undefined || rest.length > 1) throw usage('map NODE');
         return { output: await mapView(this.#inside('map', 'tsimg map looks into an image, nbdinfo --map into an export'), rest[0], this.#options.painter) };
       }
+      case 'pretty':
+        return { output: this.#setForm(rest) };
       case 'guest': {
         const { runGuest } = await import('./guest.ts');
         return { output: await runGuest(this.#inside('guest', "HMP's qemu-io writes to a disk of any server"), rest) };
@@ -115,6 +125,15 @@ export class Interpreter {
       default:
         return undefined;
     }
+  }
+
+  /** `pretty [on|off|auto]`; without a word it changes sides. */
+  #setForm([word, ...more]: readonly string[]): string {
+    const forms: Readonly<Record<string, ReplyForm>> = { on: 'pretty', off: 'line', auto: 'auto' };
+    const next = word === undefined ? (this.replyForm === 'pretty' ? 'line' : 'pretty') : Object.hasOwn(forms, word) ? forms[word] : undefined;
+    if (next === undefined || more.length > 0) throw usage('pretty [on|off|auto]');
+    this.replyForm = next;
+    return { pretty: 'replies over several lines\n', line: 'replies in one line\n', auto: 'replies in one line where they fit into the terminal\n' }[next];
   }
 
   /** The engine in this process. Throws where there is only a server. */
@@ -132,30 +151,52 @@ export class Interpreter {
       return this.#send(message);
     }
     if (await this.#isHumanLine(line)) return this.#human(line);
-    const { name, args, notes } = await parseCommand(line);
-    return this.#send({ execute: name, arguments: args }, notes);
+    const [first] = splitWords(line);
+    // who mistypes a name is told of the name, whatever comes behind it
+    if (first !== undefined && !(await this.transport.commandNames()).includes(first)) return this.#send({ execute: first });
+    try {
+      const { name, args, notes } = await parseCommand(line);
+      return await this.#send({ execute: name, arguments: args }, notes);
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      return failed(error, { command: first, args: undefined, isHere: this.#isHere });
+    }
+  }
+
+  get #isHere(): boolean {
+    return this.transport.engine !== undefined;
   }
 
   async #send(message: JsonObject, notes: readonly string[] = []): Promise<Outcome> {
     const reply = await this.transport.execute(message);
-    const outcome = this.#outcome(reply, { args: message['arguments'], isHere: this.transport.engine !== undefined });
+    const command = typeof message['execute'] === 'string' ? message['execute'] : undefined;
+    const outcome = await this.#outcome(reply, { command, args: message['arguments'], isHere: this.#isHere });
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
-    return { ...outcome, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
+    const shown = outcome.failure === undefined ? { reply: { message: reply, echo: sent } } : {};
+    return { ...outcome, ...shown, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
   }
 
-  #outcome(reply: JsonObject, question?: Question): Outcome {
+  async #outcome(reply: JsonObject, question: Question): Promise<Outcome> {
     const output = `${this.#json(reply, true)}\n`;
     const error = reply['error'];
     if (!isJsonObject(error)) return { output };
     const message = String(error['desc']);
-    return { output, failure: { errorClass: String(error['class']), message, hint: hintOf(reply, message, question), isReply: true } };
+    return { output, failure: { errorClass: String(error['class']), message, hint: await this.#hintOf(reply, message, question), isReply: true } };
   }
 
   #json(message: JsonObject, isReply: boolean): string {
     // a line break inside brackets with nothing else: no text of a message has one
-    if (this.#options.isPretty) return writeJson(alphabetical(message), { pretty: true, order: 'insertion' }).replace(/([[{])\n *([\]}])/g, '$1$2');
+    if (this.replyForm === 'pretty') return writeJson(alphabetical(message), { pretty: true, order: 'insertion' }).replace(/([[{])\n *([\]}])/g, '$1$2');
     return writeJson(message, { order: isReply ? 'qemu' : 'insertion' });
+  }
+
+  /** What the error itself knows (who holds a lock) beats general advice. */
+  async #hintOf(reply: JsonObject, message: string, question: Question): Promise<string | undefined> {
+    const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
+    if (source instanceof BlockError && source.hint !== undefined) return source.hint;
+    const { misspelling, suggestion } = await import('./suggestions.ts');
+    return (await misspelling(this.transport, message, question)) ?? hintFor(message, question) ?? (await suggestion(this.transport, message, question));
   }
 
   // -- the human monitor ------------------------------------------------------------------------------------------------
@@ -176,9 +217,10 @@ export class Interpreter {
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const reply = await this.transport.execute(message);
     const answer = reply['return'];
+    const question = { command: splitWords(line)[0], args: undefined, isHere: this.#isHere };
     const isEnd = /^(?:q|quit)$/.test(line);
     if (typeof answer !== 'string') {
-      const { failure, output } = this.#outcome(reply);
+      const { failure, output } = await this.#outcome(reply, question);
       // a human monitor that ends does not answer any more
       if (isEnd) return { output: sent, isEnd };
       if (!this.isHmp || failure === undefined) return { output: sent + output, ...(failure === undefined ? {} : { failure }) };
@@ -188,7 +230,7 @@ export class Interpreter {
     if (!isHumanError(text)) return { output: sent + text, ...(isEnd ? { isEnd } : {}) };
     const told = text.trimEnd();
     const bare = (told.split('\n')[0] ?? '').replace(/^Error: /, '');
-    return { output: sent, failure: { errorClass: 'GenericError', message: told, hint: hintOf(reply, bare), isReply: false } };
+    return { output: sent, failure: { errorClass: 'GenericError', message: told, hint: await this.#hintOf(reply, bare, question), isReply: false } };
   }
 
   // -- transactions -----------------------------------------------------------------------------------------------------
@@ -222,21 +264,20 @@ function endsTransaction(word: string): boolean {
   return word.endsWith(')') && [...word].filter((letter) => letter === '(').length < [...word].filter((letter) => letter === ')').length;
 }
 
+/** A line as it was typed: who copies one from a session copies its prompt too. */
+export function withoutPrompt(line: string): string {
+  return line.replace(/^\s*(?:\((?:QEMU|qemu)\)|TRANS>)(?:\s+|$)/, '');
+}
+
 function isHumanError(text: string): boolean {
   return /^(?:Error: |unknown command: )/.test(text) || /^Try "help .*" for more information\n*$/m.test(text);
 }
 
-/** What the error itself knows (who holds a lock) beats general advice. */
-function hintOf(reply: JsonObject, message: string, question?: Question): string | undefined {
-  const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
-  return source instanceof BlockError && source.hint !== undefined ? source.hint : hintFor(message, question);
-}
-
-/** A line that failed in the shell itself; bugs pass through. */
-export function failed(error: unknown): Outcome {
-  if (!(error instanceof BlockError)) throw error;
+/** A line that failed in the shell itself: a bug of ours ends the line and nothing else. */
+export function failed(thrown: unknown, question?: Question): Outcome {
+  const error = asBlockError(thrown);
   const message = error.detail === undefined ? error.message : `${error.message}\n${error.detail}`;
-  return { output: '', failure: { errorClass: error.qmpClass, message, hint: error.hint ?? hintFor(error.message), isReply: false } };
+  return { output: '', failure: { errorClass: error.qmpClass, message, hint: error.hint ?? hintFor(error.message, question), isReply: false } };
 }
 
 function usage(text: string): BlockError {

@@ -14,10 +14,28 @@ export interface Painter {
   soft(text: string): string;
   /** Data that were saved. */
   good(text: string): string;
+  /** Parts of JSON: names of members, texts, numbers, and true, false, null. */
+  key(text: string): string;
+  text(text: string): string;
+  number(text: string): string;
+  word(text: string): string;
 }
 
 const same = (text: string): string => text;
-export const plainPainter: Painter = { error: same, hint: same, note: same, warning: same, event: same, name: same, soft: same, good: same };
+export const plainPainter: Painter = {
+  error: same,
+  hint: same,
+  note: same,
+  warning: same,
+  event: same,
+  name: same,
+  soft: same,
+  good: same,
+  key: same,
+  text: same,
+  number: same,
+  word: same,
+};
 
 /** Whether `stream` is a terminal that shows colours; NO_COLOR and TERM=dumb switch them off. */
 export function hasColour(stream: { readonly isTTY?: boolean }, env: Readonly<Record<string, string | undefined>>): boolean {
@@ -37,6 +55,10 @@ export async function createPainter(isColoured: boolean): Promise<Painter> {
     name: (text) => chalk.bold(text),
     soft: (text) => chalk.dim(text),
     good: (text) => chalk.green(text),
+    key: (text) => chalk.cyan(text),
+    text: (text) => chalk.green(text),
+    number: (text) => chalk.yellow(text),
+    word: (text) => chalk.magenta(text),
   };
 }
 

@@ -4,10 +4,13 @@
  * commands do.
  */
 import { createInterface, type Interface } from 'node:readline';
-import { isJsonObject, type JsonObject } from '../core/util/json.ts';
+import { bannerText } from './banner.ts';
 import { complete } from './completer.ts';
 import { historyFile, historySize, loadHistory, saveHistory } from './history.ts';
+import { HistorySearch } from './history-search.ts';
 import type { Outcome } from './interpreter.ts';
+import { KeyInput } from './key-input.ts';
+import { paintJson, wrapText } from './paint-json.ts';
 import type { Painter } from './render.ts';
 import type { LineRunner } from './script.ts';
 
@@ -23,9 +26,12 @@ export interface ReplOptions {
 
 export class Repl {
   readonly #options: ReplOptions;
+  readonly #keys: KeyInput;
   readonly #readline: Interface;
   readonly #lines: string[] = [];
   #history: readonly string[];
+  /** While Ctrl-R looks for a line, and the row of the terminal that its cursor stands in. */
+  #search: { readonly state: HistorySearch; row: number } | undefined;
   #isBusy = false;
   #isClosed = false;
   /** A program that a line has started reads the terminal. */
@@ -40,9 +46,12 @@ export class Repl {
     const { runner, input, output } = options;
     const history = loadHistory(historyFile());
     this.#history = history;
+    this.#keys = new KeyInput(input);
+    this.#keys.intercept = (key) => this.#intercept(key);
     this.#readline = createInterface({
-      input,
+      input: this.#keys,
       output,
+      terminal: true,
       history: [...history],
       historySize,
       completer: (line: string, callback: (error: Error | null, result: [string[], string]) => void) => {
@@ -85,7 +94,7 @@ export class Repl {
       this.show('Disconnected\n');
       this.#readline.close();
     }, this.#fail);
-    output.write(bannerText(transport.greeting, runner.interpreter.isHmp));
+    output.write(bannerText(transport, runner.interpreter.isHmp));
     if (signal.aborted) this.#readline.close();
     else this.#prompt();
     return done;
@@ -99,11 +108,50 @@ export class Repl {
       return;
     }
     // the line may take several rows of the terminal: go to its first one, clear to the end, write it again below the text
-    const { rows } = this.#readline.getCursorPos();
-    output.write(`${rows > 0 ? `\u001b[${rows}A` : ''}\r\u001b[J${text}`);
-    // readline would go up once more by the rows of the cursor that it remembers
-    (this.#readline as unknown as { prevRows: number }).prevRows = 0;
+    if (this.#search !== undefined) {
+      output.write(`${toFirstRow(this.#search.row)}${text}`);
+      this.#search.row = 0;
+      this.#showSearch();
+      return;
+    }
+    output.write(`${toFirstRow(this.#readline.getCursorPos().rows)}${text}`);
+    this.#redraw({});
+  }
+
+  /** Writes the line again, from a row of its own on; readline would go up by the rows of the cursor that it remembers. */
+  #redraw(state: { readonly line?: string; readonly cursor?: number }): void {
+    Object.assign(this.#readline, { ...state, prevRows: 0 });
     this.#readline.prompt(true);
+  }
+
+  // -- Ctrl-R -----------------------------------------------------------------------------------------------------------
+  /** Takes a key that belongs to the search in the history. */
+  #intercept(key: string): boolean {
+    if (this.#search === undefined) {
+      if (key !== '\u0012' || this.#isBusy || this.#isClosed || this.#isHandedOver) return false;
+      const { line } = this.#readline;
+      this.#search = { state: new HistorySearch(this.#history, line), row: this.#readline.getCursorPos().rows };
+      this.#showSearch();
+      return true;
+    }
+    const { state, row } = this.#search;
+    const step = state.key(key);
+    if (step.kind === 'search') {
+      this.#showSearch();
+      return true;
+    }
+    this.#search = undefined;
+    this.#options.output.write(toFirstRow(row));
+    this.#redraw(step.kind === 'take' ? { line: step.line, cursor: step.line.length } : {});
+    return step.kind === 'cancel' || step.key === '';
+  }
+
+  #showSearch(): void {
+    if (this.#search === undefined) return;
+    const { output } = this.#options;
+    const text = this.#search.state.prompt;
+    output.write(`${toFirstRow(this.#search.row)}${text}`);
+    this.#search.row = Math.floor(Math.max(0, text.length - 1) / (output.columns || 80));
   }
 
   #prompt(): void {
@@ -167,17 +215,20 @@ export class Repl {
     this.#readline.pause();
     this.#readline.resume();
     if (this.#isBusy) return;
-    Object.assign(this.#readline, { prevRows: 0 });
-    this.#readline.prompt(true);
+    this.#redraw({});
   };
 
-  #print({ output: text, notes = [], failure }: Outcome): void {
+  #print({ output: text, reply, notes = [], failure }: Outcome): void {
     const { output, painter, hasHints } = this.#options;
-    if (text !== '') output.write(failure?.isReply === true ? `${painter.error(text.trimEnd())}\n` : text);
-    for (const note of notes) output.write(`${painter.note(`note: ${note}`)}\n`);
+    const columns = output.columns || 80;
+    if (reply !== undefined && this.#options.runner.interpreter.replyForm !== 'pretty') {
+      const isFolded = this.#options.runner.interpreter.replyForm === 'auto';
+      output.write(`${reply.echo}${paintJson(reply.message, { columns: isFolded ? columns : undefined, painter })}\n`);
+    } else if (text !== '') output.write(failure?.isReply === true ? `${painter.error(text.trimEnd())}\n` : text);
+    for (const note of notes) output.write(`${painter.note(wrapText(`note: ${note}`, columns))}\n`);
     if (failure === undefined) return;
     if (!failure.isReply) output.write(`${painter.error(failure.message)}\n`);
-    if (failure.hint !== undefined && hasHints) output.write(`${painter.hint(`hint: ${failure.hint}`)}\n`);
+    if (failure.hint !== undefined && hasHints) output.write(`${painter.hint(wrapText(`hint: ${failure.hint}`, columns))}\n`);
   }
 
   /** Ctrl-C: what is waited for ends; otherwise the line that was typed is dropped, and an open transaction with it. */
@@ -208,10 +259,7 @@ export class Repl {
   }
 }
 
-/** What the shell says first. */
-function bannerText(greeting: JsonObject, isHmp: boolean): string {
-  const qmp = greeting['QMP'];
-  const version = isJsonObject(qmp) && isJsonObject(qmp['version']) ? qmp['version']['qemu'] : undefined;
-  const text = isJsonObject(version) ? `Connected to QEMU ${String(version['major'])}.${String(version['minor'])}.${String(version['micro'])}` : 'Connected';
-  return `Welcome to the ${isHmp ? 'HMP' : 'QMP low-level'} shell!\n${text}\n\n`;
+/** To the first row of a text whose cursor is `row` rows below it, with everything from there on cleared. */
+function toFirstRow(row: number): string {
+  return `${row > 0 ? `\u001b[${row}A` : ''}\r\u001b[J`;
 }

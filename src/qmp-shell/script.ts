@@ -5,7 +5,7 @@
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json.ts';
 import type { EventLog } from './event-log.ts';
-import { failed, type Interpreter, type Outcome } from './interpreter.ts';
+import { failed, type Interpreter, type Outcome, withoutPrompt } from './interpreter.ts';
 import { parseArguments, splitWords } from './parse.ts';
 import { runShellLine } from './shell-line.ts';
 
@@ -28,8 +28,8 @@ export class LineRunner {
   }
 
   async runLine(line: string, options: LineOptions = {}): Promise<Outcome> {
-    const trimmed = line.trim();
-    if (this.interpreter.isInTransaction) return this.interpreter.run(line);
+    const trimmed = withoutPrompt(line).trim();
+    if (this.interpreter.isInTransaction) return this.interpreter.run(trimmed);
     try {
       if (trimmed.startsWith('!')) {
         await runShellLine(trimmed.slice(1).trim(), options);
@@ -38,7 +38,7 @@ export class LineRunner {
       const [name, ...rest] = splitWords(trimmed);
       if (name === 'wait') return await this.#wait(rest, options.signal);
       if (name === 'expect-error') return await this.#expectError(trimmed, options);
-      return await this.interpreter.run(line);
+      return await this.interpreter.run(trimmed);
     } catch (error) {
       return failed(error);
     }

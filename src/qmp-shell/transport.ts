@@ -13,6 +13,8 @@ export interface Transport {
   readonly greeting: JsonObject;
   /** The engine behind it, when that is in this process: pictures and the guest need it. */
   readonly engine: Engine | undefined;
+  /** The other side is this package, here or in another process. */
+  readonly isOurs: boolean;
   execute(message: JsonObject): Promise<JsonObject>;
   listen(listener: (event: JsonObject) => void): void;
   /** Names of the server's commands. */
@@ -33,6 +35,7 @@ export function localTransport(session: MonitorSession): Transport {
   return {
     greeting: session.greeting(),
     engine: monitor.engine,
+    isOurs: true,
     execute,
     listen: (listener) => session.listen(listener),
     commandNames: async () => [...monitor.commands].map((command) => command.name),
@@ -49,6 +52,7 @@ export async function connectTransport(target: QmpTarget, options: { readonly ne
   return {
     greeting: client.greeting,
     engine: undefined,
+    isOurs: packageOf(client.greeting).startsWith('tsimg'),
     execute,
     listen: (listener) => void client.listen(listener),
     commandNames: once(() => readCommandNames(execute)),
@@ -57,6 +61,13 @@ export async function connectTransport(target: QmpTarget, options: { readonly ne
     closed: client.closed,
     close: () => client.close(),
   };
+}
+
+/** What a greeting calls the program behind it; '' when it does not tell. */
+export function packageOf(greeting: JsonObject): string {
+  const qmp = greeting['QMP'];
+  const version = isJsonObject(qmp) ? qmp['version'] : undefined;
+  return version !== undefined && isJsonObject(version) ? String(version['package']) : '';
 }
 
 type Execute = Transport['execute'];

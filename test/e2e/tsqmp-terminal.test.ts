@@ -71,7 +71,9 @@ describeWithTerminal('tsqmp on a terminal', () => {
   ])('carries out the workflow %s as it is typed', async (_title, flags, lines) => {
     using folder = await withDisks();
     await using terminal = await open(folder, `${flags}--disk ide0-hd0=VM.qcow2`);
-    await terminal.until(/Welcome to the QMP low-level shell!\nConnected to QEMU 11\.1\.2\n\n\(QEMU\)/);
+    await terminal.until(
+      /Welcome to the QMP low-level shell!\nA simulated machine in this process \(tsimg .*\); its answers are those of QEMU 11\.1\.2\.\n {2}disk ide0-hd0: VM\.qcow2 \(qcow2, 4 MiB\)\n'help' lists the commands, Tab completes them\.\n\n\(QEMU\)/,
+    );
     for (const [line, answer] of lines) {
       await terminal.enter(line);
       // the next prompt tells that the line is done
@@ -179,6 +181,59 @@ describeWithTerminal('tsqmp on a terminal', () => {
     expect(await plain.screenWithColours()).not.toContain('\u001b[31m');
   });
 
+  it('takes several characters at once in the middle of a line, and a line with its prompt', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    await terminal.until(/\(QEMU\)$/);
+    await terminal.type('(QEMU) qstatus');
+    await terminal.press('Left', 'Left', 'Left', 'Left', 'Left', 'Left');
+    await terminal.type('uery-');
+    await terminal.until(/\(QEMU\) \(QEMU\) query-status$/);
+    await terminal.press('Enter');
+    await terminal.until('"running": true');
+  });
+
+  it('looks for earlier lines on Ctrl-R', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder);
+    for (const line of ['query-status', 'query-jobs', 'guest status']) {
+      await terminal.enter(line);
+      await terminal.until(new RegExp(`${line}\\n[^]*\\n\\(QEMU\\)$`));
+    }
+    await terminal.type('kept');
+    await terminal.press('C-r');
+    await terminal.until("(reverse-i-search)'': kept");
+    await terminal.type('query');
+    await terminal.until("(reverse-i-search)'query': query-jobs");
+    await terminal.press('C-r');
+    await terminal.until("(reverse-i-search)'query': query-status");
+    await terminal.press('C-g');
+    await terminal.until(/\(QEMU\) kept$/);
+    await terminal.press('C-u', 'C-r');
+    await terminal.type('qzz');
+    await terminal.until("(failing reverse-i-search)'qzz'");
+    await terminal.press('BSpace', 'BSpace');
+    await terminal.type('uery-s');
+    await terminal.until(/\(reverse-i-search\)'query-s': query-status$/);
+    await terminal.press('Enter');
+    await terminal.until(/"running": true.*"running": true.*\(QEMU\)$/s);
+  });
+
+  it('folds and paints replies to the width of the terminal, and wraps what it says beside them', async () => {
+    using folder = await withDisks();
+    await using terminal = await open(folder, undefined, { columns: 60, env: { TERM: 'xterm-256color' } });
+    await terminal.enter('query-block-jobs');
+    await terminal.until('{"return": []}');
+    await terminal.enter('query-block');
+    await terminal.until(/^ {12}"device": "ide0-hd0",$/m);
+    expect(await terminal.screenWithColours()).toMatch(/\u001b\[36m"device"/);
+    await terminal.enter('pretty off');
+    await terminal.enter('query-block');
+    await terminal.until(/^\{"return": \[\{.*"device": "ide0-hd0".*\]\}$/m);
+    await terminal.enter('blockdev-backup device=ide0-hd0 target=x sync=non');
+    await terminal.until(/^hint: did you mean 'none'\? sync is one of top, full, none,\n {2}incremental, bitmap$/m);
+  });
+
   it('stops on Ctrl-Z with what the shell around it does, and goes on with fg and the line that was typed', async () => {
     using folder = await withDisks();
     await using terminal = await Terminal.open(`PS1='$ ' bash --norc -i`, { cwd: folder.path, env: { HOME: folder.path, NODE_EXTRA_CA_CERTS: '' } });
@@ -240,7 +295,7 @@ describeWithTerminal('tsqmp on a terminal', () => {
   it('is a human monitor with -H', async () => {
     using folder = await withDisks();
     await using terminal = await open(folder, '-H --disk ide0-hd0=VM.qcow2');
-    await terminal.until(/Welcome to the HMP shell!\nConnected to QEMU 11\.1\.2\n\n\(QEMU\)/);
+    await terminal.until(/Welcome to the HMP shell!\nA simulated machine .*\n\n\(QEMU\)/s);
     await terminal.enter('info block');
     await terminal.until(/ide0-hd0 \(#block\d+\): VM\.qcow2 \(qcow2\)/);
     await terminal.enter('drive_del nosuch');

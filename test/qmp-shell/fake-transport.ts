@@ -6,6 +6,7 @@ import type { Transport } from '../../src/qmp-shell/transport.ts';
 export class FakeTransport implements Transport {
   readonly greeting: JsonObject = { QMP: {} };
   readonly engine: Transport['engine'] = undefined;
+  readonly isOurs = false;
   readonly closed: Promise<void> = new Promise(() => {});
   readonly sent: JsonObject[] = [];
   answer: (message: JsonObject) => JsonObject = () => ({ return: {} });

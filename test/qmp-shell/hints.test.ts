@@ -37,8 +37,6 @@ it.each([
   ["NBD server already has export named 'target0'", 'another name='],
   ["Parameter 'speed' expects a non-negative value", '0 for no limit'],
   ["export 'e' still in use", 'mode=hard'],
-  ['The command drive_del has not been found', 'human monitor'],
-  ['The command block_job_cancel has not been found', 'block-job-cancel'],
   ["Device 'hd0' not found", 'query-block'],
   ["Invalid parameter type for 'addr.data.port', expected: string", 'addr.data.port="…"'],
   ["Invalid parameter type for 'size', expected: integer", 'of type integer'],
