@@ -128,7 +128,9 @@ describe.each(kinds)('$name', (kind) => {
     expect(failure).toBeInstanceOf(BlockError);
     const isTooLarge = value >= last;
     expect(failure).toMatchObject(
-      isTooLarge ? { code: 'EFBIG', message: expect.stringMatching(/File too large$/) } : { code: 'EINVAL', message: expect.stringMatching(/Invalid argument$/) },
+      isTooLarge
+        ? { code: 'EFBIG', message: expect.stringMatching(/File too large$/) }
+        : { code: 'EINVAL', message: expect.stringMatching(/Invalid argument$/) },
     );
     const after = new Uint8Array(4096);
     await storage.read(0, after);
