@@ -2,6 +2,7 @@
  * Extent queries: the state of one node (with what its children add) and of a chain of backing nodes and filters.
  * Rule source: QEMU's bdrv_block_status semantics as documented for `qemu-img map` and NBD base:allocation.
  */
+import { alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { imageBelow, skipFilters } from './chain.ts';
 import type { BlockStatus } from './driver.ts';
@@ -10,8 +11,9 @@ import type { BlockNode } from './node.ts';
 /** The state of the run at `offset` of `node` itself, at most `length` long; past the end `length` 0 cannot be asked. */
 export function nodeStatus(node: BlockNode, offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
   const state = node.state;
-  const left = Math.min(length, node.size() - offset);
-  if (left <= 0) return { length, data: false, zero: true, allocated: false };
+  const size = node.size();
+  const left = Math.min(length, size - offset);
+  if (left <= 0) return pastEnd(node, size, offset, length);
   if (state.status === undefined) {
     const filtered = node.filtered;
     if (filtered !== undefined)
@@ -35,6 +37,14 @@ export function nodeStatus(node: BlockNode, offset: number, length: number, prec
     }
     return status;
   });
+}
+
+/** Zeros; of a medium the rest of its last sector still has its place. */
+function pastEnd(node: BlockNode, size: number, offset: number, length: number): BlockStatus {
+  const left = alignUp(size, 512) - offset;
+  const zeros = { data: false, zero: true, allocated: false };
+  if (node.driver.isMedium !== true || left <= 0) return { ...zeros, length };
+  return { ...zeros, length: Math.min(length, left), hostOffset: offset, holder: node };
 }
 
 /** Data in this node that lies in a hole of the file below reads as zeros. */
