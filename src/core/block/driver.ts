@@ -107,6 +107,8 @@ export interface DriverState {
   truncate?(size: number, options: TruncateOptions): Promise<void>;
   /** Takes the permissions outside the process (image locks). Synchronous; throws on conflict. */
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
+  /** The node has its state, and so its size: what belongs to the node itself (dirty bitmaps) is loaded now. */
+  opened?(): Promise<void>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**
@@ -245,6 +247,7 @@ export interface CreateTarget {
   write(offset: number, from: Uint8Array): Maybe<void>;
   zero(offset: number, length: number): Maybe<void>;
   truncate(size: number, prealloc: Prealloc): Promise<void>;
+  size(): number;
   flush(): Maybe<void>;
   close(): Promise<void>;
 }
