@@ -41,16 +41,16 @@ describe('the part of a node', () => {
 });
 
 describe('a ragged end', () => {
-  it('reads as zeros', () => {
+  it('reads as zeros', async () => {
     const { exp, backend } = ragged();
     const into = new Uint8Array(24).fill(1);
-    exp.read(1000, into);
+    await exp.read(1000, into);
     expect([...into]).toEqual(Array.from({ length: 24 }, () => 0));
     expect(calls(backend)).toEqual([]);
     into.fill(1);
-    exp.read(990, into);
+    await exp.read(990, into);
     expect([...into]).toEqual([...Array.from({ length: 10 }, () => 7), ...Array.from({ length: 14 }, () => 0)]);
-    exp.read(976, into);
+    await exp.read(976, into);
     expect(calls(backend)).toEqual(['read 990 10 0', 'read 976 24 0']);
   });
 
