@@ -99,7 +99,7 @@ export class Interpreter {
       case 'help': {
         if (this.isHmp) return undefined;
         const { helpText } = await import('./help-text.ts');
-        return { output: await helpText(this.transport, rest[0]) };
+        return { output: await helpText(this.transport, rest) };
       }
       case 'graph': {
         const { graphView } = await import('./graph-view.ts');

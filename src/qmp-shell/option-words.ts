@@ -1,0 +1,122 @@
+/* A few words about each argument that help shows, and one line that shows a command in use. Texts only. */
+
+/** By name; `COMMAND NAME` or `DRIVER NAME` where a name means something else there. */
+const words: Readonly<Record<string, string>> = {
+  // -- nodes
+  driver: 'format, filter or protocol of the node',
+  'node-name': 'its name in the graph',
+  'read-only': 'refuse writes',
+  'auto-read-only': 'read-only where writing is not allowed',
+  'force-share': 'let others write to the file meanwhile',
+  discard: 'hand discards down, or ignore them',
+  'detect-zeroes': 'look for zeros in what is written',
+  cache: 'bypass the page cache, ignore flushes',
+  active: 'false: the image is not used yet',
+  file: 'the node below, by name or by its options (file.driver=…)',
+  backing: 'the node that shows through where nothing is written; null for none',
+  filename: 'name of the file',
+  locking: 'lock the file as QEMU does',
+  aio: 'ignored: kept for QEMU',
+  'raw offset': 'first byte of the window',
+  'raw size': 'length of the window',
+  'null-co size': 'size of the disk',
+  'read-zeroes': 'reads give zeros',
+  'latency-ns': 'time that each request takes',
+  target: 'node that gets the old data, or the copy',
+  bitmap: 'dirty bitmap that says which clusters count',
+  'on-cbw-error': 'when the old data cannot be saved: fail the guest’s write, or the view',
+  'cbw-timeout': 'seconds that saving may take',
+  'min-cluster-size': 'smallest unit that is copied',
+  'lazy-refcounts': 'write reference counts late',
+  'pass-discard-request': 'a guest’s discard frees space in the file',
+  'pass-discard-snapshot': 'a deleted snapshot frees space in the file',
+  'pass-discard-other': 'other freed clusters free space in the file',
+  'discard-no-unref': 'keep clusters that the guest discards',
+  'overlap-check': 'metadata that are protected from wrong writes',
+  'cache-size': 'bytes for cached tables',
+  'l2-cache-size': 'bytes for cached mapping tables',
+  'l2-cache-entry-size': 'unit of the mapping cache',
+  'refcount-cache-size': 'bytes for cached reference counts',
+  'cache-clean-interval': 'seconds after which unused tables go',
+  encrypt: 'how the image is encrypted',
+  'data-file': 'node that holds the guest’s data',
+  // -- commands
+  id: 'its name',
+  device: 'a disk or a node',
+  'job-id': 'name of the job; default: the device’s',
+  sync: 'what is copied: none for a frozen view, full for a copy',
+  speed: 'bytes a second, 0: no limit',
+  size: 'bytes',
+  type: 'kind',
+  name: 'name that clients ask for',
+  'block-export-add name': 'name that clients ask for; default: the node’s',
+  'block-export-add node-name': 'node that is served',
+  writable: 'clients may write',
+  writethrough: 'flush after each write',
+  description: 'text that clients may show',
+  'block-export-add bitmaps': 'dirty bitmaps that clients may ask for',
+  'allocation-depth': 'tell how deep in the chain data lie',
+  'fixed-iothread': 'keep to the thread',
+  iothread: 'thread that serves',
+  'allow-inactive': 'the node may be inactive',
+  'bitmap-mode': 'what becomes of the bitmap at the end',
+  'discard-source': 'discard what has been copied',
+  'x-perf': 'how many requests at once, how large',
+  addr: 'where the server listens',
+  force: 'although somebody uses it',
+  mode: 'safe: wait for clients, hard: hang up',
+  'max-connections': 'clients at once',
+  compress: 'write compressed clusters',
+  'auto-finalize': 'false: wait for job-finalize',
+  'auto-dismiss': 'false: stay listed until job-dismiss',
+  'on-source-error': 'when reading fails',
+  'on-target-error': 'when writing the copy fails',
+  'filter-node-name': 'name of the node that the job puts above its source',
+  actions: 'what happens at one instant, all or none',
+  flat: 'without what lies below each node',
+  'query-nodes': 'of nodes, not of devices',
+  'command-line': 'a line of the human monitor',
+};
+
+/** What an argument is, in a few words; '' where there are none. `of` is the command or the driver. */
+export function wordsFor(of: string, name: string): string {
+  return words[`${of} ${name}`] ?? words[name] ?? '';
+}
+
+/** A line as it may be typed. */
+const examples: Readonly<Record<string, string>> = {
+  'blockdev-add': 'blockdev-add driver=qcow2 node-name=target0 file.driver=file file.filename=BACKUP.qcow2 backing=ide0-hd0',
+  'blockdev-add driver=raw': 'blockdev-add driver=raw node-name=n0 file.driver=file file.filename=disk.raw',
+  'blockdev-add driver=file': 'blockdev-add driver=file node-name=f0 filename=disk.raw',
+  'blockdev-add driver=null-co': 'blockdev-add driver=null-co node-name=n0 size=1073741824',
+  'blockdev-add driver=copy-before-write': 'blockdev-add driver=copy-before-write node-name=cbw file=src target=tmp',
+  'blockdev-add driver=snapshot-access': 'blockdev-add driver=snapshot-access node-name=view file=cbw',
+  'blockdev-backup': 'blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none',
+  'blockdev-del': 'blockdev-del node-name=target0',
+  'block-export-add': 'block-export-add type=nbd id=snap node-name=target0 name=target0',
+  'block-export-del': 'block-export-del id=snap',
+  'block-job-cancel': 'block-job-cancel device=fleece',
+  'block-job-set-speed': 'block-job-set-speed device=fleece speed=1048576',
+  block_resize: 'block_resize node-name=n0 size=2147483648',
+  drive_del: 'drive_del target0',
+  eject: 'eject id=ide0-hd0',
+  'human-monitor-command': 'human-monitor-command command-line="info block"',
+  'nbd-server-add': 'nbd-server-add device=target0',
+  'nbd-server-remove': 'nbd-server-remove name=target0',
+  'nbd-server-start': 'nbd-server-start addr.type=unix addr.data.path=/tmp/fleece.sock',
+  'object-add': 'object-add qom-type=secret id=sec0 file=passphrase.txt',
+  'object-del': 'object-del id=sec0',
+  'qom-get': 'qom-get path=/machine/peripheral/ide0-hd0 property=drive',
+  'qom-set': 'qom-set path=/machine/peripheral/ide0-hd0 property=drive value=cbw',
+  transaction: 'transaction( blockdev-backup device=ide0-hd0 target=target0 sync=none )',
+  'job-cancel': 'job-cancel id=fleece',
+  'job-dismiss': 'job-dismiss id=fleece',
+  'job-finalize': 'job-finalize id=fleece',
+};
+
+/** A line that shows the command in use; commands without arguments show themselves. */
+export function exampleOf(command: string, driver: string | undefined, hasArguments: boolean): string | undefined {
+  const found = (driver === undefined ? undefined : examples[`${command} driver=${driver}`]) ?? examples[command];
+  if (found !== undefined) return driver === undefined || found.includes(`driver=${driver}`) ? found : undefined;
+  return hasArguments ? undefined : command;
+}
