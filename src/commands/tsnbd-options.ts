@@ -22,8 +22,8 @@ const connection = defineOptions({
 
 const part = defineOptions({
   offset: { short: 'o', arg: 'OFFSET', help: 'export what follows this byte of the image' },
-  allocationDepth: { short: 'A', help: 'offer the depth of allocation (not in this version)' },
-  bitmap: { short: 'B', arg: 'NAME', many: true, help: 'offer a dirty bitmap of the image (this version finds none)' },
+  allocationDepth: { short: 'A', help: 'offer the depth of allocation' },
+  bitmap: { short: 'B', arg: 'NAME', many: true, help: 'offer a dirty bitmap of the image' },
 });
 
 const general = defineOptions({
@@ -153,6 +153,7 @@ export interface NbdSettings {
   readonly discard: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   readonly bitmaps: readonly string[];
+  readonly allocationDepth: boolean;
   readonly objects: readonly string[];
   readonly traces: readonly string[];
 }
@@ -202,7 +203,9 @@ export function readSettings(
     aio: options.aio,
     discard: check.discard,
     detectZeroes: check.detectZeroes,
-    bitmaps: options.bitmap,
+    // the last one named is offered first
+    bitmaps: options.bitmap.toReversed(),
+    allocationDepth: options.allocationDepth,
     objects: options.object,
     traces: options.trace,
   };
@@ -238,7 +241,6 @@ function refuseMissing(options: NbdOptions): void {
   const missing: readonly (readonly [boolean, string])[] = [
     [options.snapshot, '--snapshot'],
     [options.loadSnapshot !== undefined, '--load-snapshot'],
-    [options.allocationDepth, '--allocation-depth'],
     [options.selinuxLabel !== undefined, '--selinux-label'],
   ];
   for (const [isGiven, name] of missing) if (isGiven) throw new BlockError(`The option '${name}' is not part of this version`);

@@ -13,6 +13,8 @@ import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import { Engine } from '../engine/engine.ts';
+import { findBitmaps } from '../engine/export-bitmaps.ts';
+import { dirtyBitmapContext } from '../nbd/dirty-bitmap.ts';
 import { NbdExport } from '../nbd/export.ts';
 import { NBD_DEFAULT_PORT } from '../nbd/protocol.ts';
 import { NbdServer } from '../nbd/server.ts';
@@ -89,19 +91,19 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
     const start = exportStart(settings.offset, backend.size());
     // clients are told a size: nobody may change it from now on
     backend.setPerm(settings.readOnly ? perm.consistentRead : perm.consistentRead | perm.write, perm.all & ~perm.resize);
-    const [bitmap] = settings.bitmaps;
-    if (bitmap !== undefined) throw new BlockError(`Bitmap '${bitmap}' is not found`);
-    server.addExport(
-      new NbdExport({
-        name: settings.exportName,
-        backend,
-        description: settings.description,
-        writable: !settings.readOnly,
-        multiConn: settings.shared !== 1,
-        offset: start,
-        writethrough: isWritethrough(settings.cache),
-      }),
-    );
+    const bitmaps = backend.node === undefined ? [] : findBitmaps(engine.graph, backend.node, settings.readOnly, settings.bitmaps);
+    const exp = new NbdExport({
+      name: settings.exportName,
+      backend,
+      description: settings.description,
+      writable: !settings.readOnly,
+      multiConn: settings.shared !== 1,
+      offset: start,
+      writethrough: isWritethrough(settings.cache),
+      allocationDepth: settings.allocationDepth,
+    });
+    for (const bitmap of bitmaps) exp.addContext(dirtyBitmapContext(bitmap, start));
+    server.addExport(exp);
     if (settings.pidFile !== undefined) writePidFile(settings.pidFile);
     process.chdir('/');
     server.release();

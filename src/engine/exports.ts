@@ -4,6 +4,7 @@
  * Rule source: observed behaviour of nbd-server-start, block-export-add and -del in QEMU 11.1.
  */
 import { BlockBackend } from '../core/block/backend.ts';
+import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isIdentifier } from '../core/util/identifier.ts';
@@ -12,6 +13,7 @@ import type { NbdExport } from '../nbd/export.ts';
 import type { NbdServer } from '../nbd/server.ts';
 import type { NbdAddress } from '../nbd/socket.ts';
 import type { Engine } from './engine.ts';
+import { type BitmapName, findBitmaps } from './export-bitmaps.ts';
 
 export interface ExportOptions {
   readonly id: string;
@@ -25,8 +27,10 @@ export interface ExportOptions {
   readonly device?: string | undefined;
   /** Names of the I/O threads to run in; everything runs in one thread, so they are only looked up. */
   readonly iothreads?: readonly string[] | undefined;
-  /** Name of a dirty bitmap to show. There are none, so it is not found. */
-  readonly bitmap?: string | undefined;
+  /** Dirty bitmaps to show. */
+  readonly bitmaps?: readonly BitmapName[] | undefined;
+  /** Show which layer of the chain has the data. */
+  readonly allocationDepth?: boolean | undefined;
 }
 
 /** An export in force. */
@@ -42,6 +46,7 @@ export interface BlockExport {
 
 interface Entry extends BlockExport {
   readonly nbd: NbdExport;
+  readonly bitmaps: readonly DirtyBitmap[];
 }
 
 export interface ServerOptions {
@@ -110,8 +115,8 @@ export class ExportManager {
       if (Buffer.byteLength(name) > maxString) throw new BlockError(`export name '${name}' too long`);
       if (description !== undefined && Buffer.byteLength(description) > maxString) throw new BlockError(`description '${description}' too long`);
       if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
-      if (options.bitmap !== undefined) throw new BlockError(`Bitmap '${options.bitmap}' is not found`);
-      const { NbdExport } = await import('../nbd/export.ts');
+      const [{ NbdExport }, { dirtyBitmapContext }] = await Promise.all([import('../nbd/export.ts'), import('../nbd/dirty-bitmap.ts')]);
+      const bitmaps = findBitmaps(this.#engine.graph, node, !options.writable, options.bitmaps ?? []);
       // clients have been told a size: nobody may change it from now on
       backend.setPerm(needed, perm.all & ~perm.resize);
       const nbd = new NbdExport({
@@ -121,8 +126,11 @@ export class ExportManager {
         writable: options.writable,
         writethrough: options.writethrough,
         multiConn: server.servesSeveral,
+        allocationDepth: options.allocationDepth,
       });
+      for (const bitmap of bitmaps) nbd.addContext(dirtyBitmapContext(bitmap, nbd.start));
       server.addExport(nbd);
+      for (const bitmap of bitmaps) bitmap.isBusy = true;
       const entry: Entry = {
         id,
         type: 'nbd',
@@ -135,6 +143,7 @@ export class ExportManager {
         isShuttingDown: false,
         backend,
         nbd,
+        bitmaps,
       };
       this.#exports.set(id, entry);
       return entry;
@@ -191,6 +200,7 @@ export class ExportManager {
 
   async #finish(entry: Entry): Promise<void> {
     this.#exports.delete(entry.id);
+    for (const bitmap of entry.bitmaps) bitmap.isBusy = false;
     await entry.backend.remove();
     this.#engine.events.emit('BLOCK_EXPORT_DELETED', { id: entry.id });
   }

@@ -10,7 +10,8 @@ const order: readonly string[] = (
   'human-monitor-command cont stop object-del object-add qom-set qom-get query-qmp-schema quit query-commands query-version qmp_capabilities ' +
   'transaction query-block-exports block-export-del block-export-add nbd-server-stop nbd-server-remove nbd-server-add nbd-server-start ' +
   'blockdev-del blockdev-add block-job-finalize block-job-dismiss block-job-complete block-job-resume block-job-pause block-job-cancel ' +
-  'block-job-set-speed x-debug-query-block-graph query-named-block-nodes blockdev-backup block_resize query-block-jobs query-blockstats ' +
+  'block-job-set-speed block-dirty-bitmap-merge block-dirty-bitmap-disable block-dirty-bitmap-enable block-dirty-bitmap-clear ' +
+  'block-dirty-bitmap-remove block-dirty-bitmap-add x-debug-query-block-graph query-named-block-nodes blockdev-backup block_resize query-block-jobs query-blockstats ' +
   'query-block eject query-jobs job-finalize job-dismiss job-complete job-cancel job-resume job-pause query-status'
 ).split(' ');
 

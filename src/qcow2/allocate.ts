@@ -168,8 +168,6 @@ function* takeClusters(image: Qcow2Image, count: number, wantHost: number | unde
     taken = count;
   }
   if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of data cluster at offset 0', { isFatal: true });
-  // clusters given up by entries that are not on the medium yet may be among them: their new content must not show there
-  if (image.refcountCache.dependency !== undefined && image.l2Cache.isDirty) yield* image.l2Cache.flush();
   return [offset, taken];
 }
 

@@ -25,7 +25,7 @@ import {
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
-import { type Bitmaps, loadBitmaps } from './bitmaps.ts';
+import { Bitmaps } from './bitmaps-store.ts';
 import { loadZstd } from './compressed.ts';
 import { createOptions } from './create-options.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
@@ -69,17 +69,14 @@ class Qcow2State implements DriverState {
   }
 
   write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
-    this.#bitmaps.noteChange(offset, from.length);
     return writeGuest(this.#image, offset, from, flags);
   }
 
   zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
-    this.#bitmaps.noteChange(offset, length);
     return zeroGuest(this.#image, offset, length, flags);
   }
 
   discard(offset: number, length: number): Maybe<void> {
-    this.#bitmaps.noteChange(offset, length);
     return discardGuest(this.#image, offset, length);
   }
 
@@ -110,6 +107,10 @@ class Qcow2State implements DriverState {
   async check(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult> {
     const { checkImage } = await import('./check.ts');
     return checkImage(this.#image, fix, output);
+  }
+
+  async opened(): Promise<void> {
+    if (!this.#image.isReadOnly) await this.#bitmaps.load();
   }
 
   async close(): Promise<void> {
@@ -193,11 +194,8 @@ async function open(host: NodeHost): Promise<DriverState> {
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
   await loadTables(image);
-  const bitmaps = await loadBitmaps(image);
-  if (!node.readOnly) {
-    await prepareForWriting(image);
-    await bitmaps.begin();
-  }
+  const bitmaps = await Bitmaps.read(image);
+  if (!node.readOnly) await prepareForWriting(image);
   return new Qcow2State(image, bitmaps);
 }
 

@@ -133,7 +133,23 @@ export function* allocateClusters(image: Qcow2Image, bytes: number): Steps<numbe
   const count = ceilDiv(bytes, clusterSize);
   for (;;) {
     const offset = (yield* findFree(image, count)) * clusterSize;
-    if (yield* changeRefcounts(image, offset, count * clusterSize, 1, 'never')) return offset;
+    if (!(yield* changeRefcounts(image, offset, count * clusterSize, 1, 'never'))) continue;
+    yield* settleGivenUp(image, offset, count * clusterSize);
+    return offset;
+  }
+}
+
+/**
+ * Clusters given up by entries that are not on the medium yet may be among those that were taken: what is written there
+ * must not show through the old entries after a power cut. After a failure the range is free again.
+ */
+function* settleGivenUp(image: Qcow2Image, offset: number, length: number): Steps<void> {
+  if (image.refcountCache.dependency === undefined || !image.l2Cache.isDirty) return;
+  try {
+    yield* image.l2Cache.flush();
+  } catch (error) {
+    yield* releaseClusters(image, offset, length, 'never');
+    throw error;
   }
 }
 
@@ -142,7 +158,9 @@ export function* allocateClustersAt(image: Qcow2Image, offset: number, count: nu
   const { clusterSize } = image.geometry;
   for (;;) {
     const free = yield* countFreeAt(image, offset / clusterSize, count);
-    if (yield* changeRefcounts(image, offset, free * clusterSize, 1, 'never')) return free;
+    if (!(yield* changeRefcounts(image, offset, free * clusterSize, 1, 'never'))) continue;
+    yield* settleGivenUp(image, offset, free * clusterSize);
+    return free;
   }
 }
 
@@ -191,6 +209,7 @@ export function* allocateBytes(image: Qcow2Image, length: number): Steps<number>
     if (yield* changeRefcounts(image, offset, length, 1, 'never')) break;
     offset = 0;
   }
+  yield* settleGivenUp(image, offset, length);
   const end = offset + length;
   image.freeByte = end % clusterSize === 0 ? 0 : end;
   return offset;

@@ -8,7 +8,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
 import { l1EntriesFor, sliceIndexOf } from './address.ts';
 import { linkPlan, planWrite, type WritePlan, writableSlice } from './allocate.ts';
-import type { Bitmaps } from './bitmaps.ts';
+import type { Bitmaps } from './bitmaps-store.ts';
 import type { Qcow2Image } from './image.ts';
 import { exclusively, readRange, writeHeld } from './io.ts';
 import { autoclear, maxL1Bytes } from './layout.ts';
@@ -30,7 +30,6 @@ export async function resizeImage(image: Qcow2Image, size: number, options: Trun
     if (options.prealloc !== 'off') throw new BlockError("Preallocation can't be used for shrinking an image");
     await shrink(image, size);
   } else await grow(image, size, options);
-  bitmaps.resize(size);
 }
 
 async function shrink(image: Qcow2Image, size: number): Promise<void> {
@@ -63,8 +62,8 @@ function* told<T>(context: string, steps: Steps<T>): Steps<T> {
 }
 
 function* setSize(image: Qcow2Image, size: number): Steps<void> {
-  // tables before the size: what they map must be there when the disk is larger
-  yield* image.l2Cache.write();
+  // tables before the size, durably: what they map, and what they hide, must be there when the disk is larger
+  yield* image.l2Cache.flush();
   yield* image.refcountCache.write();
   yield* image.updateFields({ size });
 }
@@ -158,7 +157,6 @@ function* growL1(image: Qcow2Image, entries: number): Steps<void> {
 /** Maps every cluster of [from, to) that has no place; the file gets its length, not its blocks. */
 function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { options, head }: Growth): Steps<void> {
   const { clusterSize, isExtended } = image.geometry;
-  let end = 0;
   let host: number | undefined;
   for (let at = from; at < to; ) {
     const plan: WritePlan = yield* planWrite(image, at, to - at, at % clusterSize === 0 ? host : undefined);
@@ -167,18 +165,24 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { opt
     const hasTail = at + plan.length === to && plan.isNew && !image.hasDataFile;
     // what a cluster has behind the disk's end is written with it
     if (hasTail) yield* zeroTail(image, plan.host + plan.length);
+    // no entry may name what lies behind the end of the file
+    if (!image.hasDataFile) yield* extendFile(image, alignUp(plan.host + plan.length, image.geometry.subclusterSize));
     if (plan.isNew || (plan.needsLink && !isExtended)) yield* linkPlan(image, plan, hasCopied, true);
     at += plan.length;
     host = plan.host + plan.length;
-    end = Math.max(end, host);
   }
   if (image.hasDataFile) {
     const length = alignUp(to, image.geometry.subclusterSize);
     yield image.data.truncate(length, { exact: options.exact, prealloc: options.prealloc === 'metadata' ? 'off' : options.prealloc });
-    return;
   }
-  end = alignUp(end, image.geometry.subclusterSize);
-  if (end > image.file.size()) yield image.file.truncate(end, { exact: false, prealloc: 'off' });
+}
+
+function* extendFile(image: Qcow2Image, end: number): Steps<void> {
+  if (end <= image.file.size()) return;
+  image.isUnflushed = true;
+  yield image.file.truncate(end, { exact: false, prealloc: 'off' });
+  // what is flushed from here on includes the length
+  image.isUnflushed = true;
 }
 
 /** Writes zeros from `host` to the end of its cluster, or of its subcluster. */

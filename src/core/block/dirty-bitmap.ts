@@ -214,11 +214,16 @@ export class DirtyBitmaps implements ChangeObserver {
     return clusterSize === 0 ? 65536 : Math.min(Math.max(4096, clusterSize), 65536);
   }
 
+  /** Throws unless it is a power of two that is large enough. */
+  checkGranularity(granularity: number): void {
+    if (granularity < minGranularity || !isPowerOfTwo(granularity)) throw new BlockError('Granularity must be power of 2 and at least 512');
+  }
+
   /** Adds a bitmap, all clean. Throws in the peer's words for a name or a granularity that cannot be. */
   add(options: BitmapOptions): DirtyBitmap {
     const { name, granularity } = options;
     if (name === '') throw new BlockError('Bitmap name cannot be empty');
-    if (granularity < minGranularity || !isPowerOfTwo(granularity)) throw new BlockError('Granularity must be power of 2 and at least 512');
+    this.checkGranularity(granularity);
     if (name !== undefined) {
       if (this.find(name) !== undefined) throw new BlockError(`Bitmap already exists: ${name}`, { code: 'EEXIST' });
       if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`);

@@ -107,6 +107,8 @@ export interface DriverState {
   truncate?(size: number, options: TruncateOptions): Promise<void>;
   /** Takes the permissions outside the process (image locks). Synchronous; throws on conflict. */
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
+  /** The node has its state, and so its size: what belongs to the node itself (dirty bitmaps) is loaded now. */
+  opened?(): Promise<void>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**

@@ -8,7 +8,7 @@
 import { isZero } from '../util/bytes.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
-import { chain, isPending, type Maybe, settle } from '../util/maybe.ts';
+import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
 import type { BlockNode, ChangeKind } from './node.ts';
 import { trackPlain, trackShared, underLock } from './request.ts';
@@ -95,7 +95,7 @@ export function writeNode(node: BlockNode, offset: number, from: Uint8Array, fla
   }
   const result = state.write(offset, from, flags);
   noteWrite(node, offset + length);
-  return isPending(result) ? trackShared(node, offset, length, result) : undefined;
+  return isPending(result) ? trackShared(node, offset, length, result, 'write') : undefined;
 }
 
 function noteWrite(node: BlockNode, end: number): void {
@@ -112,25 +112,14 @@ function writeSpecial(node: BlockNode, offset: number, from: Uint8Array, flags: 
   return changing(node, 'write', offset, from.length, flags, (rest) => writeUntracked(node, offset, from, rest));
 }
 
-/** Runs `body` as a changing request on the node: alone when it is serialising, told to observers, `fua` emulated with a flush. */
+/** Runs `body` as a changing request on the node: alone when it is serialising, `fua` emulated with a flush. */
 function changing(node: BlockNode, kind: ChangeKind, offset: number, length: number, flags: ReqFlags, body: (flags: ReqFlags) => Maybe<void>): Maybe<void> {
   const mode = (flags & reqFlag.serialising) !== 0 || isMisaligned(node, offset, length) ? 'exclusive' : 'shared';
   let rest = flags & ~reqFlag.serialising;
   const mustFlush = (rest & reqFlag.fua) !== 0 && (node.state.writeFlags & reqFlag.fua) === 0;
   if (mustFlush) rest &= ~reqFlag.fua;
-  const result = underLock(node, mode, offset, length, () => {
-    if (node.observers.length === 0) return body(rest);
-    // a failed request may have changed something too; told before anybody behind it gets the range
-    return settle(
-      () => body(rest),
-      () => tellObservers(node, kind, offset, length),
-    );
-  });
+  const result = underLock(node, mode, offset, length, () => body(rest), kind);
   return mustFlush ? chain(result, () => flushNode(node)) : result;
-}
-
-function tellObservers(node: BlockNode, kind: ChangeKind, offset: number, length: number): void {
-  for (const observer of node.observers) observer.changed(kind, offset, length);
 }
 
 function isMisaligned(node: BlockNode, offset: number, length: number): boolean {

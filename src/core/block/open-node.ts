@@ -141,6 +141,8 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
     subtree.checkGoing();
   }
   node.setState(state);
+  // a failure closes it with the rest of the subtree
+  await state.opened?.();
 }
 
 function checkNothingLeft(node: BlockNode, reader: OptionReader): void {

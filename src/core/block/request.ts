@@ -8,21 +8,32 @@
 import { alignDown, alignUp } from '../util/math.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import type { RangeMode } from '../util/range-lock.ts';
-import type { BlockNode } from './node.ts';
+import type { BlockNode, ChangeKind } from './node.ts';
 
-/** Runs `body` as a request on [offset, offset + length), as soon as no conflicting request is ahead. */
-export function underLock(node: BlockNode, mode: RangeMode, offset: number, length: number, body: () => Maybe<void>): Maybe<void> {
+/**
+ * Runs `body` as a request on [offset, offset + length), as soon as no conflicting request is ahead. One that changes the
+ * node has a `kind`: observers are told when it has ended, well or not, before any that waits for its range goes on.
+ */
+export function underLock(node: BlockNode, mode: RangeMode, offset: number, length: number, body: () => Maybe<void>, kind?: ChangeKind): Maybe<void> {
   const { lock } = node;
   const start = startOf(node, mode, offset);
   const end = endOf(node, mode, offset + length);
-  if (!lock.isFree(start, end, mode)) return whenFree(node, mode, start, end, body);
-  const result = body();
-  return isPending(result) ? holding(node, mode, start, end, result) : undefined;
+  const change = kind === undefined ? undefined : { kind, offset, length };
+  if (!lock.isFree(start, end, mode)) return whenFree(node, mode, start, end, body, change);
+  let result: Maybe<void>;
+  try {
+    result = body();
+  } catch (error) {
+    tellObservers(node, change);
+    throw error;
+  }
+  if (isPending(result)) return holding(node, mode, start, end, result, change);
+  tellObservers(node, change);
 }
 
 /** Holds the range of a shared request that found it free, until `pending` settles. */
-export function trackShared(node: BlockNode, offset: number, length: number, pending: Promise<void>): Promise<void> {
-  return holding(node, 'shared', offset, offset + length, pending);
+export function trackShared(node: BlockNode, offset: number, length: number, pending: Promise<void>, kind?: ChangeKind): Promise<void> {
+  return holding(node, 'shared', offset, offset + length, pending, kind === undefined ? undefined : { kind, offset, length });
 }
 
 /** Counts a request without a range (a flush) until it settles. */
@@ -31,10 +42,22 @@ export function trackPlain(node: BlockNode, pending: Promise<void>): Promise<voi
   return pending.finally(() => node.leave());
 }
 
-function holding(node: BlockNode, mode: RangeMode, start: number, end: number, pending: Promise<void>): Promise<void> {
+interface Change {
+  readonly kind: ChangeKind;
+  readonly offset: number;
+  readonly length: number;
+}
+
+function tellObservers(node: BlockNode, change: Change | undefined): void {
+  if (change !== undefined) for (const observer of node.observers) observer.changed(change.kind, change.offset, change.length);
+}
+
+function holding(node: BlockNode, mode: RangeMode, start: number, end: number, pending: Promise<void>, change: Change | undefined): Promise<void> {
   const hold = node.lock.hold(start, end, mode);
   node.enter();
   const done = (): void => {
+    // whoever observes by now, though it may not have when the request began
+    tellObservers(node, change);
     node.lock.release(hold);
     node.leave();
   };
@@ -44,12 +67,13 @@ function holding(node: BlockNode, mode: RangeMode, start: number, end: number, p
   });
 }
 
-async function whenFree(node: BlockNode, mode: RangeMode, start: number, end: number, body: () => Maybe<void>): Promise<void> {
+async function whenFree(node: BlockNode, mode: RangeMode, start: number, end: number, body: () => Maybe<void>, change: Change | undefined): Promise<void> {
   node.enter();
   const hold = await node.lock.acquire(start, end, mode);
   try {
     await body();
   } finally {
+    tellObservers(node, change);
     node.lock.release(hold);
     node.leave();
   }

@@ -3,6 +3,7 @@ import { temporarySocketPath } from '../../core/storage/socket-path.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import type { NbdAddress } from '../../nbd/socket.ts';
 import type { Engine } from '../engine.ts';
+import type { BitmapName } from '../export-bitmaps.ts';
 import type { BlockExport } from '../exports.ts';
 import { lookupEither, lookupNode } from './lookup.ts';
 
@@ -43,7 +44,8 @@ export interface ExportArgs {
   readonly writethrough?: boolean | undefined;
   readonly name?: string | undefined;
   readonly description?: string | undefined;
-  readonly bitmaps?: readonly (string | { readonly node: string; readonly name: string })[] | undefined;
+  readonly bitmaps?: readonly BitmapName[] | undefined;
+  readonly 'allocation-depth'?: boolean | undefined;
   readonly iothread?: string | readonly string[] | undefined;
   readonly 'fixed-iothread'?: boolean | undefined;
 }
@@ -56,6 +58,8 @@ export interface DeviceExportArgs {
   readonly description?: string | undefined;
   /** Read-only nodes are exported read only all the same. */
   readonly writable: boolean;
+  /** A dirty bitmap to show. */
+  readonly bitmap?: string | undefined;
 }
 
 /** nbd-server-add: an export of a block device ends when its medium goes. */
@@ -63,14 +67,15 @@ export async function addDeviceExport(engine: Engine, args: DeviceExportArgs): P
   const node = lookupEither(engine, args.device);
   const name = args.name ?? args.device;
   const device = engine.machine?.findDrive(args.device)?.id;
-  await engine.exports.add({ id: name, node, name, description: args.description, writable: args.writable && !node.readOnly, device });
+  const writable = args.writable && !node.readOnly;
+  await engine.exports.add({ id: name, node, name, description: args.description, writable, device, bitmaps: args.bitmap === undefined ? [] : [args.bitmap] });
 }
 
 /** block-export-add. */
 export async function addExport(engine: Engine, args: ExportArgs): Promise<BlockExport> {
   const { exports } = engine;
   exports.checkId(args.id);
-  const { iothread, bitmaps: [bitmap] = [] } = args;
+  const { iothread } = args;
   if (Array.isArray(iothread) && args['fixed-iothread'] === true) throw new BlockError('Cannot use fixed-iothread for a multi-threaded export');
   if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
   const node = lookupNode(engine, { nodeName: args['node-name'] });
@@ -82,6 +87,7 @@ export async function addExport(engine: Engine, args: ExportArgs): Promise<Block
     writable: args.writable ?? false,
     writethrough: args.writethrough ?? false,
     iothreads: typeof iothread === 'string' ? [iothread] : iothread,
-    bitmap: typeof bitmap === 'object' ? bitmap.name : bitmap,
+    bitmaps: args.bitmaps,
+    allocationDepth: args['allocation-depth'],
   });
 }

@@ -7,8 +7,23 @@ import { JobGroup } from '../../jobs/group.ts';
 import type { Engine } from '../engine.ts';
 import { type Action, runActions } from './action.ts';
 import { type BackupArgs, backupAction } from './backup.ts';
+import {
+  type AddBitmapArgs,
+  addBitmapAction,
+  type BitmapName,
+  clearBitmapAction,
+  enableBitmapAction,
+  type MergeBitmapArgs,
+  mergeBitmapAction,
+  removeBitmapAction,
+} from './bitmaps.ts';
 
-export type ActionArgs = { readonly type: 'abort' } | { readonly type: 'blockdev-backup'; readonly data: BackupArgs };
+export type ActionArgs =
+  | { readonly type: 'abort' }
+  | { readonly type: 'block-dirty-bitmap-add'; readonly data: AddBitmapArgs }
+  | { readonly type: `block-dirty-bitmap-${'remove' | 'clear' | 'enable' | 'disable'}`; readonly data: BitmapName }
+  | { readonly type: 'block-dirty-bitmap-merge'; readonly data: MergeBitmapArgs }
+  | { readonly type: 'blockdev-backup'; readonly data: BackupArgs };
 
 /** Kinds whose jobs can end together. */
 const groupable: readonly ActionArgs['type'][] = ['blockdev-backup'];
@@ -25,10 +40,22 @@ export async function runTransaction(engine: Engine, actions: readonly ActionArg
   );
 }
 
-function actionOf(engine: Engine, args: ActionArgs, group: JobGroup | undefined): Action<unknown> {
+/** One definition a kind: what a command of the same name runs, too. */
+export function actionOf(engine: Engine, args: ActionArgs, group?: JobGroup): Action<unknown> {
   switch (args.type) {
     case 'abort':
       return abortAction;
+    case 'block-dirty-bitmap-add':
+      return addBitmapAction(engine, args.data);
+    case 'block-dirty-bitmap-remove':
+      return removeBitmapAction(engine, args.data);
+    case 'block-dirty-bitmap-clear':
+      return clearBitmapAction(engine, args.data);
+    case 'block-dirty-bitmap-enable':
+    case 'block-dirty-bitmap-disable':
+      return enableBitmapAction(engine, args.data, args.type === 'block-dirty-bitmap-enable');
+    case 'block-dirty-bitmap-merge':
+      return mergeBitmapAction(engine, args.data);
     case 'blockdev-backup':
       return backupAction(engine, args.data, group);
   }

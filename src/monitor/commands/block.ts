@@ -1,18 +1,25 @@
 /* Commands that add, delete, resize, back up and group. Old spellings are rewritten by upgrade.ts. */
 import type { OptionTree } from '../../core/block/options.ts';
 import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
+import type { Engine } from '../../engine/engine.ts';
 import { objectDefinition } from '../../engine/object-types.ts';
+import { runAction } from '../../engine/ops/action.ts';
 import { startBackup } from '../../engine/ops/backup.ts';
 import { deleteDriveOrNode } from '../../engine/ops/drives.ts';
 import { lookupNode } from '../../engine/ops/lookup.ts';
 import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
 import { addObject } from '../../engine/ops/objects.ts';
-import { runTransaction } from '../../engine/ops/transaction.ts';
+import { type ActionArgs, actionOf, runTransaction } from '../../engine/ops/transaction.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
 import { noteTargetWithoutSource } from '../fleecing-note.ts';
-import { blockdevBackup, transactionAction } from '../types/block.ts';
+import { addBitmap, bitmapName, blockdevBackup, mergeBitmap, transactionAction } from '../types/block.ts';
 import { blockdevOptions } from '../types/blockdev.ts';
 import { upgradeBlockdevAdd } from '../upgrade.ts';
+
+/** A command that is an action of `transaction`, too. */
+async function runOne(engine: Engine, action: ActionArgs): Promise<void> {
+  await runAction(engine, actionOf(engine, action));
+}
 
 export const blockCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -65,6 +72,48 @@ export const blockCommands: readonly AnyCommand[] = [
       await startBackup(context.engine, args);
       noteTargetWithoutSource(context, args);
     },
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-add',
+    summary: 'Begin to note what changes on a node',
+    args: addBitmap,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-add', data }),
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-remove',
+    summary: 'Take a dirty bitmap away',
+    args: bitmapName,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-remove', data }),
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-clear',
+    summary: 'Make a dirty bitmap clean',
+    args: bitmapName,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-clear', data }),
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-enable',
+    summary: 'Let a dirty bitmap record',
+    args: bitmapName,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-enable', data }),
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-disable',
+    summary: 'Stop a dirty bitmap from recording',
+    args: bitmapName,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-disable', data }),
+  }),
+  defineCommand({
+    name: 'block-dirty-bitmap-merge',
+    summary: 'Add what other bitmaps say to one',
+    args: mergeBitmap,
+    guards: [],
+    run: (data, { engine }) => runOne(engine, { type: 'block-dirty-bitmap-merge', data }),
   }),
   defineCommand({
     name: 'transaction',

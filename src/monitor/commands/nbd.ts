@@ -1,8 +1,6 @@
 /* The NBD server and exports, in today's commands and in the deprecated ones. */
-import { BlockError } from '../../core/util/errors.ts';
 import { listOf, optional, str, struct } from '../../core/util/schema.ts';
 import { addDeviceExport, addExport, nbdAddress, startNbdServer } from '../../engine/ops/exports.ts';
-import { lookupEither } from '../../engine/ops/lookup.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
 import { blockExportOptions, nbdServerAdd, nbdServerOptionsLegacy, removeMode } from '../types/block.ts';
 import { blockExportInfo } from '../types/results.ts';
@@ -30,11 +28,7 @@ export const nbdCommands: readonly AnyCommand[] = [
     deprecated: true,
     today: 'block-export-add',
     run: async (args, { engine }) => {
-      if (args.bitmap !== undefined) {
-        lookupEither(engine, args.device);
-        throw new BlockError(`Bitmap '${args.bitmap}' is not found`);
-      }
-      await addDeviceExport(engine, { device: args.device, name: args.name, description: args.description, writable: args.writable ?? false });
+      await addDeviceExport(engine, { ...args, writable: args.writable ?? false });
     },
   }),
   defineCommand({

@@ -18,6 +18,8 @@ import {
   union,
   withFeatures,
 } from '../../core/util/schema.ts';
+import type { AddBitmapArgs, BitmapName, MergeBitmapArgs } from '../../engine/ops/bitmaps.ts';
+import type { ActionArgs } from '../../engine/ops/transaction.ts';
 import { type FlatAddress, type LegacyAddress, onCbwError, socketAddress, socketAddressLegacy } from './common.ts';
 
 const blockdevOnError = enumOf('BlockdevOnError', ['report', 'ignore', 'enospc', 'stop', 'auto']);
@@ -91,7 +93,8 @@ export interface NbdServerArgs<Address> {
 export const nbdServerOptions: Schema<NbdServerArgs<FlatAddress>> = struct('NbdServerOptions', { ...nbdServerFields, addr: socketAddress });
 export const nbdServerOptionsLegacy: Schema<NbdServerArgs<LegacyAddress>> = struct('NbdServerOptionsLegacy', { ...nbdServerFields, addr: socketAddressLegacy });
 
-const bitmapOrString = alternate('BlockDirtyBitmapOrStr', { string: str, object: struct('BlockDirtyBitmap', { node: str, name: str }) });
+export const bitmapName: Schema<BitmapName> = struct('BlockDirtyBitmap', { node: str, name: str });
+const bitmapOrString = alternate('BlockDirtyBitmapOrStr', { string: str, object: bitmapName });
 
 export interface BlockExportArgs {
   type: 'nbd' | 'vhost-user-blk' | 'fuse' | 'vduse-blk';
@@ -160,14 +163,40 @@ export const nbdServerAdd: Schema<NbdServerAddArgs> = struct('NbdServerAddOption
 
 export const removeMode: Schema<'safe' | 'hard'> = enumOf('BlockExportRemoveMode', ['safe', 'hard']);
 
-/** Actions that `transaction` knows; those of commands to come answer as unknown words do. */
-export type TransactionAction = { type: 'abort' } | { type: 'blockdev-backup'; data: BlockdevBackupArgs };
+export const addBitmap: Schema<AddBitmapArgs> = struct('BlockDirtyBitmapAdd', {
+  node: str,
+  name: str,
+  granularity: optional(uint32),
+  persistent: optional(bool),
+  disabled: optional(bool),
+});
+export const mergeBitmap: Schema<MergeBitmapArgs> = struct('BlockDirtyBitmapMerge', { node: str, target: str, bitmaps: listOf(bitmapOrString) });
 
-export const transactionAction: Schema<TransactionAction> = union('TransactionAction', {
-  base: { type: enumOf('TransactionActionKind', ['abort', 'blockdev-backup']) },
+const bitmapAction = struct('BlockDirtyBitmapWrapper', { data: bitmapName });
+
+/** Actions that `transaction` knows; those of commands to come answer as unknown words do. */
+export const transactionAction: Schema<ActionArgs> = union('TransactionAction', {
+  base: {
+    type: enumOf('TransactionActionKind', [
+      'abort',
+      'block-dirty-bitmap-add',
+      'block-dirty-bitmap-remove',
+      'block-dirty-bitmap-clear',
+      'block-dirty-bitmap-enable',
+      'block-dirty-bitmap-disable',
+      'block-dirty-bitmap-merge',
+      'blockdev-backup',
+    ]),
+  },
   tag: 'type',
   branches: {
     abort: struct('AbortWrapper', { data: struct('Abort', {}) }),
+    'block-dirty-bitmap-add': struct('BlockDirtyBitmapAddWrapper', { data: addBitmap }),
+    'block-dirty-bitmap-remove': bitmapAction,
+    'block-dirty-bitmap-clear': bitmapAction,
+    'block-dirty-bitmap-enable': bitmapAction,
+    'block-dirty-bitmap-disable': bitmapAction,
+    'block-dirty-bitmap-merge': struct('BlockDirtyBitmapMergeWrapper', { data: mergeBitmap }),
     'blockdev-backup': struct('BlockdevBackupWrapper', { data: blockdevBackup }),
   },
 });

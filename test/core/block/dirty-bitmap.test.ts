@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { blockDeviceInfo } from '../../../src/core/block/device-info.ts';
 import { bitmapInfo, type DirtyBitmap, useObstacles } from '../../../src/core/block/dirty-bitmap.ts';
+import { reqFlag } from '../../../src/core/block/driver.ts';
 import { FakeNode, type FakeOptions, userOf } from '../../support/fake-node.ts';
 
 const kib = 1024;
@@ -50,6 +51,35 @@ describe('a dirty bitmap', () => {
     fake.failure = { op: 'write', error: new Error('broken') };
     expect(() => user.write(1024, bytes(512))).toThrow('broken');
     expect(dirty(bitmap)).toBe('0+512 1024+512');
+  });
+
+  it('notes changes that were under way when it was added', async () => {
+    const fake = disk();
+    const user = userOf(fake.node);
+    fake.hold('write', 'zero', 'discard');
+    const requests = [
+      user.write(0, bytes(512)),
+      user.zero(512, 512),
+      user.discard(1024, 512),
+      fake.node.parents[0]?.write(4096, bytes(512), reqFlag.serialising),
+    ];
+    const bitmap = fake.node.dirtyBitmaps.add({ name: 'b', granularity: 512 });
+    await fake.releaseAll();
+    await Promise.all(requests);
+    expect(dirty(bitmap)).toBe('0+1536 4096+512');
+  });
+
+  it('notes a change before whoever waits for its range goes on', async () => {
+    const fake = disk();
+    const edge = userOf(fake.node).root;
+    const bitmap = fake.node.dirtyBitmaps.add({ name: 'b', granularity: 512 });
+    fake.hold('write');
+    const write = edge?.write(0, bytes(512), reqFlag.serialising);
+    const seen: number[] = [];
+    const read = Promise.resolve(edge?.read(0, new Uint8Array(1))).then(() => seen.push(bitmap.count));
+    await fake.releaseAll();
+    await Promise.all([write, read]);
+    expect(seen).toEqual([512]);
   });
 
   it('notes nothing of a discard that the node drops', async () => {

@@ -1,0 +1,199 @@
+/*
+ * The life of persistent dirty bitmaps between open and close: a writer loads them into its node's dirty bitmaps and marks
+ * them in use on the medium, so that a cut leaves them inconsistent, never wrong; at close they are stored anew.
+ * Rule source: qcow2 specification, bitmaps; observed life of a bitmap between open and close.
+ */
+import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
+import { isZero, setU64 } from '../core/util/bytes.ts';
+import { BlockError } from '../core/util/errors.ts';
+import { isHostOffset } from '../core/util/offsets.ts';
+import { encodeDirectory, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
+import type { BitmapsExtension } from './bitmaps-extension.ts';
+import type { Qcow2Image } from './image.ts';
+import type { BitmapDescription } from './info.ts';
+import { autoclear, bitmapFlag } from './layout.ts';
+import { structure } from './overlap.ts';
+import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
+import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+
+interface FormerClusters {
+  readonly offset: number;
+  readonly length: number;
+  readonly reason: FreeReason;
+}
+
+export class Bitmaps {
+  readonly #image: Qcow2Image;
+  #stored: readonly StoredBitmap[];
+  /** What was read from the medium is with the node now. */
+  #isLoaded = false;
+
+  constructor(image: Qcow2Image, stored: readonly StoredBitmap[]) {
+    this.#image = image;
+    this.#stored = stored;
+  }
+
+  static async read(image: Qcow2Image): Promise<Bitmaps> {
+    return new Bitmaps(image, await readDirectory(image));
+  }
+
+  describe(): BitmapDescription[] {
+    return this.#stored.map(({ name, granularityBits, flags }) => ({
+      name,
+      granularity: 2 ** granularityBits,
+      // what the node holds is consistent, though marked in use on the medium
+      flags: [...((flags & bitmapFlag.inUse) !== 0 && !this.#isHeld(name) ? ['in-use'] : []), ...((flags & bitmapFlag.auto) !== 0 ? ['auto'] : [])],
+    }));
+  }
+
+  #isHeld(name: string): boolean {
+    return this.#isLoaded && this.#image.node.dirtyBitmaps.find(name)?.isInconsistent === false;
+  }
+
+  /** Gives the bitmaps to the node of a writer, and marks them in use on the medium. Once the node knows its size. */
+  async load(): Promise<void> {
+    const { node } = this.#image;
+    for (const stored of this.#stored) {
+      const isInconsistent = (stored.flags & bitmapFlag.inUse) !== 0;
+      const isEnabled = (stored.flags & bitmapFlag.auto) !== 0;
+      const bitmap = node.dirtyBitmaps.add({
+        name: stored.name,
+        granularity: 2 ** stored.granularityBits,
+        isEnabled: isEnabled && !isInconsistent,
+        isPersistent: true,
+        isInconsistent,
+      });
+      if (!isInconsistent) await this.#fill(bitmap, stored);
+    }
+    const marked = this.#stored.map((stored) => ({ ...stored, flags: stored.flags | bitmapFlag.inUse }));
+    if (this.#stored.some(({ flags }) => (flags & bitmapFlag.inUse) === 0)) await carryOut(locked(this.#image.mutex, () => this.#rewriteDirectory(marked)));
+    this.#stored = marked;
+    this.#isLoaded = true;
+  }
+
+  async #fill(bitmap: DirtyBitmap, stored: StoredBitmap): Promise<void> {
+    const image = this.#image;
+    const { clusterSize } = image.geometry;
+    const bytes = new Uint8Array(clusterSize);
+    await forTable(image, stored, async (value, index) => {
+      const start = index * clusterSize;
+      if (value === 0 || start >= bitmap.byteLength) return;
+      const part = bytes.subarray(0, Math.min(clusterSize, bitmap.byteLength - start));
+      if (value === 1) part.fill(0xff);
+      else await image.readFile(value, part);
+      bitmap.deserialise(start, part);
+    });
+  }
+
+  /** Throws when a bitmap stands in the way of a new size. */
+  checkResize(): void {
+    for (const { name } of this.#stored) {
+      if (this.#isHeld(name)) continue;
+      throw new BlockError(`Cannot resize: bitmap '${name}' is inconsistent`, {
+        code: 'ENOTSUP',
+        detail: 'Try block-dirty-bitmap-remove to delete this bitmap from disk',
+      });
+    }
+  }
+
+  /** Stores what the node has of persistent bitmaps and takes the marks away. */
+  async store(): Promise<void> {
+    if (!this.#isLoaded) return;
+    const held = [...this.#image.node.dirtyBitmaps].filter((bitmap) => bitmap.isPersistent && !bitmap.isInconsistent && bitmap.name !== undefined);
+    const isGone = this.#stored.some(({ name }) => this.#image.node.dirtyBitmaps.find(name) === undefined);
+    if (held.length === 0 && !isGone) return;
+    if (this.#image.geometry.version < 3 && held.length > 0) throw new BlockError('Cannot store dirty bitmaps in qcow2 v2 files', { code: 'ENOTSUP' });
+    const former: FormerClusters[] = [];
+    for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
+    for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);
+    await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held, former)));
+  }
+
+  /** Notes where a bitmap lies that is going to be stored elsewhere. */
+  async #noteClusters(stored: StoredBitmap, into: FormerClusters[]): Promise<void> {
+    const { clusterSize } = this.#image.geometry;
+    await forTable(this.#image, stored, (offset) => {
+      if (offset > 1 && isHostOffset(offset)) into.push({ offset, length: clusterSize, reason: 'always' });
+    });
+    into.push({ offset: stored.tableOffset, length: stored.tableEntries * 8, reason: 'other' });
+  }
+
+  /** Everything anew: data, tables, a directory; the old clusters go once the header names the new ones. */
+  *#storeSteps(held: readonly DirtyBitmap[], former: readonly FormerClusters[]): Steps<void> {
+    const image = this.#image;
+    const next: StoredBitmap[] = [];
+    for (const stored of this.#stored) {
+      const bitmap = held.find(({ name }) => name === stored.name);
+      if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes));
+      else if (image.node.dirtyBitmaps.find(stored.name) !== undefined) next.push(stored);
+    }
+    // the node has its newest first
+    for (const bitmap of [...held].reverse()) {
+      if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
+      next.push(yield* this.#writeNew(bitmap, new TextEncoder().encode(bitmap.name ?? '')));
+    }
+    const old = image.header.bitmaps;
+    yield* this.#nameDirectory(next);
+    if (old !== undefined) {
+      image.metadata.remove(old.directoryOffset, old.directorySize, structure.bitmapDirectory);
+      yield* freeClusters(image, old.directoryOffset, old.directorySize, 'other');
+    }
+    for (const { offset, length, reason } of former) yield* freeClusters(image, offset, length, reason);
+    yield* image.refcountCache.flush();
+    this.#stored = next;
+  }
+
+  /** Writes a new directory and makes the header name it; nothing is left named when there are no bitmaps. */
+  *#nameDirectory(bitmaps: readonly StoredBitmap[]): Steps<void> {
+    const image = this.#image;
+    const directory = encodeDirectory(bitmaps);
+    let extension: BitmapsExtension | undefined;
+    if (bitmaps.length > 0) {
+      const directoryOffset = yield* allocateClusters(image, directory.length);
+      image.checkOverlap(directoryOffset, directory.length, 0);
+      yield* wait(image.writeFile(directoryOffset, directory));
+      extension = { count: bitmaps.length, directorySize: directory.length, directoryOffset };
+    }
+    yield* image.refcountCache.flush();
+    const bits = image.header.autoclear & ~autoclear.bitmaps;
+    yield* image.updateHeader({ bitmaps: extension, autoclear: extension === undefined ? bits : bits | autoclear.bitmaps });
+  }
+
+  /** Writes a bitmap's data and table into new clusters. */
+  *#writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array): Steps<StoredBitmap> {
+    const image = this.#image;
+    const { clusterSize } = image.geometry;
+    const table = new Uint8Array(Math.max(1, Math.ceil(bitmap.byteLength / clusterSize)) * 8);
+    const cluster = new Uint8Array(clusterSize);
+    for (let start = 0; start < bitmap.byteLength; start += clusterSize) {
+      bitmap.serialise(start, cluster);
+      if (isZero(cluster)) continue;
+      const offset = yield* allocateClusters(image, clusterSize);
+      image.checkOverlap(offset, clusterSize, 0);
+      yield* wait(image.writeFile(offset, cluster));
+      setU64(table, (start / clusterSize) * 8, offset);
+    }
+    const tableOffset = yield* allocateClusters(image, table.length);
+    image.checkOverlap(tableOffset, table.length, 0);
+    yield* wait(image.writeFile(tableOffset, table));
+    return {
+      name: bitmap.name ?? '',
+      nameBytes,
+      granularityBits: Math.log2(bitmap.granularity),
+      flags: bitmap.isEnabled ? bitmapFlag.auto : 0,
+      tableOffset,
+      tableEntries: table.length / 8,
+    };
+  }
+
+  /** Writes the directory in place; meanwhile the header says that bitmaps are not to be trusted. */
+  *#rewriteDirectory(bitmaps: readonly StoredBitmap[]): Steps<void> {
+    const image = this.#image;
+    const { bitmaps: extension } = image.header;
+    if (extension === undefined) return;
+    yield* image.updateHeader({ autoclear: image.header.autoclear & ~autoclear.bitmaps });
+    yield* wait(image.writeFile(extension.directoryOffset, encodeDirectory(bitmaps)));
+    yield* wait(image.flushMedium());
+    yield* image.updateHeader({ autoclear: image.header.autoclear | autoclear.bitmaps });
+  }
+}

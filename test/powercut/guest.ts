@@ -1,0 +1,132 @@
+/* A guest that knows what it was promised: for each sector the values that may be found after a power cut. */
+import type { BlockBackend } from '../../src/core/block/backend.ts';
+import { reqFlag, type TruncateOptions } from '../../src/core/block/driver.ts';
+import { BlockError } from '../../src/core/util/errors.ts';
+import { sector, type Tape } from './tape.ts';
+
+export interface Promised {
+  /** From this place of the tape on. */
+  readonly at: number;
+  readonly sizes: ReadonlySet<number>;
+  /** By sector, up to the largest of the sizes. */
+  readonly allowed: readonly ReadonlySet<number>[];
+}
+
+export class Guest {
+  readonly promises: Promised[] = [];
+  readonly backend: BlockBackend;
+  readonly #tape: Tape;
+  readonly #backing: Uint8Array;
+  #allowed: Set<number>[] = [];
+  #current: number[] = [];
+  #sizes: Set<number>;
+  /** Requests that failed. */
+  failed = 0;
+
+  constructor(backend: BlockBackend, tape: Tape, backing: Uint8Array | undefined) {
+    this.backend = backend;
+    this.#tape = tape;
+    this.#backing = backing ?? new Uint8Array(0);
+    this.#sizes = new Set([backend.size()]);
+  }
+
+  get size(): number {
+    return this.backend.size();
+  }
+
+  async begin(): Promise<void> {
+    await this.#look(0, this.size);
+    this.#settle();
+  }
+
+  async write(offset: number, length: number, value: number, isCompressed = false): Promise<void> {
+    await this.#change(offset, length, [value], () =>
+      this.backend.write(offset, new Uint8Array(length).fill(value), isCompressed ? reqFlag.compressed : reqFlag.none),
+    );
+  }
+
+  async zero(offset: number, length: number, mayUnmap: boolean): Promise<void> {
+    await this.#change(offset, length, [0], () => this.backend.zero(offset, length, mayUnmap ? reqFlag.mayUnmap : reqFlag.none));
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    await this.#change(offset, length, [0], () => this.backend.discard(offset, length));
+  }
+
+  async flush(): Promise<void> {
+    if (await this.#attempt(() => this.backend.flush())) this.#settle();
+  }
+
+  async resize(size: number, prealloc: TruncateOptions['prealloc'] = 'off'): Promise<void> {
+    const old = this.size;
+    this.#sizes.add(size);
+    for (let at = Math.min(old, size); at < Math.max(old, size); at += sector) {
+      const set = this.#setAt(at);
+      set.add(0);
+      // what is cut off may show what lies below before it is gone
+      if (size < old) set.add(this.#backing[at] ?? 0);
+    }
+    this.#promise();
+    await this.#attempt(() => this.backend.truncate(size, { exact: false, prealloc }));
+    // what a failed change left, and what a larger disk shows
+    const from = Math.min(old, size);
+    if (this.size > from) await this.#look(from, this.size - from);
+    this.#current.length = this.size / sector;
+    this.#promise();
+  }
+
+  /** What the disk holds, as the guest last saw it. */
+  get content(): readonly number[] {
+    return this.#current;
+  }
+
+  async #change(offset: number, length: number, values: readonly number[], body: () => unknown): Promise<void> {
+    // from the moment the request is given, either may be found
+    for (let at = offset; at < offset + length; at += sector) for (const value of values) this.#setAt(at).add(value);
+    this.#promise();
+    await this.#attempt(body);
+    await this.#look(offset, length);
+  }
+
+  async #attempt(body: () => unknown): Promise<boolean> {
+    try {
+      await body();
+      return true;
+    } catch (error) {
+      if (!(error instanceof BlockError) || error.code === 'ENOMEDIUM') throw error;
+      this.failed++;
+      return false;
+    }
+  }
+
+  async #look(offset: number, length: number): Promise<void> {
+    const now = new Uint8Array(length);
+    await this.backend.read(offset, now);
+    for (let at = 0; at < length; at += sector) {
+      const value = now[at] ?? 0;
+      this.#current[(offset + at) / sector] = value;
+      this.#setAt(offset + at).add(value);
+    }
+  }
+
+  #setAt(offset: number): Set<number> {
+    const index = offset / sector;
+    let set = this.#allowed[index];
+    if (set === undefined) {
+      set = new Set();
+      this.#allowed[index] = set;
+    }
+    return set;
+  }
+
+  /** Everything so far is on stable storage: one value each, one size. */
+  #settle(): void {
+    this.#sizes = new Set([this.size]);
+    this.#allowed = this.#current.map((value) => new Set([value]));
+    this.#promise();
+  }
+
+  #promise(): void {
+    this.promises.push({ at: this.#tape.length, sizes: new Set(this.#sizes), allowed: this.#allowed.map((set) => new Set(set)) });
+  }
+}

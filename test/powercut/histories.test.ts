@@ -1,0 +1,4 @@
+import { histories } from './scenarios.ts';
+import { judgeAll } from './suite.ts';
+
+judgeAll('histories', histories, 6400);

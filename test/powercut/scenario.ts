@@ -1,0 +1,233 @@
+/*
+ * A scenario is played to the end, then cut off everywhere: each medium that a cut can leave is checked, read against what
+ * the guest was promised, repaired, and checked again. Then it is played once more for each change and flush, which fails.
+ */
+import { createHash } from 'node:crypto';
+import { type BlockBackend, resizerPerms } from '../../src/core/block/backend.ts';
+import type { CreateValues } from '../../src/core/block/driver.ts';
+import type { MemoryStorage } from '../../src/core/storage/memory.ts';
+import { BlockError } from '../../src/core/util/errors.ts';
+import { createImage } from '../../src/engine/create.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { memoryEngine } from '../support/memory-engine.ts';
+import { type Random, seeded } from '../support/random.ts';
+import { Guest, type Promised } from './guest.ts';
+import { bytesOf, cutsAt, type Media, mediumOf, sector, Tape } from './tape.ts';
+
+export interface Scenario {
+  readonly name: string;
+  readonly values: CreateValues;
+  /** Content of a raw backing file; one value a sector. */
+  readonly backing?: Uint8Array;
+  readonly open?: Readonly<Record<string, string | number | boolean>>;
+  /** Refcounts may be wrong while the image says that it is dirty. */
+  readonly isLazy?: boolean;
+  /** Changes the media after creation, as bytes. */
+  readonly patch?: (media: Map<string, Uint8Array>) => void;
+  /** What is there, durably, before the tape runs. */
+  readonly before?: (guest: Guest) => Promise<void>;
+  readonly play: (guest: Guest, random: Random) => Promise<void>;
+  /** Looks at what else an opened medium has; throws when that is wrong. */
+  readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
+  /** Media to judge, where they are costly: else as many as for all. */
+  readonly count?: number;
+}
+
+export interface Outcome {
+  readonly media: number;
+  readonly faults: number;
+  /** A medium of those that were judged, for a peer to look at. */
+  readonly sample: Media;
+}
+
+const image = 'image.qcow2';
+
+interface Opened {
+  readonly engine: Engine;
+  readonly media: Map<string, MemoryStorage>;
+}
+
+function engineOver(media: Media, tape?: Tape): Opened {
+  const opened = memoryEngine((storage, path) => (tape === undefined || path === 'base.raw' ? storage : tape.wrap(storage, path)));
+  for (const [path, bytes] of media) opened.media.set(path, mediumOf(path, bytes));
+  return opened;
+}
+
+async function newMedia(scenario: Scenario): Promise<Media> {
+  const { engine, media } = memoryEngine();
+  const { backing, values } = scenario;
+  if (backing !== undefined) media.set('base.raw', mediumOf('base.raw', backing));
+  await createImage(engine, 'qcow2', image, backing === undefined ? values : { ...values, backing_file: 'base.raw', backing_fmt: 'raw' });
+  await engine.close();
+  const bytes = bytesOf(media);
+  scenario.patch?.(bytes);
+  if (scenario.before === undefined) return bytes;
+  const tape = new Tape();
+  const opened = engineOver(bytes, tape);
+  const guest = await guestOf(opened.engine, scenario, tape);
+  await scenario.before(guest);
+  await opened.engine.close();
+  return bytesOf(opened.media);
+}
+
+async function guestOf(engine: Engine, scenario: Scenario, tape: Tape): Promise<Guest> {
+  const { open = {} } = scenario;
+  const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false, discard: true, perms: resizerPerms, options: open });
+  return new Guest(backend, tape, scenario.backing);
+}
+
+interface Played {
+  readonly tape: Tape;
+  readonly promises: readonly Promised[];
+  /** The end, as the media are. */
+  readonly end: Media;
+}
+
+async function play(scenario: Scenario, start: Media, seed: number, tape: Tape): Promise<Played> {
+  const { engine, media } = engineOver(start, tape);
+  let guest: Guest | undefined;
+  try {
+    guest = await guestOf(engine, scenario, tape);
+    await guest.begin();
+    await scenario.play(guest, seeded(seed));
+    await guest.flush();
+  } catch (error) {
+    // an image that could not be opened for the fault is as good as one that was not opened
+    if (!(error instanceof BlockError) || guest !== undefined) throw error;
+  }
+  await engine.close().catch((error: unknown) => {
+    if (!(error instanceof BlockError)) throw error;
+  });
+  return { tape, promises: guest?.promises ?? [], end: bytesOf(media) };
+}
+
+/** Judges `count` different media of a scenario, and all of its faults. */
+export async function tryScenario(scenario: Scenario, usual: number): Promise<Outcome> {
+  const { count = usual } = scenario;
+  const start = await newMedia(scenario);
+  const seen = new Set<string>();
+  let sample = start;
+  const judgeCuts = async (played: Played, random: Random, from: number, to: number, more: number, limit: number): Promise<void> => {
+    for (let cut = from; cut <= to && seen.size < limit; cut++) {
+      const promised = played.promises.filter(({ at }) => at <= cut).at(-1);
+      for (const media of cutsAt(start, played.tape, cut, more, random)) {
+        const hash = hashOf(media);
+        if (seen.has(hash)) continue;
+        seen.add(hash);
+        await judge(scenario, media, promised, seen.size % 8 === 0, `cut behind change ${cut}`);
+        if (seen.size % 100 === 1) sample = media;
+      }
+    }
+  };
+  let faults = 0;
+  const first = await play(scenario, start, 1, new Tape());
+  for (let index = 0; index < first.tape.asked; index++) {
+    for (const code of ['EIO', 'ENOSPC'] as const) {
+      const tape = new Tape();
+      tape.fault = { index, code, isLate: code === 'EIO' && index % 2 === 0 };
+      const where = `${code}${tape.fault.isLate ? ' (late)' : ''} at change ${index}`;
+      try {
+        const played = await play(scenario, start, 1, tape);
+        faults++;
+        await judge(scenario, played.end, played.promises.at(-1), true, where);
+        // a cut a little later
+        const random = seeded(index);
+        const at = Math.min(tape.length, index + random(4));
+        await judgeCuts(played, random, at, at, 1, Infinity);
+      } catch (error) {
+        throw new Error(`${scenario.name}, ${where}: ${error instanceof Error ? error.stack : String(error)}`);
+      }
+    }
+  }
+  for (let seed = 1; seen.size < count && seed <= 60; seed++) {
+    const played = seed === 1 ? first : await play(scenario, start, seed, new Tape());
+    try {
+      await judgeCuts(played, seeded(seed + 1000), 0, played.tape.length, 3, count);
+    } catch (error) {
+      throw new Error(`${scenario.name}, seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`);
+    }
+  }
+  return { media: seen.size, faults, sample };
+}
+
+function hashOf(media: Media): string {
+  const hash = createHash('sha1');
+  for (const [path, bytes] of media) {
+    if (path === 'base.raw') continue;
+    hash.update(path).update(bytes);
+  }
+  return hash.digest('base64');
+}
+
+interface Found {
+  readonly isClean: boolean;
+  readonly isCorrupt: boolean;
+  readonly text: string;
+}
+
+async function checked(backend: BlockBackend, isRepair = false): Promise<Found> {
+  const lines: string[] = [];
+  const take = (text: string): void => void lines.push(text);
+  const result = await backend.node?.state.check?.({ leaks: isRepair, errors: isRepair }, { line: take, error: take });
+  const bad = lines.filter((line) => !line.startsWith('Leaked'));
+  return {
+    isClean: result?.corruptions === 0 && result.leaks === 0 && lines.length === 0,
+    isCorrupt: result?.corruptions !== 0 || result.checkErrors !== 0 || bad.length > 0,
+    text: bad.slice(0, 4).join('; '),
+  };
+}
+
+async function judge(scenario: Scenario, media: Media, promised: Promised | undefined, isThorough: boolean, where: string): Promise<void> {
+  if (scenario.isLazy !== true) {
+    const { engine } = engineOver(media);
+    try {
+      const found = await checked(await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true }));
+      if (found.isCorrupt) throw new Error(`${where}: check finds ${found.text}`);
+    } finally {
+      await engine.close();
+    }
+  }
+  // a writer's open repairs what the dirty bit tells of
+  const { engine, media: repaired } = engineOver(media);
+  try {
+    const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false });
+    if (promised !== undefined) await compare(backend, promised, where);
+    await scenario.verify?.(backend, where);
+    await checked(backend, true);
+    const after = await checked(backend);
+    if (!after.isClean) throw new Error(`${where}: after repair ${after.text}`);
+  } finally {
+    await engine.close();
+  }
+  if (!isThorough) return;
+  const again = engineOver(bytesOf(repaired));
+  const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+  if (promised !== undefined) await compare(backend, promised, `${where}, repaired`);
+  const last = await checked(backend);
+  await again.engine.close();
+  if (!last.isClean) throw new Error(`${where}: on the medium after repair ${last.text}`);
+}
+
+async function compare(backend: BlockBackend, promised: Promised, where: string): Promise<void> {
+  const size = backend.size();
+  if (!promised.sizes.has(size)) throw new Error(`${where}: size ${size}, promised ${[...promised.sizes].join(' or ')}`);
+  const content = new Uint8Array(size);
+  await backend.read(0, content);
+  for (let at = 0; at < size; at += sector) {
+    const value = content[at] ?? 0;
+    const set = promised.allowed[at / sector];
+    const isEven = evenSector(value).equals(content.subarray(at, at + sector));
+    if (!isEven || set?.has(value) !== true) throw new Error(`${where}: byte ${at} is ${value}${isEven ? '' : ' …'}, allowed ${[...(set ?? [])].join(', ')}`);
+  }
+}
+
+const evenSectors = new Map<number, Buffer>();
+
+function evenSector(value: number): Buffer {
+  let even = evenSectors.get(value);
+  if (even === undefined) {
+    even = Buffer.alloc(sector, value);
+    evenSectors.set(value, even);
+  }
+  return even;
+}

@@ -1,0 +1,204 @@
+/* Everything that writes, as scenarios: small disks with small clusters, so that tables and counts move soon. */
+import type { BlockBackend } from '../../src/core/block/backend.ts';
+import type { CreateValues } from '../../src/core/block/driver.ts';
+import type { Random } from '../support/random.ts';
+import type { Guest } from './guest.ts';
+import type { Scenario } from './scenario.ts';
+import { sector } from './tape.ts';
+
+const kib = 1024;
+
+/** Two sectors of every four hold something. */
+function backingOf(size: number): Uint8Array {
+  return new Uint8Array(size).map((_, at) => (Math.floor(at / 1024) % 2 === 0 ? 200 : 0));
+}
+
+interface Mix {
+  readonly steps: number;
+  readonly unit: number;
+  readonly compressed?: number;
+  readonly resize?: readonly number[];
+}
+
+/** Writes, zeros, discards and flushes anywhere, of sectors and of clusters. */
+async function mixed(guest: Guest, random: Random, mix: Mix): Promise<void> {
+  for (let step = 0; step < mix.steps; step++) {
+    const kind = random(10);
+    const unit = random(2) === 0 ? sector : mix.unit;
+    const offset = random(Math.floor(guest.size / unit)) * unit;
+    const length = Math.min(guest.size - offset, (1 + random(10)) * unit);
+    const value = 1 + step;
+    if (mix.resize !== undefined && random(5) === 0) {
+      await guest.resize(mix.resize[random(mix.resize.length)] ?? guest.size);
+    } else if (mix.compressed !== undefined && random(10) < mix.compressed) {
+      const start = random(Math.floor(guest.size / mix.unit)) * mix.unit;
+      await guest.write(start, Math.min(guest.size - start, (1 + random(3)) * mix.unit), value, true);
+    } else if (kind < 5) await guest.write(offset, length, value);
+    else if (kind < 7) await guest.zero(offset, length, kind === 6);
+    else if (kind < 8) await guest.discard(offset, length);
+    else await guest.flush();
+  }
+}
+
+async function fillSome(guest: Guest): Promise<void> {
+  const part = Math.floor(guest.size / 8 / sector) * sector;
+  await guest.write(0, 2 * part, 100);
+  await guest.zero(4 * part, part, false);
+  await guest.flush();
+}
+
+const caches = { 'l2-cache-size': 1024, 'refcount-cache-size': 2048 };
+
+function history(name: string, values: CreateValues, unit: number, more: Partial<Scenario> & { mix?: Partial<Mix> } = {}): Scenario {
+  const { mix, ...rest } = more;
+  return {
+    name,
+    values: { size: 48 * kib, cluster_size: unit, ...values },
+    before: fillSome,
+    play: (guest, random) => mixed(guest, random, { steps: 12, unit, ...mix }),
+    ...rest,
+  };
+}
+
+const grown = 160 * kib;
+
+async function growAround(guest: Guest, random: Random, prealloc: 'off' | 'metadata' | 'falloc' | 'full'): Promise<void> {
+  await guest.write(random(8) * kib, 3 * kib, 1);
+  await guest.resize(guest.size + sector * (1 + random(60)), prealloc);
+  await guest.write(guest.size - 2 * kib, kib, 2);
+  if (random(2) === 0) await guest.flush();
+  await guest.resize(grown, prealloc);
+  await guest.write(guest.size - 4 * kib, 3 * kib, 3);
+}
+
+async function shrinkAround(guest: Guest, random: Random): Promise<void> {
+  await guest.write(random(8) * kib, 3 * kib, 1);
+  await guest.resize(guest.size - sector * (1 + random(80)));
+  await guest.write(guest.size - 2 * kib, kib, 2);
+  if (random(2) === 0) await guest.flush();
+  await guest.resize(8 * kib + random(16) * sector);
+  await guest.write(0, 2 * kib, 3);
+  await guest.resize(96 * kib);
+  await guest.write(guest.size - 4 * kib, 3 * kib, 4);
+}
+
+async function fillAll(guest: Guest): Promise<void> {
+  await guest.write(0, guest.size, 100);
+  await guest.flush();
+}
+
+/** Sets a feature word in the header of the image. */
+function feature(at: number, bits: bigint): (media: Map<string, Uint8Array>) => void {
+  return (media) => {
+    const bytes = media.get('image.qcow2');
+    if (bytes === undefined) return;
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    view.setBigUint64(at, view.getBigUint64(at) | bits);
+  };
+}
+
+export const histories: readonly Scenario[] = [
+  history('4 KiB clusters', {}, 4 * kib),
+  history('512 byte clusters, small caches', {}, 512, { open: caches }),
+  history('extended L2', { extended_l2: true, size: 64 * kib }, 16 * kib),
+  history('version 2', { compat: '0.10' }, kib),
+  history('64-bit refcounts', { refcount_bits: 64 }, 512, { open: caches }),
+  history('1-bit refcounts', { refcount_bits: 1 }, 512),
+  history('lazy refcounts', { lazy_refcounts: true }, kib, { isLazy: true }),
+  history('over a backing file', {}, kib, { backing: backingOf(48 * kib) }),
+  history('extended L2 over a backing file', { extended_l2: true, size: 64 * kib }, 16 * kib, { backing: backingOf(64 * kib) }),
+];
+
+export const resizes: readonly Scenario[] = [
+  { name: 'growing', values: { size: 24 * kib, cluster_size: 512 }, before: fillSome, open: caches, play: (guest, random) => growAround(guest, random, 'off') },
+  {
+    name: 'growing over a longer backing file',
+    values: { size: 24 * kib + 512, cluster_size: kib },
+    backing: backingOf(200 * kib),
+    before: fillSome,
+    play: (guest, random) => growAround(guest, random, 'off'),
+  },
+  {
+    name: 'growing over a longer backing file, extended L2',
+    values: { size: 24 * kib + 512, cluster_size: 16 * kib, extended_l2: true },
+    backing: backingOf(200 * kib),
+    play: (guest, random) => growAround(guest, random, 'off'),
+  },
+  {
+    name: 'growing with metadata',
+    values: { size: 24 * kib, cluster_size: kib },
+    before: fillSome,
+    play: (guest, random) => growAround(guest, random, 'metadata'),
+  },
+  {
+    name: 'growing with metadata over a longer backing file',
+    values: { size: 24 * kib + 512, cluster_size: kib },
+    backing: backingOf(200 * kib),
+    play: (guest, random) => growAround(guest, random, 'metadata'),
+  },
+  {
+    name: 'growing with blocks',
+    values: { size: 24 * kib, cluster_size: kib },
+    before: fillSome,
+    play: (guest, random) => growAround(guest, random, 'falloc'),
+  },
+  {
+    name: 'growing with blocks over a longer backing file',
+    values: { size: 24 * kib + 512, cluster_size: kib },
+    backing: backingOf(200 * kib),
+    play: (guest, random) => growAround(guest, random, 'full'),
+  },
+  { name: 'shrinking', values: { size: 80 * kib, cluster_size: 512 }, before: fillAll, play: shrinkAround },
+  { name: 'shrinking over a backing file', values: { size: 80 * kib, cluster_size: 512 }, backing: backingOf(96 * kib), before: fillSome, play: shrinkAround },
+  {
+    name: 'resizes among writes',
+    values: { size: 48 * kib, cluster_size: 512 },
+    before: fillSome,
+    play: (guest, random) => mixed(guest, random, { steps: 10, unit: 512, resize: [20 * kib, 48 * kib, 100 * kib, 33 * kib + 512] }),
+  },
+];
+
+/** A bitmap that records from the first tape on: what a writer's open finds consistent says of every change that it was one. */
+async function addBitmap(guest: Guest): Promise<void> {
+  guest.backend.node?.dirtyBitmaps.add({ name: 'b', granularity: 1024, isPersistent: true });
+  await guest.flush();
+}
+
+async function verifyBitmap(backend: BlockBackend, where: string): Promise<void> {
+  const bitmap = backend.node?.dirtyBitmaps.find('b');
+  // lost as a whole, or told to be inconsistent: nobody will believe it
+  if (bitmap === undefined || bitmap.isInconsistent) return;
+  const content = new Uint8Array(backend.size());
+  await backend.read(0, content);
+  // the disk was empty when the bitmap began
+  for (let at = 0; at < content.length; at += sector) {
+    if (content[at] !== 0 && !bitmap.isDirty(at)) throw new Error(`${where}: byte ${at} changed, and the bitmap says it did not`);
+  }
+}
+
+/** The refcount table of 512 byte clusters with wide counts is full after 2 MiB. */
+async function nearlyFull(guest: Guest): Promise<void> {
+  await guest.write(0, 1928 * kib, 100);
+  await guest.flush();
+}
+
+async function fullTable(guest: Guest, random: Random): Promise<void> {
+  for (let at = 1928 * kib; at < guest.size; at += 40 * kib) await guest.write(at, 40 * kib, 1 + random(50));
+}
+
+export const others: readonly Scenario[] = [
+  { name: 'a refcount table that grows', values: { size: 2048 * kib, cluster_size: 512, refcount_bits: 64 }, before: nearlyFull, play: fullTable, count: 320 },
+  history('bitmaps at open and close', {}, kib, { before: addBitmap, verify: verifyBitmap, mix: { steps: 6 } }),
+  history('bitmaps of a disk that is resized', {}, 512, { before: addBitmap, verify: verifyBitmap, mix: { steps: 6, resize: [20 * kib, 48 * kib, 80 * kib] } }),
+  history('compressed clusters', {}, 4 * kib, { mix: { compressed: 5 } }),
+  history('compressed clusters, lazy refcounts', { lazy_refcounts: true }, 4 * kib, { isLazy: true, mix: { compressed: 5 } }),
+  history('compressed clusters, extended L2', { extended_l2: true, size: 64 * kib }, 16 * kib, { mix: { compressed: 5 } }),
+  history('a data file', { data_file: 'data.raw' }, kib),
+  history('a raw data file', { data_file: 'data.raw', data_file_raw: true }, kib),
+  history('a data file that is resized', { data_file: 'data.raw' }, kib, { mix: { resize: [20 * kib, 48 * kib, 80 * kib] } }),
+  history('discards kept from the file', {}, kib, { open: { 'pass-discard-request': false, 'pass-discard-snapshot': false } }),
+  history('all discards passed on', {}, 512, { open: { ...caches, 'pass-discard-other': true } }),
+  history('discards that keep the cluster', {}, kib, { open: { 'discard-no-unref': true } }),
+  history('compressed clusters, all discards passed on', {}, 4 * kib, { open: { 'pass-discard-other': true }, mix: { compressed: 5 } }),
+  history('an unknown autoclear bit', {}, kib, { patch: feature(88, 1n << 40n), before: (guest) => guest.flush() }),
+];

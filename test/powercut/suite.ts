@@ -1,0 +1,56 @@
+/* One test a scenario: what was judged is printed, and a medium of each is shown to the peer. */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { afterAll, describe, expect, it } from 'vitest';
+import { findPeer } from '../support/peers.ts';
+import { tempFolder } from '../support/tmp.ts';
+import { type Outcome, type Scenario, tryScenario } from './scenario.ts';
+
+const usual = 720;
+const least = 300;
+
+/** Judges all scenarios of a group, `atLeast` different media of them together. */
+export function judgeAll(group: string, scenarios: readonly Scenario[], atLeast: number): void {
+  const outcomes = new Map<string, Outcome>();
+  const judge = async (scenario: Scenario): Promise<Outcome> => {
+    const known = outcomes.get(scenario.name) ?? (await tryScenario(scenario, usual));
+    outcomes.set(scenario.name, known);
+    return known;
+  };
+  describe(`power cuts and faults: ${group}`, () => {
+    it.each(scenarios)('$name', async (scenario) => {
+      const { media, faults, sample } = await judge(scenario);
+      expect(media).toBeGreaterThanOrEqual(least);
+      expect(faults).toBeGreaterThan(10);
+      const qemuImg = findPeer('qemu-img');
+      if (qemuImg === undefined || scenario.isLazy === true) return;
+      using folder = tempFolder('power-cut');
+      for (const [path, bytes] of sample) writeFileSync(folder.file(path), bytes);
+      // leaks are told by 3
+      let code = 0;
+      try {
+        execFileSync(qemuImg, ['check', '-q', 'image.qcow2'], { cwd: folder.path, stdio: 'ignore' });
+      } catch (error) {
+        code = (error as { status: number }).status;
+      }
+      expect([0, 3]).toContain(code);
+    });
+
+    it(`judged at least ${atLeast} different media`, async () => {
+      let total = 0;
+      for (const scenario of scenarios) total += (await judge(scenario)).media;
+      expect(total).toBeGreaterThanOrEqual(atLeast);
+    });
+
+    afterAll(() => {
+      let media = 0;
+      let faults = 0;
+      for (const [name, outcome] of outcomes) {
+        media += outcome.media;
+        faults += outcome.faults;
+        process.stdout.write(`power cut: ${name}: ${outcome.media} media, ${outcome.faults} faults\n`);
+      }
+      process.stdout.write(`power cut: ${group}: ${media} media, ${faults} faults in ${outcomes.size} scenarios\n`);
+    });
+  });
+}

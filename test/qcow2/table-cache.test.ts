@@ -1,0 +1,284 @@
+import { describe, expect, it } from 'vitest';
+import { BlockError } from '../../src/core/util/errors.ts';
+import { isPending, type Maybe } from '../../src/core/util/maybe.ts';
+import { run, type Steps } from '../../src/qcow2/steps.ts';
+import { type CachedTable, TableCache } from '../../src/qcow2/table-cache.ts';
+
+const size = 16;
+
+/** A medium that keeps its calls; pending where it is told to be. */
+class Medium {
+  readonly bytes = new Uint8Array(64 * size).map((_, at) => Math.floor(at / size));
+  readonly calls: string[] = [];
+  isPending = false;
+  fail: (call: string) => boolean = () => false;
+  refuse: number | undefined;
+
+  read(offset: number, into: Uint8Array): Maybe<void> {
+    return this.#answer(`read ${offset}`, () => into.set(this.bytes.subarray(offset, offset + into.length)));
+  }
+
+  write(offset: number, from: Uint8Array): Maybe<void> {
+    return this.#answer(`write ${offset}`, () => this.bytes.set(from, offset));
+  }
+
+  flush(): Maybe<void> {
+    return this.#answer('flush', () => {});
+  }
+
+  checkWrite(offset: number): void {
+    if (offset === this.refuse) throw new BlockError('overlaps', { code: 'EIO' });
+  }
+
+  #answer(call: string, body: () => void): Maybe<void> {
+    this.calls.push(call);
+    const go = (): void => {
+      if (this.fail(call)) throw new BlockError('Input/output error', { code: 'EIO' });
+      body();
+    };
+    return this.isPending ? Promise.resolve().then(go) : go();
+  }
+
+  take(): string[] {
+    return this.calls.splice(0);
+  }
+}
+
+function made(capacity = 4): { medium: Medium; cache: TableCache } {
+  const medium = new Medium();
+  return { medium, cache: new TableCache(medium, size, capacity) };
+}
+
+function now<T>(steps: Steps<T>): T {
+  const result = run(steps);
+  if (isPending(result)) throw new Error('pending');
+  return result;
+}
+
+function changed(cache: TableCache, offset: number, value: number): CachedTable {
+  const table = now(cache.get(offset));
+  table.bytes.fill(value);
+  cache.markDirty(table);
+  return table;
+}
+
+describe('a cached table', () => {
+  it('is read once, and found from then on', () => {
+    const { medium, cache } = made();
+    expect(cache.peek(32)).toBeUndefined();
+    const table = now(cache.get(32));
+    expect(table.offset).toBe(32);
+    expect([...table.bytes]).toEqual(new Array(size).fill(2));
+    expect(table.view.getUint8(3)).toBe(2);
+    expect(now(cache.get(32))).toBe(table);
+    expect(cache.peek(32)).toBe(table);
+    expect(medium.take()).toEqual(['read 32']);
+  });
+
+  it('is read once for all who ask while it is on its way', async () => {
+    const { medium, cache } = made();
+    medium.isPending = true;
+    const first = cache.load(16);
+    expect(cache.load(16)).toBe(first);
+    expect(cache.peek(16)).toBeUndefined();
+    await first;
+    expect(cache.load(16)).toBeUndefined();
+    expect(medium.take()).toEqual(['read 16']);
+  });
+
+  it('can be asked for again after it could not be read', async () => {
+    const { medium, cache } = made();
+    medium.isPending = true;
+    medium.fail = () => true;
+    await expect(cache.load(16)).rejects.toThrow('Input/output error');
+    medium.fail = () => false;
+    await cache.load(16);
+    expect(cache.peek(16)?.bytes[0]).toBe(1);
+    medium.isPending = false;
+    medium.fail = () => true;
+    expect(() => cache.load(48)).toThrow('Input/output error');
+    expect(cache.peek(48)).toBeUndefined();
+  });
+
+  it('that was made anew while it was read stays the new one', async () => {
+    const { medium, cache } = made();
+    medium.isPending = true;
+    const loading = cache.load(16);
+    const fresh = cache.create(16);
+    await loading;
+    expect(cache.peek(16)).toBe(fresh);
+    expect([...fresh.bytes]).toEqual(new Array(size).fill(0));
+    expect(cache.isDirty).toBe(true);
+  });
+
+  it('that was given up while it was read is not there', async () => {
+    const { medium, cache } = made();
+    medium.isPending = true;
+    const loading = cache.load(16);
+    cache.forget(16, size);
+    await loading;
+    expect(cache.peek(16)).toBeUndefined();
+  });
+
+  it('that is forgotten is never written', () => {
+    const { medium, cache } = made();
+    changed(cache, 0, 9);
+    changed(cache, 16, 9);
+    changed(cache, 32, 9);
+    medium.take();
+    cache.forget(0, 2 * size);
+    expect(cache.peek(0)).toBeUndefined();
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 32']);
+    expect(cache.isDirty).toBe(false);
+  });
+});
+
+describe('writing back', () => {
+  it('is in order of place, once, and flushes only when asked', () => {
+    const { medium, cache } = made();
+    changed(cache, 48, 1);
+    changed(cache, 16, 2);
+    changed(cache, 16, 3);
+    medium.take();
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 16', 'write 48']);
+    expect(medium.bytes[16]).toBe(3);
+    now(cache.write());
+    expect(medium.take()).toEqual([]);
+    now(cache.flush());
+    expect(medium.take()).toEqual(['flush']);
+  });
+
+  it('keeps what could not be written', () => {
+    const { medium, cache } = made();
+    changed(cache, 16, 5);
+    changed(cache, 32, 6);
+    medium.take();
+    medium.fail = (call) => call === 'write 32';
+    expect(() => now(cache.write())).toThrow('Input/output error');
+    expect(cache.isDirty).toBe(true);
+    medium.fail = () => false;
+    medium.take();
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 32']);
+    expect(cache.isDirty).toBe(false);
+  });
+
+  it('does not happen over other metadata', () => {
+    const { medium, cache } = made();
+    changed(cache, 16, 5);
+    medium.refuse = 16;
+    medium.take();
+    expect(() => now(cache.write())).toThrow('overlaps');
+    expect(medium.take()).toEqual([]);
+  });
+
+  it('comes after the data it names', () => {
+    const { medium, cache } = made();
+    changed(cache, 16, 5);
+    cache.dependOnData();
+    medium.take();
+    medium.fail = (call) => call === 'flush';
+    expect(() => now(cache.write())).toThrow('Input/output error');
+    expect(medium.take()).toEqual(['flush']);
+    medium.fail = () => false;
+    // the failure has not made it forget
+    now(cache.write());
+    expect(medium.take()).toEqual(['flush', 'write 16']);
+    changed(cache, 16, 6);
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 16']);
+  });
+
+  it('comes after what it depends on is durable, once', () => {
+    const { medium, cache } = made();
+    const other = new TableCache(medium, size, 4);
+    changed(other, 32, 7);
+    changed(cache, 16, 5);
+    now(cache.dependOn(other));
+    expect(cache.dependency).toBe(other);
+    medium.take();
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 32', 'flush', 'write 16']);
+    expect(cache.dependency).toBeUndefined();
+    changed(cache, 16, 6);
+    changed(other, 32, 8);
+    now(cache.write());
+    expect(medium.take()).toEqual(['write 16']);
+  });
+
+  it('keeps the dependency when that could not be written', () => {
+    const { medium, cache } = made();
+    const other = new TableCache(medium, size, 4);
+    changed(other, 32, 7);
+    changed(cache, 16, 5);
+    now(cache.dependOn(other));
+    medium.take();
+    medium.fail = (call) => call === 'write 32';
+    expect(() => now(cache.write())).toThrow('Input/output error');
+    expect(medium.take()).toEqual(['write 32']);
+    expect(cache.dependency).toBe(other);
+  });
+
+  it('cuts circles by writing one side first', () => {
+    const { medium, cache } = made();
+    const other = new TableCache(medium, size, 4);
+    changed(other, 32, 7);
+    changed(cache, 16, 5);
+    now(cache.dependOn(other));
+    medium.take();
+    now(other.dependOn(cache));
+    expect(medium.take()).toEqual(['write 32', 'flush']);
+    expect(cache.dependency).toBeUndefined();
+    expect(other.dependency).toBe(cache);
+  });
+
+  it('settles one dependency before it takes another', () => {
+    const { medium, cache } = made();
+    const one = new TableCache(medium, size, 4);
+    const two = new TableCache(medium, size, 4);
+    changed(one, 32, 7);
+    now(cache.dependOn(one));
+    medium.take();
+    now(cache.dependOn(one));
+    expect(medium.take()).toEqual([]);
+    now(cache.dependOn(two));
+    expect(medium.take()).toEqual(['write 32', 'flush']);
+    expect(cache.dependency).toBe(two);
+  });
+});
+
+describe('a full cache', () => {
+  it('has room for two at least', () => {
+    expect(made(0).cache.capacity).toBe(2);
+    expect(made(5).cache.capacity).toBe(5);
+  });
+
+  it('drops what was not looked at for longest', () => {
+    const { medium, cache } = made(3);
+    for (const at of [0, 16, 32]) now(cache.get(at));
+    // all were looked at once: the first pass takes that away, the second one drops the oldest
+    now(cache.get(48));
+    expect(cache.peek(0)).toBeUndefined();
+    cache.peek(16);
+    now(cache.get(64));
+    medium.take();
+    expect(cache.peek(16)).toBeDefined();
+    expect(cache.peek(32)).toBeUndefined();
+    expect(medium.take()).toEqual([]);
+  });
+
+  it('keeps changed tables, and writes all of them when there is nothing else', () => {
+    const { medium, cache } = made(2);
+    changed(cache, 0, 8);
+    now(cache.get(16));
+    now(cache.get(32));
+    expect(cache.peek(0)).toBeDefined();
+    changed(cache, 32, 9);
+    medium.take();
+    now(cache.get(48));
+    expect(medium.take()).toEqual(['write 0', 'write 32', 'read 48']);
+    expect(cache.isDirty).toBe(false);
+  });
+});
