@@ -214,11 +214,14 @@ describe('help', () => {
     }
   });
 
-  it('notes that a backup with sync=none has a target that does not read through the source', async () => {
+  it('hints when a backup with sync=none has a target that does not read through the source', async () => {
     await using shell = await MachineShell.start(size);
     await shell.say('blockdev-add driver=raw node-name=alone file.driver=file file.filename=t.raw');
-    await shell.say('blockdev-backup device=src target=alone sync=none job-id=j');
-    expect(shell.notes.filter((note) => note.includes("'alone' does not read through 'src'"))).toHaveLength(1);
+    const line = 'blockdev-backup device=src target=alone sync=none job-id=j';
+    expect((await shell.run(line)).hint).toContain("'alone' does not read through 'src'");
     await shell.say('block-job-cancel device=j');
+    expect((await shell.run('transaction( blockdev-backup device=src target=alone sync=none job-id=j )')).hint).toContain('backing=src');
+    await shell.say('block-job-cancel device=j');
+    expect((await shell.run('blockdev-backup device=src target=alone sync=full job-id=k')).hint).toBeUndefined();
   });
 });

@@ -11,7 +11,6 @@ import { addNode, deleteNode, resizeNode } from '../../engine/ops/nodes.ts';
 import { addObject } from '../../engine/ops/objects.ts';
 import { type ActionArgs, actionOf, runTransaction } from '../../engine/ops/transaction.ts';
 import { type AnyCommand, defineCommand } from '../command.ts';
-import { noteTargetWithoutSource } from '../fleecing-note.ts';
 import { addBitmap, bitmapName, blockdevBackup, mergeBitmap, transactionAction } from '../types/block.ts';
 import { blockdevOptions } from '../types/blockdev.ts';
 import { upgradeBlockdevAdd } from '../upgrade.ts';
@@ -68,9 +67,8 @@ export const blockCommands: readonly AnyCommand[] = [
       { arg: 'device', op: 'backup-source' },
       { arg: 'target', op: 'backup-target' },
     ],
-    run: async (args, context) => {
-      await startBackup(context.engine, args);
-      noteTargetWithoutSource(context, args);
+    run: async (args, { engine }) => {
+      await startBackup(engine, args);
     },
   }),
   defineCommand({
@@ -123,9 +121,8 @@ export const blockCommands: readonly AnyCommand[] = [
       properties: optional(struct('TransactionProperties', { 'completion-mode': optional(enumOf('ActionCompletionMode', ['individual', 'grouped'])) })),
     }),
     guards: [],
-    run: async (args, context) => {
-      await runTransaction(context.engine, args.actions, args.properties?.['completion-mode'] === 'grouped');
-      for (const action of args.actions) if (action.type === 'blockdev-backup') noteTargetWithoutSource(context, action.data);
+    run: async (args, { engine }) => {
+      await runTransaction(engine, args.actions, args.properties?.['completion-mode'] === 'grouped');
     },
   }),
   defineCommand({
