@@ -4,6 +4,7 @@
  * code 1; a full medium is not noticed, as with the peers.
  */
 import { writeSync } from 'node:fs';
+import { encodeName, isTextName } from '../core/util/name-codec.ts';
 import type { TextSink } from './report.ts';
 
 /** The stream with this number, written without Node's own. */
@@ -26,10 +27,10 @@ export class DirectOutput implements TextSink {
 
   write(text: string): void {
     if (this.#stream !== undefined) {
-      this.#stream.write(text);
+      this.#stream.write(isTextName(text) ? text : encodeName(text));
       return;
     }
-    let rest: Uint8Array = Buffer.from(text);
+    let rest: Uint8Array = encodeName(text);
     while (rest.length > 0) {
       try {
         rest = rest.subarray(writeSync(this.#fd, rest));
@@ -50,4 +51,14 @@ export class DirectOutput implements TextSink {
     });
     this.#stream.write(rest);
   }
+}
+
+/** Node's own stream for texts with names in them: their bytes go out as they came in. */
+export function namesOut(stream: NodeJS.WriteStream): TextSink {
+  return {
+    write: (text) => stream.write(isTextName(text) ? text : encodeName(text)),
+    get isTTY() {
+      return stream.isTTY;
+    },
+  };
 }

@@ -8,6 +8,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { internalErrorText, isSuppressed } from '../core/util/internal-error.ts';
 import { formatFixed } from '../core/util/printf.ts';
 import { UsageError } from './getopt.ts';
+import { namesOut } from './output.ts';
 
 /** Exit code for a bug of ours. */
 const internalErrorExit = 70;
@@ -49,8 +50,8 @@ export class Reporter {
   constructor(settings: ReporterSettings) {
     this.program = settings.program;
     this.command = settings.command;
-    this.stdout = settings.stdout ?? process.stdout;
-    this.stderr = settings.stderr ?? process.stderr;
+    this.stdout = settings.stdout ?? namesOut(process.stdout);
+    this.stderr = settings.stderr ?? namesOut(process.stderr);
     this.#hints = settings.hints;
     this.#tryLine = settings.tryLine ?? ((name) => `Try '${name} --help' for more information`);
   }

@@ -5,7 +5,8 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
-import { nodeStatus, skipFilters } from '../core/block/block-status.ts';
+import { nodeStatus } from '../core/block/block-status.ts';
+import { imageBelow, skipFilters } from '../core/block/chain.ts';
 import type { BlockStatus } from '../core/block/driver.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { BlockNode } from '../core/block/node.ts';
@@ -106,9 +107,9 @@ async function extentAt(top: BlockNode, offset: number, length: number): Promise
         file: hostOffset === undefined || holder === undefined ? undefined : nodeFilename(holder),
       };
     }
-    const below = node.backing;
+    const below = imageBelow(node);
     if (below === undefined) return { ...nothing, start: offset, length: left, depth };
-    node = skipFilters(below.node);
+    node = below;
     depth++;
   }
 }

@@ -4,6 +4,7 @@
  * Rule source: observed behaviour of qemu-nbd 11.1.
  */
 import { spawn } from 'node:child_process';
+import { environmentOfWords } from '../cli/argv.ts';
 
 /** Set in the environment of the program in the background. */
 const mark = 'TSNBD_BACKGROUND';
@@ -18,7 +19,7 @@ export function startBackground(argv: readonly string[], verbose: boolean): Prom
     const script = process.argv[1] ?? '';
     const child = spawn(process.execPath, [...process.execArgv, script, ...argv], {
       detached: true,
-      env: { ...process.env, [mark]: '1' },
+      env: { ...process.env, ...environmentOfWords(argv), [mark]: '1' },
       stdio: ['ignore', 'ignore', verbose ? 'inherit' : 'pipe', 'ipc'],
     });
     let hasComplained = false;

@@ -6,11 +6,10 @@
 import { type BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import type { CreateHost, CreateTarget, CreateValues } from '../core/block/driver.ts';
 import { hasProtocol, stripProtocol } from '../core/block/options.ts';
-import type { Prealloc, Storage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
 import type { Engine } from './engine.ts';
-import { creatorOf } from './protocol-creators.ts';
+import { creatorOf, takeDevice } from './protocol-creators.ts';
 
 /**
  * Makes an image of `format` at `filename`. `values` are the format's creation options, parsed. True when it is known to
@@ -44,23 +43,21 @@ interface Outcome {
 }
 
 function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost {
-  return {
+  const host: CreateHost = {
     createFile: async (filename, size, prealloc) => {
+      if (engine.openStorage.isDevice?.(filename) === true) return takeDevice(host, filename, { size, preallocation: prealloc });
       const storage = await engine
         .openStorage(filename, { readOnly: false, create: 'keep', direct: false, noFlush: false, locking: 'auto' })
         .catch((error: unknown) => {
-          throw error instanceof BlockError ? error.prepend(`Could not create '${filename}': `) : error;
+          if (!(error instanceof BlockError)) throw error;
+          // a pipe can be opened, but has no size
+          if (error.code === 'ESPIPE') throw new BlockError('Could not resize file: Invalid argument', { code: 'EINVAL', cause: error });
+          throw error.prepend(`Could not create '${filename}': `);
         });
       try {
         // the lock comes before the file is emptied: somebody may be using it
         const held = perm.write | perm.resize;
         storage.setLocks?.(held, perm.all & ~(perm.consistentRead | perm.write | perm.writeUnchanged)).commit();
-        const { kind } = storage.caps;
-        if (kind === 'block-device' || kind === 'char-device') {
-          outcome.readsAsZeros = false;
-          await takeDevice(storage, size, prealloc);
-          return;
-        }
         await storage.truncate(0);
         outcome.made.push(filename);
         if (prealloc === 'metadata') throw new BlockError('Unsupported preallocation mode: metadata', { code: 'ENOTSUP' });
@@ -76,20 +73,11 @@ function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost 
     openImage: async (filename, format) =>
       target(engine, await engine.openBackend({ filename: filename || path, format, readOnly: false, noBacking: true, perms: resizerPerms })),
   };
+  return host;
 }
-
-const firstSector = 512;
 
 /** Who makes an image shares everything but resizing, as the peer does. */
 const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.resize };
-
-/** A device is there already: large enough, and without what a format would be known by. */
-async function takeDevice(storage: Storage, size: number, prealloc: Prealloc): Promise<void> {
-  if (prealloc !== 'off') throw new BlockError(`Unsupported preallocation mode '${prealloc}'`, { code: 'ENOTSUP' });
-  const present = await storage.size();
-  if (size > present) throw new BlockError('Cannot grow device files', { code: 'EINVAL' });
-  await storage.zero(0, Math.min(firstSector, present), true);
-}
 
 function target(engine: Engine, backend: BlockBackend): CreateTarget {
   const { root } = backend;
@@ -99,6 +87,7 @@ function target(engine: Engine, backend: BlockBackend): CreateTarget {
     write: (offset, from) => root.write(offset, from),
     zero: (offset, length) => root.zero(offset, length),
     truncate: (size, prealloc) => backend.truncate(size, { exact: false, prealloc }),
+    size: () => root.size(),
     flush: () => backend.flush(),
     close: () =>
       engine.closeBackend(backend).catch((error: unknown) => {

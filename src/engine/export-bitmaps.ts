@@ -2,7 +2,7 @@
  * Dirty bitmaps that an export shows: looked up by name along the chain, or on a node that is named; busy while they are
  * shown. Rule source: observed answers of block-export-add and qemu-nbd -B in QEMU 11.1.
  */
-import { chainChild } from '../core/block/block-status.ts';
+import { nextInChain } from '../core/block/chain.ts';
 import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import type { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
@@ -21,7 +21,7 @@ export function findBitmaps(graph: Graph, node: BlockNode, isReadOnly: boolean, 
 }
 
 function findInChain(top: BlockNode, isReadOnly: boolean, name: string): DirtyBitmap {
-  for (let node: BlockNode | undefined = top; node !== undefined; node = chainChild(node)) {
+  for (let node: BlockNode | undefined = top; node !== undefined; node = nextInChain(node)) {
     const bitmap = node.dirtyBitmaps.find(name);
     if (bitmap === undefined) continue;
     // its clients would be told of changes that they were promised not to see

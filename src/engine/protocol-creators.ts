@@ -11,6 +11,8 @@ const deviceOptions: readonly CreateOption[] = [
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off)' },
 ];
 
+const firstSector = 512;
+
 /** The driver that makes images of `format`. */
 export async function creatorOf(engine: Engine, format: string): Promise<BlockDriver> {
   if (format === 'file') return { ...(await engine.registry.load('raw')), name: format, kind: 'protocol' };
@@ -19,7 +21,7 @@ export async function creatorOf(engine: Engine, format: string): Promise<BlockDr
 }
 
 /** A device is no larger than it is, and the start of it is emptied: nothing finds an old image there. */
-async function takeDevice(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+export async function takeDevice(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const device = await host.openFile(`host_device:${filename}`).catch((error: unknown) => {
     throw error instanceof BlockError
       ? error.prepend(
@@ -29,8 +31,10 @@ async function takeDevice(host: CreateHost, filename: string, values: CreateValu
   });
   try {
     const { size, preallocation } = values;
-    if (preallocation !== undefined && preallocation !== 'off') throw new BlockError(`Unsupported preallocation mode '${String(preallocation)}'`);
+    if (preallocation !== undefined && preallocation !== 'off')
+      throw new BlockError(`Unsupported preallocation mode '${String(preallocation)}'`, { code: 'ENOTSUP' });
     await device.truncate(Number(size ?? 0), 'off');
+    await device.zero(0, Math.min(firstSector, device.size()));
   } finally {
     await device.close();
   }

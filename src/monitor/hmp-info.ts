@@ -1,6 +1,6 @@
 /* The `info …` commands of the human monitor: they collect facts, the texts are in src/texts. Rule source: observed behaviour of QEMU 11.1. */
 
-import { chainImages } from '../core/block/device-info.ts';
+import { chainNodes } from '../core/block/chain.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import { type ImageInfo, imageInfo } from '../core/block/info.ts';
 import type { BlockNode } from '../core/block/node.ts';
@@ -72,7 +72,7 @@ async function factsOf({ name, node, disk }: Shown, isVerbose: boolean): Promise
 
 async function mediumFacts(node: BlockNode, isVerbose: boolean): Promise<MediumFacts> {
   const { cache, detectZeroes } = node.settings;
-  const chain = chainImages(node);
+  const chain = chainNodes(node);
   const images: ImageInfo[] = [];
   if (isVerbose) for (const image of chain) images.push(await imageInfo(image, true));
   return {

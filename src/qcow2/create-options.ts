@@ -7,6 +7,7 @@ import { driverNames } from '../core/block/driver-names.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPowerOfTwo } from '../core/util/math.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { maxBackingNameLength } from './layout.ts';
 
 export const createOptions: readonly CreateOption[] = [
@@ -96,7 +97,7 @@ export function checkCreateValues(values: CreateValues): CreateSettings {
   }
   const data = checkDataFile(values, version, backingFile);
   if (compression !== 'zlib' && version < 3) throw new BlockError(`Non-zlib compression type is only supported with ${onlyV3}`);
-  if (backingFile !== undefined && Buffer.byteLength(backingFile) > maxBackingNameLength) {
+  if (backingFile !== undefined && encodeName(backingFile).length > maxBackingNameLength) {
     throw new BlockError(`Could not assign backing file '${backingFile}' with format '${backingFormat ?? ''}': Invalid argument`);
   }
   if (encryption !== undefined) refuseEncryption(values, encryption);

@@ -7,6 +7,7 @@
 import { getU32, getU64, getU64Big, setU32, setU64, setU64Big, untilNul } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { largestOffset } from '../core/util/offsets.ts';
 import { type BitmapsExtension, decodeBitmapsExtension, encodeBitmapsExtension, type Warning } from './bitmaps-extension.ts';
 import {
@@ -298,8 +299,8 @@ export function encodeHeader(header: Header): Uint8Array {
     cluster.set(data, at + 8);
     at = next;
   };
-  if (header.backingFile !== undefined && header.backingFormat !== undefined) put(extension.backingFormat, Buffer.from(header.backingFormat));
-  if (header.dataFile !== undefined) put(extension.dataFile, Buffer.from(header.dataFile));
+  if (header.backingFile !== undefined && header.backingFormat !== undefined) put(extension.backingFormat, encodeName(header.backingFormat));
+  if (header.dataFile !== undefined) put(extension.dataFile, encodeName(header.dataFile));
   if (header.crypto !== undefined) put(extension.crypto, encodeCryptoExtension(header.crypto));
   // small clusters have no room for names that only explain
   if (header.version >= 3 && clusterSize > 4096) put(extension.featureTable, encodeFeatureNames());
@@ -307,7 +308,7 @@ export function encodeHeader(header: Header): Uint8Array {
   for (const unknown of header.unknownExtensions) put(unknown.type, unknown.data);
   put(extension.end, new Uint8Array(0));
   if (header.backingFile !== undefined) {
-    const name = Buffer.from(header.backingFile);
+    const name = encodeName(header.backingFile);
     if (at + name.length > clusterSize) throw noSpace();
     cluster.set(name, at);
     setU64(cluster, headerField.backingOffset, at);

@@ -203,7 +203,7 @@ function* preallocateArea(image: Qcow2Image, from: number, to: number, { options
   const tables = ceilDiv(count, l2Entries) + 1;
   const area = yield* growRefcountArea(image, { start: oldEnd, additional: count + tables, isExact: true });
   yield* freeClusters(image, area.oldTableOffset, area.oldTableBytes, 'other');
-  yield image.file.truncate(area.end + count * clusterSize, { exact: false, prealloc: options.prealloc });
+  yield image.file.truncate(area.end + count * clusterSize, { exact: false, prealloc: options.prealloc }).catch(tellUnderlying);
   image.isUnflushed = true;
   const taken = yield* allocateClustersAt(image, area.end, count);
   if (taken !== count) throw new BlockError('Input/output error', { code: 'EIO' });
@@ -231,4 +231,8 @@ function* preallocateArea(image: Qcow2Image, from: number, to: number, { options
     at += clusters * clusterSize;
     host += clusters * clusterSize;
   }
+}
+
+function tellUnderlying(error: unknown): never {
+  throw error instanceof BlockError ? error.prepend('Failed to resize underlying file: ') : error;
 }

@@ -3,6 +3,7 @@
  * until then. Knows no option, only the mark of the second run.
  */
 import { spawn } from 'node:child_process';
+import { environmentOfWords } from '../cli/argv.ts';
 
 /** Set in the environment of the program in the background. */
 const mark = 'TSQMP_BACKGROUND';
@@ -15,9 +16,10 @@ export function isBackground(env: Readonly<Record<string, string | undefined>>):
 export function startBackground(argv: readonly string[]): Promise<number> {
   return new Promise((resolve) => {
     const script = process.argv[1] ?? '';
-    const child = spawn(process.execPath, [...process.execArgv, script, '--daemon', ...argv], {
+    const words = ['--daemon', ...argv];
+    const child = spawn(process.execPath, [...process.execArgv, script, ...words], {
       detached: true,
-      env: { ...process.env, [mark]: '1' },
+      env: { ...process.env, ...environmentOfWords(words), [mark]: '1' },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     child.stderr?.on('data', (text: Buffer) => process.stderr.write(text));

@@ -127,7 +127,11 @@ describe.each(kinds)('$name', (kind) => {
     const failure = await (async () => request(storage))().catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(BlockError);
     const isTooLarge = value >= last;
-    expect(failure).toMatchObject(isTooLarge ? { code: 'EFBIG', message: 'File too large' } : { code: 'EINVAL', message: 'Invalid argument' });
+    expect(failure).toMatchObject(
+      isTooLarge
+        ? { code: 'EFBIG', message: expect.stringMatching(/File too large$/) }
+        : { code: 'EINVAL', message: expect.stringMatching(/Invalid argument$/) },
+    );
     const after = new Uint8Array(4096);
     await storage.read(0, after);
     expect(after.every((byte) => byte === 7)).toBe(true);

@@ -29,6 +29,8 @@ async function play(seed: number): Promise<ClassResult[]> {
     clusters: 2000,
     aloneMs: 500,
     togetherMs: 2000,
+    depth: 3,
+    delayMs: 1,
     seed,
   }).finally(() => {
     isOver = true;

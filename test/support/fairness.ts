@@ -26,6 +26,10 @@ export interface FairnessOptions {
   readonly clusters: number;
   readonly aloneMs: number;
   readonly togetherMs: number;
+  /** Requests that each reader has under way at each of the two places. */
+  readonly depth: number;
+  /** Each request to a medium takes this, and up to three times as long. */
+  readonly delayMs: number;
   readonly seed: number;
 }
 
@@ -108,7 +112,7 @@ class Scene {
     const engine = new Engine({
       clock,
       openStorage: async (path, how) =>
-        new FaultyStorage(await options.openStorage(path, how), { before: () => (isSlow ? clock.sleep(1 + random(3)) : undefined) }),
+        new FaultyStorage(await options.openStorage(path, how), { before: () => (isSlow ? clock.sleep(options.delayMs * (1 + random(3))) : undefined) }),
     });
     await createImage(engine, 'raw', 'disk', { size });
     const writer = await engine.openBackend({ filename: 'disk', format: 'raw', readOnly: false });
@@ -145,8 +149,8 @@ class Scene {
     };
     const lanes: Promise<void>[] = [];
     if (names.includes('reader')) {
-      // each reader has six requests under way: where the guest writes next, and where it discards next
-      for (const view of this.#views.flatMap((one) => [one, one, one])) {
+      // some requests are under way where the guest writes next, and some where it discards next
+      for (const view of this.#views.flatMap((one) => Array.from({ length: this.#options.depth }, () => one))) {
         lanes.push(
           lane('reader', () => this.#read(view, this.#writing)),
           lane('reader', () => this.#read(view, this.#discarding)),

@@ -121,7 +121,8 @@ export const settled = (): Promise<void> => new Promise((resolve) => setImmediat
 
 /** A user at the root of `node`. */
 export function userOf(node: BlockNode, graph: Graph = new Graph(), name?: string): BlockBackend {
-  const backend = new BlockBackend(graph, { perm: perm.consistentRead | perm.write | perm.resize, shared: perm.all, ...(name === undefined ? {} : { name }) });
+  const asked = node.readOnly ? perm.consistentRead : perm.consistentRead | perm.write | perm.resize;
+  const backend = new BlockBackend(graph, { perm: asked, shared: perm.all, ...(name === undefined ? {} : { name }) });
   backend.insert(node);
   return backend;
 }

@@ -2,15 +2,18 @@
  * Extent queries: the state of one node (with what its children add) and of a chain of backing nodes and filters.
  * Rule source: QEMU's bdrv_block_status semantics as documented for `qemu-img map` and NBD base:allocation.
  */
+import { alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
-import { type BlockStatus, childRole } from './driver.ts';
+import { imageBelow, skipFilters } from './chain.ts';
+import type { BlockStatus } from './driver.ts';
 import type { BlockNode } from './node.ts';
 
 /** The state of the run at `offset` of `node` itself, at most `length` long; past the end `length` 0 cannot be asked. */
 export function nodeStatus(node: BlockNode, offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
   const state = node.state;
-  const left = Math.min(length, node.size() - offset);
-  if (left <= 0) return { length, data: false, zero: true, allocated: false };
+  const size = node.size();
+  const left = Math.min(length, size - offset);
+  if (left <= 0) return pastEnd(node, size, offset, length);
   if (state.status === undefined) {
     const filtered = node.filtered;
     if (filtered !== undefined)
@@ -34,6 +37,14 @@ export function nodeStatus(node: BlockNode, offset: number, length: number, prec
     }
     return status;
   });
+}
+
+/** Zeros; of a medium the rest of its last sector still has its place. */
+function pastEnd(node: BlockNode, size: number, offset: number, length: number): BlockStatus {
+  const left = alignUp(size, 512) - offset;
+  const zeros = { data: false, zero: true, allocated: false };
+  if (node.driver.isMedium !== true || left <= 0) return { ...zeros, length };
+  return { ...zeros, length: Math.min(length, left), hostOffset: offset, holder: node };
 }
 
 /** Data in this node that lies in a hole of the file below reads as zeros. */
@@ -63,23 +74,6 @@ export interface ChainStatus extends BlockStatus {
   readonly node: BlockNode;
 }
 
-/** The node below in the chain: backing for overlays, the filtered child for filters. */
-export function chainChild(node: BlockNode): BlockNode | undefined {
-  for (const child of node.children) if ((child.roles & (childRole.cow | childRole.filtered)) !== 0) return child.node;
-  return undefined;
-}
-
-/** Skips filters: the first node that has content of its own. */
-export function skipFilters(node: BlockNode): BlockNode {
-  let at = node;
-  while (at.driver.kind === 'filter') {
-    const below = at.filtered;
-    if (below === undefined) break;
-    at = below.node;
-  }
-  return at;
-}
-
 /** The state of the run at `offset` through `top` and what lies below it, down to but not including `base`. */
 export function chainStatus(top: BlockNode, base: BlockNode | undefined, offset: number, length: number, precise: boolean): Maybe<ChainStatus> {
   return descend(skipFilters(top), base, offset, length, precise, 0, top.size());
@@ -96,8 +90,7 @@ function descend(
 ): Maybe<ChainStatus> {
   return chain(nodeStatus(node, offset, length, precise), (status) => {
     if (status.allocated || offset >= node.size()) return { ...status, depth, node };
-    const backing = node.backing;
-    const below = backing === undefined ? undefined : skipFilters(backing.node);
+    const below = imageBelow(node);
     if (below === undefined || below === base) return { ...status, depth, node };
     const found = Math.min(status.length, topSize - offset);
     if (offset >= below.size()) {

@@ -36,6 +36,8 @@ export class Child {
   node: BlockNode;
   perm: PermBits;
   shared: PermBits;
+  /** Who keeps the edge as it is; set by chain.ts. */
+  frozenBy: string | undefined;
   /** The parent was told to stop because the node of this edge is drained. */
   #isParentQuiesced = false;
 

@@ -3,7 +3,7 @@
  * Rule source: observed answers of QEMU 11.1.
  */
 import { type PermBits, permQapiNames } from '../util/perm-bits.ts';
-import { skipFilters } from './block-status.ts';
+import { chainNodes, nextInChain, skipFilters } from './chain.ts';
 import type { Child, Parent } from './child.ts';
 import { bitmapInfo } from './dirty-bitmap.ts';
 import { nodeFilename } from './filename.ts';
@@ -23,7 +23,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     ro: node.readOnly,
     drv: node.driver.name,
     ...(node.backing === undefined ? {} : { backing_file: nodeFilename(skipFilters(node.backing.node)) }),
-    backing_file_depth: flat ? 0 : chainImages(node).length - 1,
+    backing_file_depth: flat ? 0 : chainNodes(node).length - 1,
     ...(bitmaps.length === 0 ? {} : { 'dirty-bitmaps': bitmaps }),
     children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
     active: true,
@@ -49,20 +49,8 @@ function dirtyBitmaps(node: BlockNode): Data[] {
 
 async function deviceImage(node: BlockNode, flat: boolean): Promise<Data> {
   const { children: _children, ...image } = infoJson(await imageInfo(node, true));
-  const below = flat ? undefined : imageBelow(node);
+  const below = flat ? undefined : nextInChain(node);
   return below === undefined ? image : { ...image, 'backing-image': await deviceImage(below, false) };
-}
-
-/** The next image of the chain: what a filter filters counts as one. */
-function imageBelow(node: BlockNode): BlockNode | undefined {
-  return node.backing?.node ?? (node.driver.kind === 'filter' ? node.filtered?.node : undefined);
-}
-
-/** The images of the chain that starts at `node`. */
-export function chainImages(node: BlockNode): BlockNode[] {
-  const images = [node];
-  for (let at = imageBelow(node); at !== undefined; at = imageBelow(at)) images.push(at);
-  return images;
 }
 
 /** Requests of a guest on a device. */

@@ -247,6 +247,7 @@ export interface CreateTarget {
   write(offset: number, from: Uint8Array): Maybe<void>;
   zero(offset: number, length: number): Maybe<void>;
   truncate(size: number, prealloc: Prealloc): Promise<void>;
+  size(): number;
   flush(): Maybe<void>;
   close(): Promise<void>;
 }

@@ -8,8 +8,11 @@ import { isIdentifier } from '../util/identifier.ts';
 import { isPending } from '../util/maybe.ts';
 import { Mutex } from '../util/mutex.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
+import { checkMayMove, checkNotFrozen, isReachable } from './chain.ts';
 import { Child, type Parent } from './child.ts';
+
 import { type ChildRoles, childRole } from './driver.ts';
+import { nodeFilename } from './filename.ts';
 import { flushNode } from './io.ts';
 import type { BlockNode } from './node.ts';
 import { type BlockOp, blockOps } from './op-blockers.ts';
@@ -174,6 +177,7 @@ export class Graph {
     const parentIndex = node.parents.indexOf(child);
     const childIndex = above?.children.indexOf(child) ?? -1;
     if (parentIndex < 0) return;
+    checkNotFrozen(child);
     node.parents.splice(parentIndex, 1);
     if (childIndex >= 0) above?.children.splice(childIndex, 1);
     child.followQuiesce();
@@ -206,9 +210,7 @@ export class Graph {
     const place = above?.children.indexOf(child) ?? -1;
     // an edge that moves is the newest of its parent's, as in QEMU's lists
     if (above !== undefined) above.children.push(...above.children.splice(place, 1));
-    const isCow = (child.roles & childRole.cow) !== 0 && above !== undefined;
-    if (isCow) this.#unblockBacking(child);
-    if (isCow) this.#blockBacking(child, above, undefined);
+    if ((child.roles & childRole.cow) !== 0 && above !== undefined) this.#blockBacking(child, above, transaction);
     transaction.add({
       abort: () => {
         remove(to.parents, child);
@@ -219,10 +221,6 @@ export class Graph {
           remove(above.children, child);
           above.children.splice(place, 0, child);
         }
-        if (isCow) {
-          this.#unblockBacking(child);
-          this.#blockBacking(child, above, undefined);
-        }
       },
     });
   }
@@ -231,6 +229,7 @@ export class Graph {
   replaceChild(child: Child, to: BlockNode, transaction: Transaction): void {
     const from = child.node;
     if (from === to) return;
+    checkNotFrozen(child);
     const above = child.parent.asNode;
     if (above !== undefined && isReachable(to, above))
       throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`);
@@ -239,24 +238,58 @@ export class Graph {
   }
 
   /**
-   * Moves every parent of `from` that may move over to `to` (a filter above it). Edges of `to` itself, edges that stay at
-   * their node, and edges whose move would make a cycle stay.
+   * Moves parents of `from` over to `to` (a filter above it, another image). Without `edges`: every parent that may move;
+   * edges of `to` itself, edges that stay at their node, and edges whose move would make a cycle stay. With `edges`: these,
+   * all of which must be able to move. Throws QEMU's words for one that may not.
    */
-  replaceNode(from: BlockNode, to: BlockNode, transaction: Transaction): void {
-    for (const child of [...from.parents].reverse()) {
-      if (child.parent === to || child.parent.stayAtNode) continue;
+  replaceNode(from: BlockNode, to: BlockNode, transaction: Transaction, edges?: readonly Child[]): void {
+    if (from === to) return;
+    for (const child of edges ?? [...from.parents].reverse()) {
       const above = child.parent.asNode;
-      if (above !== undefined && isReachable(to, above)) continue;
+      const stays = child.node !== from || child.parent === to || child.parent.stayAtNode === true || (above !== undefined && isReachable(to, above));
+      if (stays) {
+        if (edges === undefined) continue;
+        throw new BlockError(`Should not change '${child.name}' link to '${from.name}'`, { code: 'EINVAL' });
+      }
+      checkMayMove(child);
       this.#repoint(child, to, transaction);
     }
     refreshPermissions([to, from], transaction);
   }
 
-  #blockBacking(child: Child, above: BlockNode, transaction: Transaction | undefined): void {
+  /**
+   * Gives `node` another backing node, or none; its old one stays open while it has other users. The parents of `node` are
+   * drained. Says nothing in the image itself: that is the driver's `writeBacking`.
+   */
+  setBacking(node: BlockNode, below: BlockNode | null, transaction: Transaction): void {
+    const old = node.backing;
+    if (old?.node === (below ?? undefined)) return;
+    if (old !== undefined) checkNotFrozen(old);
+    if (node.driver.supportsBacking !== true) {
+      throw new BlockError(`Driver '${node.driver.name}' of node '${node.name}' does not support backing files`, { code: 'EINVAL' });
+    }
+    if (old !== undefined) this.detach(old, transaction);
+    if (below !== null) this.attach('backing', childRole.cow, node, below, transaction);
+    const wasOverridden = node.isBackingOverridden;
+    const recorded = node.isOpen ? node.state.imageBacking?.filename : undefined;
+    node.isBackingOverridden = recorded !== (below === null ? undefined : nodeFilename(below));
+    transaction.add({ abort: () => (node.isBackingOverridden = wasOverridden) });
+  }
+
+  /** Guards the node below a backing link; the guard of the node that it led to before ends with the commit. */
+  #blockBacking(child: Child, above: BlockNode, transaction: Transaction): void {
+    const before = this.#backingBlockers.get(child);
     const others = allOpsExcept(backingAllows);
     const guard = child.node.blockers.block(others, `node is used as backing hd of '${above.displayName}'`, `node '${above.name}'`);
     this.#backingBlockers.set(child, guard);
-    transaction?.add({ abort: () => this.#unblockBacking(child) });
+    transaction.add({
+      commit: () => before?.[Symbol.dispose](),
+      abort: () => {
+        guard[Symbol.dispose]();
+        if (before === undefined) this.#backingBlockers.delete(child);
+        else this.#backingBlockers.set(child, before);
+      },
+    });
   }
 
   #unblockBacking(child: Child): void {
@@ -293,6 +326,8 @@ export class Graph {
     }
     const children = [...node.children];
     runTransaction((transaction) => {
+      // nobody is left who could mean the links of a node without users
+      for (const child of children) child.frozenBy = undefined;
       for (const child of children) this.detach(child, transaction);
     });
     node.setState(undefined);
@@ -314,12 +349,6 @@ export function duplicateName(name: string): BlockError {
 
 function allOpsExcept(allowed: readonly BlockOp[]): BlockOp[] {
   return blockOps.filter((op) => !allowed.includes(op));
-}
-
-/** True when `target` is `from` or below it. */
-export function isReachable(from: BlockNode, target: BlockNode): boolean {
-  if (from === target) return true;
-  return from.children.some((child) => isReachable(child.node, target));
 }
 
 function remove<T>(list: T[], item: T): void {

@@ -114,7 +114,7 @@ function limitsOf(node: BlockNode): Record<string, number> {
     ...(maxHwTransfer === undefined ? {} : { 'max-hw-transfer': maxHwTransfer }),
     // alignment of discards comes up through filters, that of zero writes does not
     ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
-    ...(discardAlign <= 1 || discardAlign === limits.requestAlign ? {} : { 'discard-alignment': discardAlign }),
+    ...(discardAlign <= 1 || (discardAlign === limits.requestAlign && limits.medium === undefined) ? {} : { 'discard-alignment': discardAlign }),
     'min-mem-alignment': memoryAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,

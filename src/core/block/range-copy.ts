@@ -6,10 +6,10 @@
 import { BlockError } from '../util/errors.ts';
 import { alignDown } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
-import { chainChild, chainStatus, skipFilters } from './block-status.ts';
+import { chainStatus } from './block-status.ts';
+import { imageBelow, isReachable } from './chain.ts';
 import type { Child } from './child.ts';
 import { type ReqFlags, reqFlag } from './driver.ts';
-import { isReachable } from './graph.ts';
 
 /** Largest piece read into one buffer. */
 export const maxPiece: number = 1024 * 1024;
@@ -63,7 +63,7 @@ export class RangeCopy {
   /** Whether the top layer of the source holds something of the run at `offset`, which is at most `length` long. */
   ownRun(offset: number, length: number): Maybe<{ readonly length: number; readonly isHeld: boolean }> {
     const { node } = this.#source;
-    return chain(chainStatus(node, baseOf(node), offset, length, false), (found) => ({ length: found.length, isHeld: found.allocated === true }));
+    return chain(chainStatus(node, imageBelow(node), offset, length, false), (found) => ({ length: found.length, isHeld: found.allocated === true }));
   }
 
   #pieces(offset: number, end: number): Maybe<void> {
@@ -90,7 +90,7 @@ export class RangeCopy {
   /** What lies at the cluster boundary `offset`: a run of whole clusters (or up to the end of the source). */
   #classify(offset: number, length: number): Maybe<Piece> {
     const { node } = this.#source;
-    const base = this.skipUnallocated ? baseOf(node) : undefined;
+    const base = this.skipUnallocated ? imageBelow(node) : undefined;
     const wholeCluster: Piece = { kind: 'data', length: Math.min(length, this.#unit) };
     let status: Maybe<Piece>;
     try {
@@ -157,12 +157,6 @@ export class RangeCopy {
     if (last !== undefined && last.length >= length) return last;
     return Buffer.allocUnsafeSlow(Math.max(length, this.#unit));
   }
-}
-
-/** Where the top layer of `node` ends: the next layer below it with content of its own. */
-function baseOf(node: Child['node']): Child['node'] | undefined {
-  const below = chainChild(skipFilters(node));
-  return below === undefined ? undefined : skipFilters(below);
 }
 
 /** A failed query is no reason to fail the copy: the read will tell. */

@@ -169,6 +169,9 @@ async function open(host: NodeHost): Promise<DriverState> {
   try {
     const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
     if (isDevice !== (name === hostDeviceDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
+    if (storage.caps.device?.isReadOnly === true && !storage.caps.readOnly) {
+      throw new BlockError('The device is not writable: Permission denied', { code: 'EACCES' });
+    }
     return new FileState(storage, await firstSize(storage), filename);
   } catch (error) {
     await storage[Symbol.asyncDispose]();

@@ -18,6 +18,7 @@ import type { Prealloc } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
+import { parseSizeOption } from '../util/size.ts';
 
 const sector = 512;
 
@@ -56,7 +57,8 @@ class RawState implements DriverState {
   }
 
   size(): number {
-    return this.#fixedSize ?? Math.max(0, this.#file.size() - this.#offset);
+    if (this.#offset === 0 && this.#fixedSize === undefined) return this.#file.size();
+    return Math.min(this.#fixedSize ?? Number.POSITIVE_INFINITY, Math.max(0, wholeSize(this.#file) - this.#offset));
   }
 
   read(offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
@@ -84,7 +86,8 @@ class RawState implements DriverState {
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     if (this.#fixedSize !== undefined) throw new BlockError('Cannot resize fixed-size raw disks', { code: 'ENOTSUP' });
-    if (size > Number.MAX_SAFE_INTEGER - this.#offset) throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
+    if (this.#offset > 0 && size > Number.MAX_SAFE_INTEGER - this.#offset)
+      throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
     await this.#file.truncate(size + this.#offset, options);
   }
 
@@ -95,26 +98,42 @@ class RawState implements DriverState {
   }
 }
 
+/** Files are told in whole sectors to whoever takes a part of them. */
+function wholeSize(file: Child): number {
+  return alignUp(file.size(), sector);
+}
+
+/** Exact up to 2^64 - 1, so that what is too large is told as it was given. */
+function windowOption(options: NodeHost['options'], name: string): bigint | undefined {
+  const value = options.peek(name);
+  if (typeof value !== 'string') {
+    const size = options.size(name);
+    return size === undefined ? undefined : BigInt(size);
+  }
+  options.take(name);
+  return parseSizeOption(name, value);
+}
+
 async function open(host: NodeHost): Promise<DriverState> {
   // names and queries repeat the options as they were given
   const given = { offset: host.options.peek('offset'), size: host.options.peek('size') };
-  const offset = host.options.size('offset') ?? 0;
-  const size = host.options.size('size');
-  const isWindow = offset !== 0 || size !== undefined;
+  const offset = windowOption(host.options, 'offset') ?? 0n;
+  const size = windowOption(host.options, 'size');
+  const isWindow = offset !== 0n || size !== undefined;
   const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
   if (file === undefined) throw new BlockError('A block device must be specified for "file"');
   if (isWindow) {
-    // lengths are told in whole sectors
-    const realSize = alignUp(file.size(), sector);
-    if (size !== undefined && size % sector !== 0) throw new BlockError('Specified size is not multiple of 512');
-    if (realSize < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${realSize})`);
-    if (size !== undefined && realSize - offset < size) {
+    const present = BigInt(wholeSize(file));
+    if (present < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${present})`, { code: 'EINVAL' });
+    if (size !== undefined && present - offset < size) {
       throw new BlockError(
-        `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${realSize})`,
+        `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${present})`,
+        { code: 'EINVAL' },
       );
     }
+    if (size !== undefined && size % BigInt(sector) !== 0n) throw new BlockError('Specified size is not multiple of 512', { code: 'EINVAL' });
   }
-  return new RawState(file, offset, size, {
+  return new RawState(file, Number(offset), size === undefined ? undefined : Number(size), {
     strongOptions: Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined,
     ...(host.node.readOnly || host.looksLikeAnother === undefined ? {} : { looksLikeAnother: host.looksLikeAnother }),
   });

@@ -43,6 +43,7 @@ export function deviceLimits(fd: number, calls: Syscalls | undefined): DeviceLim
     discardAlign: queueValue(stat, 'discard_granularity') ?? 1,
     maxHwTransfer: (queueValue(stat, 'max_sectors_kb') ?? 0) * 1024,
     maxHwIov: queueValue(stat, 'max_segments') ?? 0,
+    isReadOnly: calls?.isReadOnlyDevice(fd) ?? readNumber(`${sysfsFolder(stat)}/ro`) === 1,
   };
 }
 

@@ -28,6 +28,7 @@ const poolAfterSlow = 64;
 const clockEvery = 8;
 /** No system call carries more at once. */
 const maxTransfer = 0x7ffff000;
+const resizing = 'Could not resize file: ';
 const zeroChunk = new Uint8Array(1024 * 1024);
 
 export interface LocalFileOptions {
@@ -277,7 +278,11 @@ export class LocalFile implements Storage {
   }
 
   truncate(size: number, prealloc: Prealloc = 'off'): Maybe<void> {
-    checkRange(size, 0);
+    try {
+      checkRange(size, 0);
+    } catch (error) {
+      throw systemError(error, resizing);
+    }
     const before = this.size();
     if (this.#kind !== 'file') {
       if (size === before) return;
@@ -314,7 +319,7 @@ export class LocalFile implements Storage {
       try {
         ftruncateSync(this.#fd, size);
       } catch (error) {
-        throw systemError(error, 'Could not resize file: ');
+        throw systemError(error, resizing);
       }
       if (prealloc === 'full') return this.#fill(before, size - before, 'Could not write zeros for preallocation: ');
     }

@@ -30,6 +30,8 @@ export interface DeviceLimits {
   readonly maxHwTransfer: number;
   /** Pieces of memory in one transfer. */
   readonly maxHwIov: number;
+  /** The device takes no writes, although it can be opened for them. */
+  readonly isReadOnly: boolean;
 }
 
 /** A run of equal state. `length` > 0. */

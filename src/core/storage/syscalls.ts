@@ -19,6 +19,7 @@ const F_UNLCK = 2;
 const ENXIO = 6;
 const EAGAIN = 11;
 const EACCES = 13;
+const BLKROGET = 0x125e;
 const BLKSSZGET = 0x1268;
 /** ENODEV, EBUSY (a device in use), EINVAL, ENOTTY, ENOSYS, EOPNOTSUPP. */
 const unsupported: readonly number[] = [19, 16, 22, 25, 38, 95];
@@ -43,6 +44,8 @@ export interface Syscalls {
   allocate(fd: number, offset: number, length: number): Errno;
   /** Bytes in a sector of a block device; undefined for what is none. */
   sectorSize(fd: number): number | undefined;
+  /** Whether a block device takes no writes; undefined for what is none. */
+  isReadOnlyDevice(fd: number): boolean | undefined;
   /** Where a buffer lies in memory. */
   addressOf(buffer: Uint8Array): number;
   /** Takes a lock of this process on a whole file; EAGAIN when another process has it. */
@@ -115,7 +118,8 @@ function load(): Syscalls | undefined {
   };
   const fallocated = (fd: number, mode: number, offset: number, length: number): Errno =>
     Number(fallocate(fd, mode, offset, length)) === 0 ? 0 : koffi.errno();
-  const sector = Buffer.alloc(4);
+  const integer = Buffer.alloc(4);
+  const ask = (fd: number, request: number): number | undefined => (Number(ioctl(fd, request, integer)) === 0 ? integer.readInt32LE(0) : undefined);
   const wholeFile = Buffer.alloc(32);
   // struct flock with l_start and l_len 0: all of it
   wholeFile.writeInt16LE(F_WRLCK, 0);
@@ -125,7 +129,11 @@ function load(): Syscalls | undefined {
       const at = Number(lseek(fd, 0, SEEK_END));
       return at >= 0 ? at : -koffi.errno();
     },
-    sectorSize: (fd) => (Number(ioctl(fd, BLKSSZGET, sector)) === 0 ? sector.readInt32LE(0) : undefined),
+    sectorSize: (fd) => ask(fd, BLKSSZGET),
+    isReadOnlyDevice: (fd) => {
+      const answer = ask(fd, BLKROGET);
+      return answer === undefined ? undefined : answer !== 0;
+    },
     addressOf: (buffer) => Number(koffi.address(buffer)),
     lockWhole: (fd) => (Number(fcntl(fd, F_SETLK, wholeFile)) === 0 ? 0 : koffi.errno()),
     seekData: (fd, offset) => seek(fd, offset, SEEK_DATA),

@@ -3,6 +3,8 @@
  * than BigInt), and the test for zeros. The one place besides the table codecs where halves of a u64 are handled.
  */
 
+import { decodeName } from './name-codec.ts';
+
 const two32 = 4294967296;
 
 export function getU16(bytes: Uint8Array, at: number): number {
@@ -59,9 +61,9 @@ export function isZero(bytes: Uint8Array): boolean {
   return buffer.compare(buffer, 1, length, 0, length - 1) === 0;
 }
 
-/** UTF-8 text of a NUL-padded field. */
+/** The text of a field; bytes that are no UTF-8 are kept (name-codec.ts). */
 export function getText(bytes: Uint8Array, at: number, length: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + at, length).toString('utf8');
+  return decodeName(bytes.subarray(at, at + length));
 }
 
 /** UTF-8 text of a field that ends at its first NUL, if it has one. */

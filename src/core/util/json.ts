@@ -8,6 +8,7 @@ import { BlockError } from './errors.ts';
 import { JsonLexer, type TokenKind } from './json-lexer.ts';
 import { jsonKeyOrder } from './json-order.ts';
 import { asciiText, isUnicodeCharacter, readableText, stringValue } from './json-text.ts';
+import { encodeName } from './name-codec.ts';
 import { formatGeneral } from './printf.ts';
 
 /** `number` and `bigint` are integers, always; a number written with a point or an exponent, or too large for 64 bits, is a JsonDouble. */
@@ -88,7 +89,7 @@ export class JsonStream {
   }
 
   feed(chunk: Uint8Array | string): void {
-    this.#lexer.feed(typeof chunk === 'string' ? Buffer.from(chunk, 'utf8') : chunk);
+    this.#lexer.feed(typeof chunk === 'string' ? encodeName(chunk) : chunk);
   }
 
   /** The input ends here: an unfinished value is an error. */

@@ -3,10 +3,10 @@
  * and the job takes its nodes. A failure leaves graph and locks as they were.
  */
 
+import { isReachable } from '../../core/block/chain.ts';
 import { drainNodes } from '../../core/block/drain.ts';
 import { childRole, reqFlag } from '../../core/block/driver.ts';
 import { addFilter, type FilterSpec } from '../../core/block/filter-node.ts';
-import { isReachable } from '../../core/block/graph.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import { runTransaction, type Transaction } from '../../core/block/transaction.ts';
 import { CopyBeforeWriteState, copyBeforeWriteDriver, makeCopyBeforeWrite } from '../../core/drivers/copy-before-write.ts';
