@@ -1,6 +1,5 @@
 /* What a backup with sync=none is for: a frozen view needs a target that reads through the source. Says so when it does not. */
-import { chainChild } from '../core/block/block-status.ts';
-import type { BlockNode } from '../core/block/node.ts';
+import { chainNodes } from '../core/block/chain.ts';
 import { isJsonObject, type Json } from '../core/util/json.ts';
 import type { Engine } from '../engine/engine.ts';
 
@@ -24,16 +23,10 @@ function targetHint(engine: Engine, args: Json | undefined): string | undefined 
   const top = engine.graph.findDeviceOrNode(target);
   if (source === undefined || top === undefined) return undefined;
   // the backup's own filter stands above the source by now: what lies below both is the source itself
-  const below = new Set(chainOf(source));
-  if (chainOf(top).some((node, index) => index > 0 && below.has(node))) return undefined;
+  const below = new Set(chainNodes(source));
+  if (chainNodes(top).some((node, index) => index > 0 && below.has(node))) return undefined;
   return (
     `'${target}' does not read through '${device}': it gets what is overwritten, and shows zeros elsewhere; ` +
     `for a frozen view add it with backing=${device}`
   );
-}
-
-function chainOf(top: BlockNode): BlockNode[] {
-  const found: BlockNode[] = [];
-  for (let at: BlockNode | undefined = top; at !== undefined; at = chainChild(at)) found.push(at);
-  return found;
 }
