@@ -265,6 +265,8 @@ export class Job implements GroupMember {
   userPause(): void {
     if (this.#isUserPaused) throw new BlockError('Job is already paused');
     this.check('pause');
+    // one that is on its way out would never wake again
+    if (this.isCancelled) return;
     this.#isUserPaused = true;
     this.quiesce();
   }
