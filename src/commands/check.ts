@@ -26,6 +26,9 @@ import {
   quietOption,
 } from './image-command.ts';
 
+/** Characters of findings that are kept before they are written. */
+const flushAt = 8192;
+
 /** Exit codes of `check`. */
 const exits = { clean: 0, failed: 1, corrupt: 2, leaks: 3, unsupported: 63 } as const;
 
@@ -95,13 +98,27 @@ export const command: ImageCommand = imageCommand({
 
 async function checkOnce(node: BlockNode, report: Reporter, fix: { leaks: boolean; errors: boolean }): Promise<CheckResult> {
   let result: CheckResult | undefined;
+  // a broken image may have millions of lines: they are written many at a time
+  let lines = '';
+  const flush = (): void => {
+    if (lines !== '') report.stderr.write(lines);
+    lines = '';
+  };
   try {
     result = await node.state.check?.(fix, {
-      line: (text) => void report.stderr.write(`${text}\n`),
-      error: (text) => report.message(text),
+      line: (text) => {
+        lines += `${text}\n`;
+        if (lines.length > flushAt) flush();
+      },
+      error: (text) => {
+        flush();
+        report.message(text);
+      },
     });
   } catch (error) {
     throw error instanceof BlockError ? error.prepend('Check failed: ') : error;
+  } finally {
+    flush();
   }
   if (result === undefined) throw new BlockError('This image format does not support checks');
   return result;
