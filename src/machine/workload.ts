@@ -19,6 +19,8 @@ export interface WorkloadOptions {
   readonly depth?: number;
   /** Ends by itself after so many requests. */
   readonly requests?: number;
+  /** Bytes a second at most; default no limit. */
+  readonly rate?: number;
 }
 
 /** xorshift32: small, seeded, the same everywhere. */
@@ -55,6 +57,10 @@ export class Workload {
   readonly #blockSize: number;
   readonly #depth: number;
   readonly #limit: number;
+  readonly rate: number | undefined;
+  /** When the next request may begin, and what ends the waiting for it. */
+  #due = 0;
+  readonly #ending = new AbortController();
   readonly #onEnd: () => void;
   readonly #buffer: Uint8Array;
   #position = 0;
@@ -75,6 +81,7 @@ export class Workload {
     this.#blockSize = Math.max(sector, Math.min(options.blockSize ?? 65536, disk.size));
     this.#depth = options.depth ?? 1;
     this.#limit = options.requests ?? Number.POSITIVE_INFINITY;
+    this.rate = options.rate;
     this.#onEnd = onEnd;
     this.#buffer = new Uint8Array(this.#blockSize);
   }
@@ -87,6 +94,7 @@ export class Workload {
   /** Settles when the requests in flight have settled and no more come. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#ending.abort();
     this.resume();
     await this.#lanes;
   }
@@ -123,14 +131,23 @@ export class Workload {
         continue;
       }
       this.#active++;
+      const before = this.bytesWritten;
       try {
-        const before = this.bytesWritten;
         await this.#request();
         await this.#budget.tick(this.bytesWritten - before + sector);
       } finally {
         if (--this.#active === 0) for (const wake of this.#idle.splice(0)) wake();
       }
+      await this.#slowDown(this.bytesWritten - before + sector);
     }
+  }
+
+  /** Waits until `bytes` more fit into the rate. */
+  async #slowDown(bytes: number): Promise<void> {
+    if (this.rate === undefined) return;
+    const now = this.#clock.now();
+    this.#due = Math.max(this.#due, now) + (bytes * 1000) / this.rate;
+    await this.#clock.sleep(this.#due - now, this.#ending.signal);
   }
 
   async #request(): Promise<void> {

@@ -5,8 +5,8 @@
 
 /** Of QMP. */
 const absentQmp: readonly string[] = (
-  'add-fd add_client announce-self balloon block-commit block-dirty-bitmap-add block-dirty-bitmap-clear block-dirty-bitmap-disable ' +
-  'block-dirty-bitmap-enable block-dirty-bitmap-merge block-dirty-bitmap-remove block-job-change block-latency-histogram-set ' +
+  'add-fd add_client announce-self balloon block-commit ' +
+  'block-job-change block-latency-histogram-set ' +
   'block-set-write-threshold block-stream block_set_io_throttle blockdev-change-medium blockdev-close-tray blockdev-create ' +
   'blockdev-insert-medium blockdev-mirror blockdev-open-tray blockdev-remove-medium blockdev-reopen blockdev-set-active blockdev-snapshot ' +
   'blockdev-snapshot-delete-internal-sync blockdev-snapshot-internal-sync blockdev-snapshot-sync calc-dirty-rate cancel-vcpu-dirty-limit ' +
@@ -29,7 +29,7 @@ const absentQmp: readonly string[] = (
   'ringbuf-read ringbuf-write rtc-reset-reinjection screendump send-key set-action set-cpu-topology set-numa-node set-vcpu-dirty-limit set_link ' +
   'set_password sev-inject-launch-secret snapshot-delete snapshot-load snapshot-save system_powerdown system_reset system_wakeup ' +
   'trace-event-get-state trace-event-set-state watchdog-set-action x-accel-stats x-blockdev-amend x-blockdev-change x-blockdev-set-iothread ' +
-  'x-colo-lost-heartbeat x-debug-block-dirty-bitmap-sha256 x-exit-preconfig x-query-interrupt-controllers x-query-irq x-query-jit x-query-numa ' +
+  'x-colo-lost-heartbeat x-debug-x-exit-preconfig x-query-interrupt-controllers x-query-irq x-query-jit x-query-numa ' +
   'x-query-ramblock x-query-roms x-query-usb x-query-virtio x-query-virtio-queue-element x-query-virtio-queue-status x-query-virtio-status ' +
   'x-query-virtio-vhost-queue-status xen-colo-do-checkpoint xen-event-inject xen-event-list xen-load-devices-state xen-save-devices-state ' +
   'xen-set-global-dirty-log xen-set-replication yank'

@@ -5,8 +5,8 @@
 import { readdirSync } from 'node:fs';
 import { isJsonObject, type JsonObject } from '../core/util/json.ts';
 import { workloadKinds } from '../machine/workload.ts';
-import { ownCommands, ownName } from './help-text.ts';
 import { offeredWords } from './offered.ts';
+import { ownCommands, ownName } from './own-commands.ts';
 import { parseArguments, splitWords } from './parse.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import { infoItems } from './suggestions.ts';
@@ -45,7 +45,8 @@ async function candidates(context: CompletionContext, words: readonly string[], 
     case '!':
       return files(last);
     case 'help':
-      return rest.length > 0 ? [] : isHmp ? transport.humanNames() : lineStarts(transport);
+      if (rest.length > 0) return isHmp ? [] : commandArguments(transport, rest[0] ?? '', rest.slice(1), last);
+      return isHmp ? transport.humanNames() : lineStarts(transport);
     case 'graph':
       return rest.includes('-v') ? [] : ['-v'];
     case 'map':
@@ -83,7 +84,7 @@ async function guestWords(transport: Transport, rest: readonly string[]): Promis
   if (rest.length === 1) return (transport.engine?.machine?.disks ?? []).map((disk) => disk.id);
   if (rest[0] !== 'run') return [];
   if (rest.at(-1) === '--workload') return workloadKinds;
-  return rest.at(-1)?.startsWith('--') ? [] : ['--workload', '--seed', '--block-size', '--depth', '--requests'];
+  return rest.at(-1)?.startsWith('--') ? [] : ['--workload', '--seed', '--block-size', '--depth', '--rate', '--requests'];
 }
 
 function waitWords(schema: SchemaIndex, rest: readonly string[]): string[] {

@@ -1,18 +1,34 @@
-/*
- * `guest …`: what the simulated guest does to its disks.
- *   guest write|read|flush|discard|zero DISK [OFFSET LENGTH [PATTERN]]
- *   guest run DISK [--workload KIND] [--seed N] [--block-size SIZE] [--depth N] [--requests N]
- *   guest stop [DISK] · guest status
- */
+/* `guest …`: what the simulated guest does to its disks. `guestUsages` says which lines there are. */
+import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { parseSize } from '../core/util/size.ts';
+import { formatSize, parseSize } from '../core/util/size.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { DiskDevice } from '../machine/disk-device.ts';
 import type { Machine } from '../machine/machine.ts';
 import { type WorkloadKind, workloadKinds } from '../machine/workload.ts';
 
-const usage =
-  'guest write|read|discard|zero DISK OFFSET LENGTH [PATTERN], guest flush DISK, guest run DISK [--workload KIND] [--seed N], guest stop [DISK], guest status';
+/** Every line that there is, and what it does. */
+export const guestUsages: readonly (readonly [usage: string, text: string])[] = [
+  ['guest write DISK OFFSET LENGTH [PATTERN]', 'write LENGTH bytes PATTERN (0 to 255, default 0xcd)'],
+  ['guest read DISK OFFSET LENGTH', 'read, and tell which bytes were found how often'],
+  ['guest zero DISK OFFSET LENGTH', 'write zeros'],
+  ['guest discard DISK OFFSET LENGTH', 'discard'],
+  ['guest flush DISK', 'flush'],
+  [
+    `guest run DISK [--workload ${workloadKinds.join('|')}] [--seed N] [--block-size SIZE] [--depth N] [--rate SIZE] [--requests N]`,
+    'keep the guest writing: requests of at most SIZE bytes (64k), N at once (1), SIZE bytes a second (no limit), until N requests or guest stop',
+  ],
+  ['guest stop [DISK]', 'end what guest run began'],
+  ['guest status', 'what the guest has done, and is doing; also while the machine is stopped'],
+];
+
+function usage(verb: string | undefined): BlockError {
+  const found = guestUsages.find(([text]) => text.split(' ')[1] === verb)?.[0];
+  if (found !== undefined) return new BlockError(`Usage: ${found}`, { code: 'ERR_USAGE', hint: "'help guest' tells more" });
+  const verbs = guestUsages.map(([text]) => text.split(' ')[1] ?? '');
+  const meant = verb === undefined ? '' : didYouMean(verb, verbs);
+  return new BlockError(`Usage: guest ${verbs.join('|')} …`, { code: 'ERR_USAGE', hint: meant || "'help guest' tells more" });
+}
 
 /** Runs one line; returns what to print. */
 export async function runGuest(engine: Engine, words: readonly string[]): Promise<string> {
@@ -26,28 +42,34 @@ export async function runGuest(engine: Engine, words: readonly string[]): Promis
     case 'zero':
       return request(machine, verb, disk, rest);
     case 'flush':
-      await runningDisk(machine, disk ?? '').flush();
+      if (disk === undefined || rest.length > 0) throw usage(verb);
+      await runningDisk(machine, disk).flush();
       return 'flushed\n';
     case 'run':
       return start(machine, disk, rest);
     case 'stop':
-      if (disk !== undefined) machine.guestDisk(disk);
+      if (disk !== undefined) findDisk(machine, disk);
       await machine.stopGuest(disk);
       return status(machine);
     case 'status':
       return status(machine);
     default:
-      throw new BlockError(`Usage: ${usage}`);
+      throw usage(verb);
   }
 }
 
 async function request(machine: Machine, verb: 'write' | 'read' | 'discard' | 'zero', disk: string | undefined, words: readonly string[]): Promise<string> {
-  const [offsetText, lengthText, patternText] = words;
-  if (disk === undefined || offsetText === undefined || lengthText === undefined) throw new BlockError(`Usage: ${usage}`);
+  const [offsetText, lengthText, patternText, ...surplus] = words;
+  if (disk === undefined || offsetText === undefined || lengthText === undefined || surplus.length > 0) throw usage(verb);
   const device = runningDisk(machine, disk);
   const offset = parseSize(offsetText, 'offset');
   const length = parseSize(lengthText, 'length');
-  if (offset + length > device.size) throw new BlockError('Input/output error', { code: 'EIO' });
+  if (offset + length > device.size) {
+    throw new BlockError(`Disk '${disk}' has ${formatSize(device.size)} (${device.size} bytes): ${length} bytes at offset ${offset} do not lie on it`, {
+      code: 'EIO',
+    });
+  }
+  if (verb !== 'read' && device.isReadOnly) throw new BlockError(`Disk '${disk}' is read-only`, { code: 'EROFS' });
   switch (verb) {
     case 'write': {
       const byte = patternText === undefined ? 0xcd : Number(patternText);
@@ -80,9 +102,21 @@ async function request(machine: Machine, verb: 'write' | 'read' | 'discard' | 'z
 
 /** A guest that stands still asks for nothing. */
 function runningDisk(machine: Machine, id: string): DiskDevice {
-  const disk = machine.guestDisk(id);
+  const disk = findDisk(machine, id);
+  if (disk.node === undefined) throw new BlockError(`Disk '${id}' has no medium`, { code: 'ENOMEDIUM' });
   if (machine.runState === 'running') return disk;
   throw new BlockError('The machine is stopped: its guest does nothing', { hint: "'cont' lets it run" });
+}
+
+/** Throws an error that names the disks there are. */
+function findDisk(machine: Machine, id: string): DiskDevice {
+  try {
+    return machine.guestDisk(id);
+  } catch (error) {
+    const names = machine.disks.filter((disk) => disk.isAttached).map((disk) => disk.id);
+    const hint = didYouMean(id, names) || (names.length === 0 ? '--disk NAME=FILE gives the machine a disk' : `its disks are ${names.join(', ')}`);
+    throw error instanceof BlockError ? error.with({ hint }) : error;
+  }
 }
 
 async function inPieces(offset: number, length: number, body: (offset: number, length: number) => Promise<void> | void): Promise<void> {
@@ -91,16 +125,20 @@ async function inPieces(offset: number, length: number, body: (offset: number, l
 }
 
 function start(machine: Machine, disk: string | undefined, words: readonly string[]): string {
-  if (disk === undefined) throw new BlockError(`Usage: ${usage}`);
+  if (disk === undefined) throw usage('run');
+  findDisk(machine, disk);
   let kind: WorkloadKind = 'mixed';
   let seed = 1;
-  const more: { blockSize?: number; depth?: number; requests?: number } = {};
+  const more: { blockSize?: number; depth?: number; requests?: number; rate?: number } = {};
   for (let index = 0; index < words.length; index += 2) {
     const value = words[index + 1] ?? '';
     switch (words[index]) {
       case '--workload': {
         const found = workloadKinds.find((candidate) => candidate === value);
-        if (found === undefined) throw new BlockError(`Unknown workload '${value}': ${workloadKinds.join(', ')}`);
+        if (found === undefined) {
+          const hint = didYouMean(value, workloadKinds);
+          throw new BlockError(`Unknown workload '${value}': ${workloadKinds.join(', ')}`, { code: 'ERR_USAGE', ...(hint === '' ? {} : { hint }) });
+        }
         kind = found;
         break;
       }
@@ -116,8 +154,11 @@ function start(machine: Machine, disk: string | undefined, words: readonly strin
       case '--requests':
         more.requests = parseSize(value, 'requests');
         break;
+      case '--rate':
+        more.rate = parseSize(value, 'rate', { min: 1n });
+        break;
       default:
-        throw new BlockError(`Usage: ${usage}`);
+        throw usage('run');
     }
   }
   machine.run(disk, { kind, seed, ...more });
@@ -125,10 +166,14 @@ function start(machine: Machine, disk: string | undefined, words: readonly strin
 }
 
 function status(machine: Machine): string {
+  const isStopped = machine.runState !== 'running';
   const lines = machine.disks.map(
     (disk) => `${disk.id}: ${disk.counts.requests} requests, ${disk.counts.writtenBytes} bytes written, ${disk.counts.errors} errors`,
   );
-  for (const workload of machine.workloads)
-    lines.push(`running on ${workload.disk.id}: ${workload.kind}, seed ${workload.seed}, ${workload.requests} requests`);
+  for (const { disk, kind, seed, rate, requests } of machine.workloads) {
+    const limit = rate === undefined ? '' : `, at most ${formatSize(rate)}/s`;
+    lines.push(`${isStopped ? 'stopped' : 'running'} on ${disk.id}: ${kind}, seed ${seed}${limit}, ${requests} requests`);
+  }
+  if (isStopped) lines.push("the machine is stopped, and its guest with it: 'cont' lets both run");
   return `${lines.join('\n')}\n`;
 }

@@ -1,43 +1,22 @@
 /* `help` of the shell: all commands, or one with its arguments. Summaries from the definitions here, arguments from the server. */
 import { BlockError } from '../core/util/errors.ts';
+import type { JsonObject } from '../core/util/json.ts';
 import { allCommands } from '../monitor/catalogue.ts';
+import { offeredWords } from './offered.ts';
+import { exampleOf, wordsFor } from './option-words.ts';
+import { ownCommands, ownName } from './own-commands.ts';
+import { parseArguments } from './parse.ts';
+import type { MemberInfo, SchemaIndex } from './schema-index.ts';
+import { commandAdvice } from './suggestions.ts';
 import type { Transport } from './transport.ts';
 
-type OwnCommand = readonly [usage: string, text: string];
+/** More words than this are told by their number. */
+const maxWords = 8;
 
-const everywhere: readonly OwnCommand[] = [
-  ['graph [-v]', 'the block graph as a tree; -v: what each edge needs and shares'],
-  ['transaction( … )', 'several actions at one instant: one a line, then )'],
-  ['wait EVENT [key=value …] [timeout=30s]', 'wait for an event, one that came before included'],
-  ['expect-error CLASS ["TEXT"] COMMAND', 'COMMAND has to fail with this class, and with this text in its message'],
-  ['! COMMAND', 'run a line of the system’s shell'],
-  ['pretty [on|off|auto]', 'replies over several lines, in one line, or as they fit into the terminal; without a word: change'],
-  ['help [COMMAND]', 'this text, or one command'],
-  ['exit, quit, Ctrl-D', 'end'],
-];
-
-/** They look into the machine: a server does not let us. */
-const inside: readonly OwnCommand[] = [
-  ['blockers [NODE]', 'which operations are blocked on which node, why and by whom'],
-  ['map NODE', 'what is allocated where, and what copy-before-write has saved'],
-  ['guest write|read|zero|discard DISK OFFSET LENGTH [PATTERN]', 'requests of the simulated guest, while the machine runs; guest flush DISK'],
-  ['guest run DISK [--workload KIND] [--seed N]', 'keep the guest writing; guest stop, guest status'],
-];
-
-/** The shell's own commands; those that look into the machine too when it is in this process. */
-export function ownCommands(isInside: boolean): readonly OwnCommand[] {
-  const [first, ...rest] = everywhere;
-  if (!isInside || first === undefined) return everywhere;
-  return [first, ...inside, ...rest];
-}
-
-/** The word that a usage begins with. */
-export function ownName(usage: string): string {
-  return usage.split(/[\s(,]/)[0] ?? '';
-}
-
-export async function helpText(transport: Transport, name: string | undefined): Promise<string> {
-  if (name !== undefined) return commandText(transport, name);
+/** All commands, or the one that `words` begin with; `key=value` words behind it tell which of its arguments are of interest. */
+export async function helpText(transport: Transport, words: readonly string[]): Promise<string> {
+  const [name, ...rest] = words;
+  if (name !== undefined) return commandText(transport, name, (await parseArguments(rest)).args);
   const names = [...(await transport.commandNames())].sort();
   const known = new Map(allCommands.map((command) => [command.name, command]));
   const width = Math.max(0, ...names.map((entry) => entry.length));
@@ -64,25 +43,60 @@ function columns(words: readonly string[]): string {
   return [...lines, line].join('\n');
 }
 
-async function commandText(transport: Transport, name: string): Promise<string> {
+async function commandText(transport: Transport, name: string, known: JsonObject): Promise<string> {
   const own = ownCommands(transport.engine !== undefined)
     .filter(([usage]) => ownName(usage) === name)
     .map(([usage, text]) => `${usage}\n    ${text}\n`);
   if (own.length > 0) return own.join('');
   if (!(await transport.commandNames()).includes(name)) {
-    if (!(await transport.humanNames()).includes(name)) throw new BlockError(`There is no command '${name}'`, { hint: "'help' lists the commands" });
+    if (!(await transport.humanNames()).includes(name)) {
+      throw new BlockError(`There is no command '${name}'`, { code: 'ERR_USAGE', hint: await commandAdvice(transport, name) });
+    }
     const reply = await transport.execute({ execute: 'human-monitor-command', arguments: { 'command-line': `help ${name}` } });
     return `${String(reply['return'] ?? '').replaceAll('\r\n', '\n')}    a command of the human monitor, typed as it is\n`;
   }
   const schema = await transport.schema();
   const summary = allCommands.find((command) => command.name === name)?.summary;
   const type = schema.argumentType('command', name);
-  const members = (type === undefined ? [] : schema.members(type)).map((member) => {
-    const remarks = [member.isOptional ? 'optional' : '', member.isDeprecated ? 'deprecated' : ''].filter((word) => word !== '');
-    return `    ${member.name}=${remarks.length === 0 ? '' : ` (${remarks.join(', ')})`}  ${schema.typeText(member.type)}`;
-  });
+  const driver = typeof known['driver'] === 'string' ? known['driver'] : undefined;
+  const members = type === undefined ? [] : schema.members(type, withOnlyWords(transport, schema, name, type, known));
+  // what only some drivers take is of interest before one is chosen
+  const shared = name === 'blockdev-add' && driver === undefined && type !== undefined ? sharedMembers(schema, type) : [];
   const lines = [`${name}${summary === undefined ? '' : ` – ${summary}`}`];
   if (schema.isDeprecated(name)) lines.push('    deprecated in QEMU 11.1');
-  lines.push(...(members.length === 0 ? ['    no arguments'] : members));
+  if (members.length === 0) lines.push('    no arguments');
+  const rows = [...members.filter((member) => !member.isOptional), ...members.filter((member) => member.isOptional)];
+  lines.push(...rows.map((member) => memberLine(transport, schema, name, driver, member)));
+  if (shared.length > 0) lines.push('  of formats and filters:', ...shared.map((member) => memberLine(transport, schema, name, undefined, member)));
+  if (name === 'blockdev-add' && driver === undefined) lines.push("  more with a driver: 'help blockdev-add driver=qcow2'");
+  const example = exampleOf(
+    name,
+    driver,
+    members.some((member) => !member.isOptional),
+  );
+  if (example !== undefined) lines.push('  example:', `    ${example}`);
   return `${lines.join('\n')}\n`;
+}
+
+/** What is known with the arguments that have one word only: the kind of an export, say. */
+function withOnlyWords(transport: Transport, schema: SchemaIndex, command: string, type: string, known: JsonObject): JsonObject {
+  const all: JsonObject = { ...known };
+  for (const member of schema.members(type)) {
+    const [word, ...others] = offeredWords(transport, command, member.name, schema.words(member.type));
+    if (!member.isOptional && word !== undefined && others.length === 0) all[member.name] ??= word;
+  }
+  return all;
+}
+
+/** The node below and the one behind, as qcow2 takes them. */
+function sharedMembers(schema: SchemaIndex, type: string): MemberInfo[] {
+  return schema.members(type, { driver: 'qcow2' }).filter(({ name }) => name === 'file' || name === 'backing');
+}
+
+function memberLine(transport: Transport, schema: SchemaIndex, command: string, driver: string | undefined, member: MemberInfo): string {
+  const remarks = [member.isOptional ? 'optional' : '', member.isDeprecated ? 'deprecated' : ''].filter((word) => word !== '');
+  const offered = offeredWords(transport, command, member.name, schema.words(member.type));
+  const kind = schema.takesText(member.type) && offered.length > 0 && offered.length <= maxWords ? offered.join('|') : schema.typeText(member.type);
+  const about = wordsFor(driver ?? command, member.name);
+  return `    ${member.name}=${remarks.length === 0 ? '' : ` (${remarks.join(', ')})`}  ${kind}${about === '' ? '' : ` – ${about}`}`;
 }

@@ -28,6 +28,8 @@ export interface Outcome {
   readonly reply?: { readonly message: JsonObject; readonly echo: string };
   /** What to tell beside it. */
   readonly notes?: readonly string[];
+  /** Advice although the line went well. */
+  readonly hint?: string | undefined;
   /** Set when the line failed. */
   readonly failure?: Failure;
   /** The session ends after this line. */
@@ -99,7 +101,7 @@ export class Interpreter {
       case 'help': {
         if (this.isHmp) return undefined;
         const { helpText } = await import('./help-text.ts');
-        return { output: await helpText(this.transport, rest[0]) };
+        return { output: await helpText(this.transport, rest) };
       }
       case 'graph': {
         const { graphView } = await import('./graph-view.ts');
@@ -152,13 +154,13 @@ export class Interpreter {
     }
     if (await this.#isHumanLine(line)) return this.#human(line);
     const [first] = splitWords(line);
-    // who mistypes a name is told of the name, whatever comes behind it
-    if (first !== undefined && !(await this.transport.commandNames()).includes(first)) return this.#send({ execute: first });
     try {
       const { name, args, notes } = await parseCommand(line);
       return await this.#send({ execute: name, arguments: args }, notes);
     } catch (error) {
       if (!(error instanceof BlockError)) throw error;
+      // who mistypes a name is told of the name, whatever comes behind it
+      if (first !== undefined && !(await this.transport.commandNames()).includes(first)) return this.#send({ execute: first });
       return failed(error, { command: first, args: undefined, isHere: this.#isHere });
     }
   }
@@ -173,8 +175,9 @@ export class Interpreter {
     const outcome = await this.#outcome(reply, { command, args: message['arguments'], isHere: this.#isHere });
     const sent = this.#options.isVerbose ? `${this.#json(message, false)}\n` : '';
     const isEnd = message['execute'] === 'quit' && outcome.failure === undefined;
+    const hint = outcome.failure === undefined ? await this.#fleecingHint(command, message['arguments']) : undefined;
     const shown = outcome.failure === undefined ? { reply: { message: reply, echo: sent } } : {};
-    return { ...outcome, ...shown, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
+    return { ...outcome, ...shown, hint, output: sent + outcome.output, notes, ...(isEnd ? { isEnd } : {}) };
   }
 
   async #outcome(reply: JsonObject, question: Question): Promise<Outcome> {
@@ -183,6 +186,13 @@ export class Interpreter {
     if (!isJsonObject(error)) return { output };
     const message = String(error['desc']);
     return { output, failure: { errorClass: String(error['class']), message, hint: await this.#hintOf(reply, message, question), isReply: true } };
+  }
+
+  async #fleecingHint(command: string | undefined, args: Json | undefined): Promise<string | undefined> {
+    const { engine } = this.transport;
+    if (engine === undefined || (command !== 'blockdev-backup' && command !== 'transaction')) return undefined;
+    const { fleecingHint } = await import('./fleecing-hint.ts');
+    return fleecingHint(engine, command, args);
   }
 
   #json(message: JsonObject, isReply: boolean): string {

@@ -258,10 +258,11 @@ class Shell {
     const run = async (): Promise<number> => {
       for (const command of this.#options.command) {
         if (!this.#hasReader) return 1;
-        const { output, notes = [], failure } = await runner.runLine(command, { signal: this.#ending.signal });
+        const { output, notes = [], failure, hint } = await runner.runLine(command, { signal: this.#ending.signal });
         for (const note of notes) process.stderr.write(`note: ${note}\n`);
         if (failure === undefined) {
           process.stdout.write(output);
+          if (hint !== undefined) this.#reporter.hint(hint);
           continue;
         }
         if (failure.isReply) this.#reporter.message(failure.message);

@@ -218,7 +218,7 @@ export class Repl {
     this.#redraw({});
   };
 
-  #print({ output: text, reply, notes = [], failure }: Outcome): void {
+  #print({ output: text, reply, notes = [], failure, hint }: Outcome): void {
     const { output, painter, hasHints } = this.#options;
     const columns = output.columns || 80;
     if (reply !== undefined && this.#options.runner.interpreter.replyForm !== 'pretty') {
@@ -226,9 +226,9 @@ export class Repl {
       output.write(`${reply.echo}${paintJson(reply.message, { columns: isFolded ? columns : undefined, painter })}\n`);
     } else if (text !== '') output.write(failure?.isReply === true ? `${painter.error(text.trimEnd())}\n` : text);
     for (const note of notes) output.write(`${painter.note(wrapText(`note: ${note}`, columns))}\n`);
-    if (failure === undefined) return;
-    if (!failure.isReply) output.write(`${painter.error(failure.message)}\n`);
-    if (failure.hint !== undefined && hasHints) output.write(`${painter.hint(wrapText(`hint: ${failure.hint}`, columns))}\n`);
+    if (failure?.isReply === false) output.write(`${painter.error(failure.message)}\n`);
+    const advice = failure?.hint ?? hint;
+    if (advice !== undefined && hasHints) output.write(`${painter.hint(wrapText(`hint: ${advice}`, columns))}\n`);
   }
 
   /** Ctrl-C: what is waited for ends; otherwise the line that was typed is dropped, and an open transaction with it. */

@@ -113,9 +113,10 @@ export class Script {
     if (this.#signal?.aborted === true) return this.#stop(`${line.trim()}: interrupted`);
     const { interpreter } = this.#runner;
     this.#output.out(`${interpreter.isInTransaction ? 'TRANS> ' : '(QEMU) '}${line}\n`);
-    const { output, notes = [], failure, isEnd } = await this.#runner.runLine(line, { signal: this.#signal });
+    const { output, notes = [], failure, hint, isEnd } = await this.#runner.runLine(line, { signal: this.#signal });
     if (output !== '') this.#output.out(output);
     for (const note of notes) this.#output.err(`note: ${note}\n`);
+    if (hint !== undefined && this.#output.hasHints) this.#output.err(`hint: ${hint}\n`);
     if (failure === undefined) return isEnd === true ? 0 : undefined;
     if (!failure.isReply) this.#output.err(`${failure.message}\n`);
     const code = this.#stop(`${line.trim()}: ${failure.message.split('\n')[0]}`);

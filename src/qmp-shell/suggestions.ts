@@ -5,9 +5,9 @@
 import { didYouMean, nearestWord } from '../core/util/did-you-mean.ts';
 import { isJsonObject, type Json, type JsonObject } from '../core/util/json.ts';
 import { isAbsentCommand, isAbsentInfo } from '../monitor/absent.ts';
-import { ownCommands, ownName } from './help-text.ts';
 import { helpOf, type Question } from './hints.ts';
 import { offeredWords } from './offered.ts';
+import { ownCommands, ownName } from './own-commands.ts';
 import type { SchemaIndex } from './schema-index.ts';
 import type { Transport } from './transport.ts';
 
@@ -31,7 +31,8 @@ export async function suggestion(transport: Transport, message: string, question
   return undefined;
 }
 
-async function commandAdvice(transport: Transport, name: string): Promise<string> {
+/** Advice about a name that is no command. */
+export async function commandAdvice(transport: Transport, name: string): Promise<string> {
   const today = renamed[name];
   if (today !== undefined) {
     const isHere = !(transport.isOurs && isAbsentCommand(today));

@@ -6,8 +6,8 @@ import { type OptionTable, spellings } from '../../src/cli/options.ts';
 import { commands, globalOptions } from '../../src/commands/tsimg.ts';
 import { nbdOptions } from '../../src/commands/tsnbd-options.ts';
 import { daemonTable } from '../../src/qmp-shell/daemon.ts';
-import { ownCommands } from '../../src/qmp-shell/help-text.ts';
 import { shellTable } from '../../src/qmp-shell/options.ts';
+import { ownCommands } from '../../src/qmp-shell/own-commands.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
 import { builtProgram, projectRoot, run } from '../support/run.ts';
 

@@ -331,7 +331,7 @@ describeWithPeers(['qemu-system-x86_64'], 'the shell on a real QEMU', () => {
       expect(stdout).toMatch(/^export 'e0' \(nbd\)\n└─ root: target0 \[qcow2\] exported as 'e0'/m);
       expect(stdout).toMatch(/^job 'j': backup, running, 0 of 4194304 bytes$/m);
       expect(stdout).toContain('Type backup, device j: Completed 0 of 4194304 bytes');
-      expect(stdout).toMatch(/^ {4}on-cbw-error= \(optional\) {2}break-guest-write\|break-snapshot$/m);
+      expect(stdout).toMatch(/^ {4}on-cbw-error= \(optional\) {2}break-guest-write\|break-snapshot –/m);
       expect([code, stderr]).toEqual([
         1,
         'map: only a machine in this process can be looked into\n<stdin>:8: map target0: map: only a machine in this process can be looked into\n',

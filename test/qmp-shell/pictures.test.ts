@@ -1,5 +1,6 @@
 /* graph, blockers, map, guest and help: what they show of a machine. */
 import { describe, expect, it } from 'vitest';
+import { allCommands } from '../../src/monitor/catalogue.ts';
 import { MachineShell } from './machine-shell.ts';
 
 const size = 64 * 65536;
@@ -101,6 +102,25 @@ describe('map', () => {
 });
 
 describe('guest', () => {
+  it('runs no faster than its rate, stands still with the machine, and tells it', async () => {
+    await using shell = await MachineShell.start(4 << 20);
+    await shell.say('guest run hd --workload sequential-write --block-size 64k --rate 1k');
+    await shell.say('stop');
+    const status = await shell.say('guest status');
+    expect(status).toMatch(/^stopped on hd: sequential-write, seed 1, at most 1 KiB\/s, [01] requests$/m);
+    expect(status).toContain("the machine is stopped, and its guest with it: 'cont' lets both run");
+    await shell.say('cont');
+    // a minute a request: it ends all the same
+    expect(await shell.say('guest stop')).not.toContain('running on');
+  });
+
+  it('has a line of help for everything that it does', async () => {
+    await using shell = await MachineShell.start(4 << 20);
+    const help = await shell.say('help guest');
+    for (const verb of ['write', 'read', 'zero', 'discard', 'flush', 'run', 'stop', 'status']) expect(help).toContain(`guest ${verb}`);
+    for (const option of ['--workload', '--seed', '--block-size', '--depth', '--rate', '--requests']) expect(help).toContain(option);
+  });
+
   it('writes, reads, zeroes and discards', async () => {
     await using shell = await MachineShell.start(size);
     expect(await shell.say('guest write hd 512 1k 0x7f')).toBe('wrote 1024 bytes at offset 512\n');
@@ -133,7 +153,9 @@ describe('guest', () => {
     ['guest', 'Usage: guest'],
     ['guest write hd 0', 'Usage: guest'],
     ['guest write nosuch 0 512', "The machine has no disk 'nosuch'"],
-    ['guest write hd 4M 512', 'Input/output error'],
+    ['guest write hd 4M 512', "Disk 'hd' has 4 MiB (4194304 bytes): 512 bytes at offset 4194304 do not lie on it"],
+    ['guest run hd --rate 0', 'Invalid rate specified'],
+    ['guest flush', 'Usage: guest flush DISK'],
     ['guest write hd 0 512 256', '256 is not a valid pattern byte'],
     ['guest stop nosuch', "The machine has no disk 'nosuch'"],
     ['guest write hd x 512', "Invalid offset specified: 'x'"],
@@ -155,10 +177,51 @@ describe('help', () => {
   it('tells the arguments of a command, of a human monitor command, and of its own', async () => {
     await using shell = await MachineShell.start(size);
     expect(await shell.say('help block_resize')).toBe(
-      'block_resize – Change the size of a node\n    device= (optional)  string\n    node-name= (optional)  string\n    size=  integer\n',
+      'block_resize – Change the size of a node\n    size=  integer – bytes\n    device= (optional)  string – a disk or a node\n' +
+        '    node-name= (optional)  string – its name in the graph\n  example:\n    block_resize node-name=n0 size=2147483648\n',
     );
     expect(await shell.say('help drive_add')).toContain('drive_add');
     expect(await shell.say('help map')).toContain('map NODE');
     expect((await shell.run('help nosuch')).failure?.message).toBe("There is no command 'nosuch'");
+    expect((await shell.run('help blockdev-bakup')).failure?.hint).toBe("did you mean 'blockdev-backup'?");
+  });
+
+  it('tells the options of a driver with a few words each, what is required first', async () => {
+    await using shell = await MachineShell.start(size);
+    const all = await shell.say('help blockdev-add');
+    expect(all).toMatch(/^ {4}driver= .*\bqcow2\b/m);
+    expect(all).not.toContain('vmdk');
+    for (const part of ['    file=  ', '    backing= (optional)  ', "'help blockdev-add driver=qcow2'", '  example:\n    blockdev-add '])
+      expect(all).toContain(part);
+    const qcow2 = (await shell.say('help blockdev-add driver=qcow2')).split('\n');
+    const rows = qcow2.filter((line) => /^ {4}[\w-]+=/.test(line));
+    expect(rows.length).toBeGreaterThan(20);
+    for (const row of rows) expect(row).toMatch(/ – \S/);
+    expect(rows.some((row) => row.startsWith('    lazy-refcounts='))).toBe(true);
+    const firstOptional = rows.findIndex((row) => row.includes('(optional'));
+    expect(rows.slice(firstOptional).every((row) => row.includes('(optional'))).toBe(true);
+    expect(await shell.say('help block-export-add')).toMatch(/^ {4}name= \(optional\) {2}string/m);
+  });
+
+  it('shows every command with arguments in use, in a line that parses', async () => {
+    await using shell = await MachineShell.start(size);
+    for (const { name } of allCommands) {
+      const text = await shell.say(`help ${name}`);
+      // commands without arguments, and what the shell has a form of its own for
+      if (!text.startsWith(`${name} –`) || (text.includes('(optional)') && !/^ {4}[\w-]+= {2}/m.test(text))) continue;
+      const example = /example:\n {4}(.*)$/m.exec(text)?.[1] ?? '';
+      expect(example, name).toMatch(new RegExp(`^${name}`));
+    }
+  });
+
+  it('hints when a backup with sync=none has a target that does not read through the source', async () => {
+    await using shell = await MachineShell.start(size);
+    await shell.say('blockdev-add driver=raw node-name=alone file.driver=file file.filename=t.raw');
+    const line = 'blockdev-backup device=src target=alone sync=none job-id=j';
+    expect((await shell.run(line)).hint).toContain("'alone' does not read through 'src'");
+    await shell.say('block-job-cancel device=j');
+    expect((await shell.run('transaction( blockdev-backup device=src target=alone sync=none job-id=j )')).hint).toContain('backing=src');
+    await shell.say('block-job-cancel device=j');
+    expect((await shell.run('blockdev-backup device=src target=alone sync=full job-id=k')).hint).toBeUndefined();
   });
 });

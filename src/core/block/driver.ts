@@ -12,7 +12,7 @@ import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
 import type { DriverOptionTable } from './driver-options.ts';
-import type { BlockNode } from './node.ts';
+import type { BlockNode, NodeSettings } from './node.ts';
 import type { OptionReader, OptionTree } from './options.ts';
 
 /** Request flags (QEMU: BdrvRequestFlags). */
@@ -86,6 +86,14 @@ export interface TruncateOptions {
   readonly prealloc: Prealloc;
 }
 
+export interface ReopenStep {
+  commit(): void;
+  abort(): void;
+}
+
+/** For drivers that keep nothing that depends on settings. */
+export const nothingToReopen: ReopenStep = { commit: () => {}, abort: () => {} };
+
 /** The open instance of a driver. Called by io.ts and graph.ts of its node and by nobody else. */
 export interface DriverState {
   readonly limits: Limits;
@@ -110,6 +118,12 @@ export interface DriverState {
   permUpdate?(held: PermBits, unshared: PermBits): LockChange;
   /** The node has its state, and so its size: what belongs to the node itself (dirty bitmaps) is loaded now. */
   opened?(): Promise<void>;
+  /**
+   * Gets ready to go on with other settings, on drained nodes: all that can wait or fail (flush, a new descriptor). Commit
+   * puts them into force and abort drops what was made; both are synchronous and do not fail, and exactly one is called.
+   * Absent: the driver cannot be reopened.
+   */
+  reopen?(next: NodeSettings): Promise<ReopenStep>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**

@@ -10,31 +10,101 @@ import {
   type Limits,
   type NodeHost,
   noLimits,
+  type ReopenStep,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
+import type { BlockNode, NodeSettings } from '../block/node.ts';
 import type { LockChange, Prealloc, Storage } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 
 class FileState implements DriverState {
-  readonly limits: Limits;
+  limits: Limits;
   readonly writeFlags: ReqFlags = reqFlag.mayUnmap;
   readonly exactFilename: string;
   readonly strongOptions: Readonly<Record<string, unknown>>;
   readonly permUpdate?: (held: PermBits, unshared: PermBits) => LockChange;
-  readonly #storage: Storage;
+  #storage: Storage;
+  /** The medium opened anew, not in force yet: it takes all locks that are asked for meanwhile. */
+  #next: Storage | undefined;
+  #held: PermBits = 0;
+  #unshared: PermBits = 0;
   #size: number;
+  readonly #node: BlockNode;
+  readonly #openAs: (settings: NodeSettings) => Promise<Storage>;
 
-  constructor(storage: Storage, size: number, filename: string) {
+  constructor(storage: Storage, size: number, filename: string, node: BlockNode, openAs: (settings: NodeSettings) => Promise<Storage>) {
     this.#storage = storage;
+    this.#node = node;
+    this.#openAs = openAs;
     this.#size = size;
     this.exactFilename = filename;
     this.strongOptions = { filename };
     this.limits = limitsOf(storage);
-    if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => storage.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
+    if (storage.setLocks !== undefined) this.permUpdate = (held, unshared) => this.#setLocks(held, unshared);
+  }
+
+  #setLocks(held: PermBits, unshared: PermBits): LockChange {
+    const own = this.#storage.setLocks?.(held, unshared);
+    const next = this.#next?.setLocks?.(held, unshared, true);
+    const before = { held: this.#held, unshared: this.#unshared };
+    this.#held = held;
+    this.#unshared = unshared;
+    return {
+      commit: () => {
+        own?.commit();
+        next?.commit();
+      },
+      abort: () => {
+        this.#held = before.held;
+        this.#unshared = before.unshared;
+        next?.abort();
+        own?.abort();
+      },
+    };
+  }
+
+  async reopen(settings: NodeSettings): Promise<ReopenStep> {
+    await this.#storage.flush();
+    let next: Storage;
+    try {
+      next = await this.#openAs(settings);
+    } catch (error) {
+      throw error instanceof BlockError ? error.prepend('Could not reopen file: ') : error;
+    }
+    try {
+      if (next.identity !== this.#storage.identity) throw new BlockError('Could not reopen file: Another file has its name now', { code: 'ESTALE' });
+      // to each other's eyes both descriptors are strangers: what the old one holds need not be looked for again
+      next.setLocks?.(this.#held, this.#unshared, true).commit();
+    } catch (error) {
+      await next[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#next = next;
+    return {
+      commit: () => {
+        const old = this.#storage;
+        this.#storage = next;
+        this.#next = undefined;
+        this.limits = limitsOf(next);
+        this.#closeBehind(old);
+      },
+      abort: () => {
+        this.#next = undefined;
+        this.#closeBehind(next);
+      },
+    };
+  }
+
+  /** Nothing of it is in use any more; a drain waits for it all the same. */
+  #closeBehind(storage: Storage): void {
+    this.#node.enter();
+    void storage[Symbol.asyncDispose]()
+      .then(undefined, () => {})
+      .then(() => this.#node.leave());
   }
 
   get mediumIdentity(): string | undefined {
@@ -145,14 +215,15 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { cache } = node.settings;
   // the way is ours to choose; what the peer demands of it holds all the same
   if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
-  const openAs = (readOnly: boolean): Promise<Storage> =>
+  const openWith = (settings: NodeSettings): Promise<Storage> =>
     host.openStorage(filename, {
-      readOnly,
+      readOnly: settings.readOnly,
       create: 'never',
-      direct: cache.direct,
-      noFlush: cache.noFlush,
-      locking: locking === 'auto' && node.settings.noIo && node.readOnly ? 'look' : locking,
+      direct: settings.cache.direct,
+      noFlush: settings.cache.noFlush,
+      locking: locking === 'auto' && settings.noIo && node.readOnly ? 'look' : locking,
     });
+  const openAs = (readOnly: boolean): Promise<Storage> => openWith({ ...node.settings, readOnly });
   let storage: Storage;
   try {
     storage = await openAs(node.readOnly);
@@ -172,7 +243,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     if (storage.caps.device?.isReadOnly === true && !storage.caps.readOnly) {
       throw new BlockError('The device is not writable: Permission denied', { code: 'EACCES' });
     }
-    return new FileState(storage, await firstSize(storage), filename);
+    return new FileState(storage, await firstSize(storage), filename, node, openWith);
   } catch (error) {
     await storage[Symbol.asyncDispose]();
     throw error;

@@ -1,6 +1,6 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
-import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, reqFlag } from '../block/driver.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, nothingToReopen, type ReopenStep, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
 import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
@@ -60,6 +60,10 @@ class NullState implements DriverState {
 
   allocatedSize(): number {
     return 0;
+  }
+
+  async reopen(): Promise<ReopenStep> {
+    return nothingToReopen;
   }
 
   async close(): Promise<void> {}

@@ -11,6 +11,8 @@ import {
   type DriverState,
   type Limits,
   type NodeHost,
+  nothingToReopen,
+  type ReopenStep,
   type ReqFlags,
   type TruncateOptions,
 } from '../block/driver.ts';
@@ -89,6 +91,10 @@ class RawState implements DriverState {
     if (this.#offset > 0 && size > Number.MAX_SAFE_INTEGER - this.#offset)
       throw new BlockError('Disk size too large for the chosen offset', { code: 'EINVAL' });
     await this.#file.truncate(size + this.#offset, options);
+  }
+
+  async reopen(): Promise<ReopenStep> {
+    return nothingToReopen;
   }
 
   async close(): Promise<void> {}

@@ -95,8 +95,8 @@ export class FaultyStorage implements Storage {
     });
   }
 
-  setLocks(held: PermBits, unshared: PermBits): LockChange {
-    return this.#inner.setLocks?.(held, unshared) ?? { commit: () => {}, abort: () => {} };
+  setLocks(held: PermBits, unshared: PermBits, isTested = false): LockChange {
+    return this.#inner.setLocks?.(held, unshared, isTested) ?? { commit: () => {}, abort: () => {} };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -41,15 +41,16 @@ export class ImageLock {
   /**
    * Takes the locks for `held` and `unshared` beside those that are there; commit drops what nobody needs any longer,
    * abort the new ones. Several changes may be undecided at once: of those committed the one asked for last counts.
+   * `isTested`: another descriptor of ours holds these locks, which would look like somebody else's.
    */
-  set(held: PermBits, unshared: PermBits): LockChange {
+  set(held: PermBits, unshared: PermBits, isTested = false): LockChange {
     const ask: Ask = { held, unshared, order: ++this.#asks };
     try {
       this.#add(heldBase, held & ~this.#held);
       this.#held |= held;
       this.#add(unsharedBase, unshared & ~this.#unshared);
       this.#unshared |= unshared;
-      this.#test(held, unshared);
+      if (!isTested) this.#test(held, unshared);
     } catch (error) {
       this.#held |= held;
       this.#unshared |= unshared;

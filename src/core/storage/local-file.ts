@@ -46,7 +46,7 @@ export class LocalFile implements Storage {
   readonly #syncLimit: number;
   readonly #clock: Clock;
   readonly #kind: StorageCaps['kind'];
-  readonly setLocks?: (held: PermBits, unshared: PermBits) => LockChange;
+  readonly setLocks?: (held: PermBits, unshared: PermBits, isTested?: boolean) => LockChange;
   #poolLeft = 0;
   #reads = 0;
   #calls: Syscalls | undefined | null = null;
@@ -85,7 +85,7 @@ export class LocalFile implements Storage {
     };
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
-      this.setLocks = (held, unshared) => {
+      this.setLocks = (held, unshared, isTested) => {
         const isIdle = lock === undefined && ((held === 0 && unshared === 0) || (how.locking === 'look' && !hasLocks(fd)));
         const calls = isIdle ? undefined : this.#syscalls();
         if (calls === undefined) {
@@ -93,7 +93,7 @@ export class LocalFile implements Storage {
           return { commit: () => {}, abort: () => {} };
         }
         lock ??= new ImageLock(calls, fd, path);
-        return lock.set(held, unshared);
+        return lock.set(held, unshared, isTested);
       };
     }
   }

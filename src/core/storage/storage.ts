@@ -77,8 +77,9 @@ export interface Storage extends AsyncDisposable {
    * Takes image locks for the permissions held by us and unshared with others (qcow2 reference: image locking).
    * Throws BlockError `Failed to get "write" lock` / `Failed to get shared "write" lock` with detail and a hint naming
    * the holder. Absent where the system has no such locks.
+   * `isTested`: another storage of the same medium holds these locks for us, so that nobody is looked for.
    */
-  setLocks?(held: PermBits, unshared: PermBits): LockChange;
+  setLocks?(held: PermBits, unshared: PermBits, isTested?: boolean): LockChange;
   /** Everything that settled before is on stable storage after. */
   flush(): Maybe<void>;
 }

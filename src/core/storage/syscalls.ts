@@ -4,6 +4,9 @@
  * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
  */
 
+import { errnoCode, errnoText } from '../util/errno.ts';
+import { BlockError } from '../util/errors.ts';
+
 const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -61,7 +64,7 @@ export interface Syscalls {
 
 let loaded: Syscalls | undefined | null = null;
 
-/** The calls, or undefined where koffi or the platform is missing. Loaded once. */
+/** The calls, or undefined where koffi or the platform is missing. Loaded once. Throws EMFILE when there is no descriptor left to load them. */
 export function loadSyscalls(): Syscalls | undefined {
   if (loaded === null) loaded = load();
   return loaded;
@@ -85,6 +88,11 @@ interface Koffi {
   address(pointer: unknown): bigint;
 }
 
+function isExhausted(error: unknown): boolean {
+  const code = errnoCode(error);
+  return code === 'EMFILE' || code === 'ENFILE' || (error instanceof Error && error.message.includes(errnoText('EMFILE')));
+}
+
 function load(): Syscalls | undefined {
   if (process.platform !== 'linux') return undefined;
   let koffi: Koffi;
@@ -92,7 +100,9 @@ function load(): Syscalls | undefined {
   try {
     koffi = process.getBuiltinModule('node:module').createRequire(import.meta.url)('koffi') as Koffi;
     libc = koffi.load('libc.so.6');
-  } catch {
+  } catch (error) {
+    // for want of descriptors now: locks must not be left out for that
+    if (isExhausted(error)) throw new BlockError(errnoText('EMFILE'), { code: 'EMFILE', cause: error });
     // optional dependency not installed, or no such C library: the callers' other ways serve
     return undefined;
   }

@@ -1,0 +1,43 @@
+/*
+ * Reopening: an open node goes on with other settings. Prepared first (flush, new descriptors), then applied as part of a
+ * transaction with the permissions that follow; whatever fails leaves the node as it was. Called in the graph turn with
+ * the node drained. Which nodes and which options a command means is its own affair.
+ */
+import { BlockError } from '../util/errors.ts';
+import { perm } from '../util/perm-bits.ts';
+import type { BlockNode, NodeSettings } from './node.ts';
+import { refreshPermissions } from './permissions.ts';
+import type { Transaction } from './transaction.ts';
+
+/** Exactly one of both is called. */
+export interface PreparedReopen {
+  /** Puts the settings into force with the commit of `transaction`. Throws QEMU's words for users who need what goes. */
+  apply(transaction: Transaction): void;
+  abort(): void;
+}
+
+export async function prepareReopen(node: BlockNode, next: NodeSettings): Promise<PreparedReopen> {
+  const { state, driver } = node;
+  if (state.reopen === undefined) {
+    throw new BlockError(`Block format '${driver.name}' used by node '${node.name}' does not support reopening files`, { code: 'ENOTSUP' });
+  }
+  const step = await state.reopen(next);
+  return {
+    apply: (transaction) => {
+      const before = node.settings;
+      transaction.add({
+        commit: () => step.commit(),
+        abort: () => {
+          node.settings = before;
+          step.abort();
+        },
+      });
+      if (next.readOnly && node.parents.some((edge) => (edge.perm & (perm.write | perm.writeUnchanged)) !== 0)) {
+        throw new BlockError(`Read-only block node '${node.name}' cannot support read-write users`, { code: 'EPERM' });
+      }
+      node.settings = next;
+      refreshPermissions([node], transaction);
+    },
+    abort: () => step.abort(),
+  };
+}
