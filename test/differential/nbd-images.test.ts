@@ -20,6 +20,9 @@ const cases: readonly (readonly string[])[] = [
   ['-f', 'raw', '{}/empty.raw'],
   ['-f', 'qcow2', '{}/top.qcow2'],
   ['-r', '-f', 'qcow2', '-o', '1048576', '{}/base.qcow2'],
+  ['-A', '-f', 'qcow2', '{}/top.qcow2'],
+  ['-r', '-A', '-f', 'qcow2', '-o', '1048576', '{}/base.qcow2'],
+  ['-A', '-f', 'raw', '{}/ragged.raw'],
   ['-f', 'raw', '{}/top.qcow2'],
   ['-r', '{}/top.qcow2'],
   ['--cache=writethrough', '-f', 'qcow2', '{}/top.qcow2'],
@@ -87,6 +90,7 @@ describeWithPeers(['qemu-nbd', 'qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy'], 'on
       return {
         info,
         map: (await run(peer('nbdinfo'), ['--map', uri])).stdout,
+        depths: (await run(peer('nbdinfo'), ['--map=qemu:allocation-depth', uri])).stdout,
         extents: (await run(peer('qemu-img'), ['map', '--output=json', '-f', 'raw', uri])).stdout,
         copied: [copied.code, copied.stderr.replaceAll(socket, 'S')],
         content: createHash('sha256').update(readFileSync(out)).digest('hex'),
