@@ -3,7 +3,7 @@
  * until the header names the new one.
  * Rule source: observed repairs.
  */
-import { getU16, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
+import { getU16, setU16, setU32, setU64, setU64Big } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Findings } from './check-findings.ts';
@@ -41,9 +41,8 @@ function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
   for (const record of snapshots) {
     bytes = alignUp(bytes, 8);
     places.push(bytes);
-    const names = new Uint8Array(4);
-    yield* wait(image.readFile(header.snapshotsOffset + record.at + 12, names));
-    bytes += snapshotHeaderSize + extraOf(record) + getU16(names, 0) + getU16(names, 2);
+    const { id, name } = yield* namesOf(image, record);
+    bytes += snapshotHeaderSize + extraOf(record) + id.length + name.length;
   }
   const offset = yield* allocateClusters(image, bytes);
   yield* image.refcountCache.flush();
@@ -68,7 +67,7 @@ function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
   yield* image.refcountCache.flush();
 }
 
-/** The entry as it should be, padded to `length`. Names, and extra data that nobody knows, stay as they are. */
+/** The entry as it should be, padded to `length`. Extra data that nobody knows stays as it is. */
 function* newEntry(image: Qcow2Image, record: SnapshotRecord, length: number): Steps<Uint8Array> {
   const at = image.header.snapshotsOffset + record.at;
   const entry = new Uint8Array(length);
@@ -80,8 +79,22 @@ function* newEntry(image: Qcow2Image, record: SnapshotRecord, length: number): S
   if (record.extraSize < 8) setU64(entry, snapshotHeaderSize, record.vmStateSize);
   if (record.diskSize === undefined) setU64(entry, snapshotHeaderSize + 8, image.size);
   if (record.icount === undefined) setU64Big(entry, snapshotHeaderSize + 16, 2n ** 64n - 1n);
-  const names = getU16(entry, 12) + getU16(entry, 14);
-  const namesAt = snapshotHeaderSize + extra;
-  yield* wait(image.readFile(at + snapshotHeaderSize + record.extraSize, entry.subarray(namesAt, namesAt + names)));
+  const { id, name } = yield* namesOf(image, record);
+  setU16(entry, 12, id.length);
+  setU16(entry, 14, name.length);
+  entry.set(id, snapshotHeaderSize + extra);
+  entry.set(name, snapshotHeaderSize + extra + id.length);
   return entry;
+}
+
+/** The entry's names as bytes, each up to its first NUL. */
+function* namesOf(image: Qcow2Image, record: SnapshotRecord): Steps<{ readonly id: Uint8Array; readonly name: Uint8Array }> {
+  const at = image.header.snapshotsOffset + record.at;
+  const lengths = new Uint8Array(4);
+  yield* wait(image.readFile(at + 12, lengths));
+  const [idLength, nameLength] = [getU16(lengths, 0), getU16(lengths, 2)];
+  const bytes = new Uint8Array(idLength + nameLength);
+  yield* wait(image.readFile(at + snapshotHeaderSize + record.extraSize, bytes));
+  const cut = (part: Uint8Array): Uint8Array => part.subarray(0, part.includes(0) ? part.indexOf(0) : part.length);
+  return { id: cut(bytes.subarray(0, idLength)), name: cut(bytes.subarray(idLength)) };
 }

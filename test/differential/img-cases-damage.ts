@@ -48,4 +48,37 @@ const rebuilds: readonly ImgCase[] = ['1', '8', '64'].flatMap((bits) =>
   })),
 );
 
-export const damageCases: readonly ImgCase[] = [...refcounts, ...hugeCounts, ...rebuilds];
+/** Fields of the snapshot table and its entries that check looks at, and -r sets right. */
+const snapshotTable = 0x70000;
+const snapshots: readonly ImgCase[] = [
+  poke('snap.qcow2', snapshotTable + 36, '00000000'),
+  poke('snap.qcow2', snapshotTable + 36, '00000008'),
+  poke('snap.qcow2', snapshotTable + 36, '00000010'),
+  poke('snap.qcow2', snapshotTable + 36, '00000408'),
+  poke('snap.qcow2', 60, '00000003'),
+  poke('snap.qcow2', 64, '0000000000000200'),
+].flatMap((damage) =>
+  ['check', 'check -r leaks', 'check -r all'].map((command) => ({
+    line: `${command} snap.qcow2`,
+    before: [
+      'qemu-img create -q -f qcow2 snap.qcow2 1M',
+      "qemu-io -f qcow2 -c 'write 0 64k' snap.qcow2",
+      'qemu-img snapshot -c first snap.qcow2',
+      // the entry's date, which is another one each time
+      poke('snap.qcow2', snapshotTable + 16, '0000000000000000'),
+      damage,
+    ],
+  })),
+);
+
+/** An L1 table that is said to reach over guest clusters. */
+const largeL1: readonly ImgCase[] = ['check -q -r leaks large.qcow2', 'check -r all large.qcow2'].map((line) => ({
+  line,
+  before: [
+    'qemu-img create -q -f qcow2 large.qcow2 1M',
+    "qemu-io -f qcow2 -c 'write -P 0 0 64k' -c 'write -P 4 512k 64k' large.qcow2",
+    poke('large.qcow2', 36, '00004001'),
+  ],
+}));
+
+export const damageCases: readonly ImgCase[] = [...refcounts, ...hugeCounts, ...rebuilds, ...snapshots, ...largeL1];
