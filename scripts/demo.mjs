@@ -60,18 +60,22 @@ async function tsqmp(script) {
   writeFileSync(join(folder, 'fleecing.qmp'), script.map((line) => `${line}\n`).join(''));
   const args = ['--disk', 'ide0-hd0=RUNNING-VM.qcow2', 'run', 'fleecing.qmp'];
   say(bold(`$ tsqmp ${args.join(' ')}`));
-  const child = spawn(process.execPath, [join(dist, 'tsqmp.cjs'), ...args], {
+  // one pipe for both streams: what is said beside an answer stays beside it
+  const child = spawn('/bin/sh', ['-c', 'exec "$0" "$@" 2>&1', process.execPath, join(dist, 'tsqmp.cjs'), ...args], {
     cwd: folder,
     env: { ...process.env, PATH: installReader() },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = [];
   const ended = new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', resolve);
   });
-  createInterface({ input: child.stderr }).on('line', (line) => say(yellow(line)));
   createInterface({ input: child.stdout }).on('line', (line) => {
+    if (/^(?:note|hint|warning): /.test(line)) {
+      say(yellow(line));
+      return;
+    }
     lines.push(line);
     say(line.startsWith('(QEMU) ') ? bold(line) : line.startsWith('#') && !line.startsWith('# data') ? `\n${green(line)}` : dim(line));
   });

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /*
  * The public library: disk images, block graphs and NBD exports for Node programs. The one barrel; nothing inside imports it.
  * Sizes and offsets are bytes; errors are BlockError.

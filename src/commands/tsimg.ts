@@ -77,15 +77,27 @@ export async function main(
     }
     const [name, ...rest] = operands;
     if (name === undefined) throw new UsageError('Not enough arguments');
-    const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
-    if (entry === undefined) {
-      if (!laterCommands.includes(name)) throw new UsageError(`Command not found: ${name}`);
-      report.message(`The command '${name}' is not part of this version`);
-      return 1;
+    // `help COMMAND` is `COMMAND --help`
+    const [chosen, own] = name === 'help' && rest[0] !== undefined ? [rest[0], ['--help']] : [name, rest];
+    if (chosen === 'help') {
+      report.print(await helpText(progName));
+      return 0;
     }
-    report = report.forCommand(name);
+    const entry = Object.hasOwn(commands, chosen) ? commands[chosen] : undefined;
+    if (entry === undefined) {
+      if (laterCommands.includes(chosen)) {
+        report.message(`The command '${chosen}' is not part of this version`);
+        return 1;
+      }
+      const code = report.error(new UsageError(`Command not found: ${chosen}`));
+      const { didYouMean } = await import('../core/util/did-you-mean.ts');
+      const meant = didYouMean(chosen, [...Object.keys(commands), 'help']);
+      if (meant !== '') report.hint(meant);
+      return code;
+    }
+    report = report.forCommand(chosen);
     const command = await entry.load();
-    return await command.execute(rest, { report, env: process.env });
+    return await command.execute(own, { report, env: process.env });
   } catch (error) {
     return report.error(error);
   }

@@ -9,9 +9,9 @@ import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isIdentifier } from '../core/util/identifier.ts';
 import { perm } from '../core/util/perm-bits.ts';
+import type { NbdAddress } from '../nbd/address.ts';
 import type { NbdExport } from '../nbd/export.ts';
 import type { NbdServer } from '../nbd/server.ts';
-import type { NbdAddress } from '../nbd/socket.ts';
 import type { Engine } from './engine.ts';
 import { type BitmapName, findBitmaps } from './export-bitmaps.ts';
 

@@ -17,12 +17,14 @@ export interface MemoryAccount {
 
 /** A piece of memory with a count of holders; it goes back when the last one lets go. */
 export class Lease {
+  /** @internal */
   readonly bytes: Buffer;
   readonly #pool: BufferPool;
   readonly #class: number;
   #account: MemoryAccount | undefined;
   #holders = 0;
 
+  /** @internal */
   constructor(pool: BufferPool, sizeClass: number, bytes: Buffer) {
     this.#pool = pool;
     this.#class = sizeClass;

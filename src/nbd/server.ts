@@ -6,13 +6,14 @@
 import { type Clock, realClock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { YieldBudget } from '../core/util/maybe.ts';
+import type { NbdAddress } from './address.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { type Connection, ConnectionClosed } from './connection.ts';
 import type { NbdExport } from './export.ts';
 import { FramedStream } from './framed-stream.ts';
 import { type ExportDirectory, HandshakeError, negotiate } from './server-handshake.ts';
 import { Session, type SessionHost } from './session.ts';
-import { type Listener, type NbdAddress, openListener } from './socket.ts';
+import { type Listener, openListener } from './socket.ts';
 
 /** Connections that may wait for a slot; more are turned away. */
 const maxWaiting = 512;

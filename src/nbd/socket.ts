@@ -7,13 +7,8 @@ import { bindFailure, removeStaleSocket } from '../core/storage/socket-path.ts';
 import type { Clock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
+import type { NbdAddress } from './address.ts';
 import type { Connection, Receiver } from './connection.ts';
-
-export type NbdAddress =
-  | { readonly type: 'unix'; readonly path: string }
-  | { readonly type: 'inet'; readonly host: string; readonly port: string }
-  /** A socket that listens already and was handed to us. */
-  | { readonly type: 'fd'; readonly fd: number };
 
 /** `sockaddr_un.sun_path` with its NUL. */
 const maxUnixPath = 108;

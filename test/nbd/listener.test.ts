@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { BlockError } from '../../src/core/util/errors.ts';
+import type { NbdAddress } from '../../src/nbd/address.ts';
 import { NbdServer } from '../../src/nbd/server.ts';
-import type { NbdAddress } from '../../src/nbd/socket.ts';
 import { run } from '../support/run.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
 

@@ -1,7 +1,7 @@
 /* Starting the NBD server and adding exports, for commands and for command-line options. */
 import { temporarySocketPath } from '../../core/storage/socket-path.ts';
 import { BlockError } from '../../core/util/errors.ts';
-import type { NbdAddress } from '../../nbd/socket.ts';
+import type { NbdAddress } from '../../nbd/address.ts';
 import type { Engine } from '../engine.ts';
 import type { BitmapName } from '../export-bitmaps.ts';
 import type { BlockExport } from '../exports.ts';
