@@ -12,12 +12,14 @@ import {
   type DriverState,
   type Limits,
   type NodeHost,
+  nothingToReopen,
   type PermRequest,
+  type ReopenStep,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
 } from '../block/driver.ts';
-import type { BlockNode } from '../block/node.ts';
+import type { BlockNode, NodeSettings } from '../block/node.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
@@ -91,6 +93,12 @@ class PreallocateState implements DriverState {
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     await this.#file.truncate(size, options);
     this.#dataEnd = undefined;
+  }
+
+  /** What was made and not used goes before the node may lose the right to write. */
+  async reopen(next: NodeSettings): Promise<ReopenStep> {
+    if (next.readOnly) await this.#cutOff();
+    return nothingToReopen;
   }
 
   async close(): Promise<void> {
