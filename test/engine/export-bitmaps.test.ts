@@ -1,7 +1,9 @@
 /* Exports that show dirty bitmaps and the depth of allocation: what is found, what is refused, and what clients are told. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { DirtyBitmap } from '../../src/core/block/dirty-bitmap.ts';
+import { drainNodes } from '../../src/core/block/drain.ts';
 import type { BlockNode } from '../../src/core/block/node.ts';
+import { eventLoop } from '../../src/core/util/clock.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { addDeviceExport, addExport } from '../../src/engine/ops/exports.ts';
@@ -89,4 +91,25 @@ it('clients are told what is dirty, as it is when they ask, and which layer has 
     [3, [mib, 0, 4096, 1, 7 * mib - 4096, 0]],
   ]);
   client.close();
+});
+
+it.each(['hard removal', 'stop of the server'] as const)('requests that a drained section holds end in order at a %s', async (how) => {
+  await add([], { writable: true });
+  const client = await RawClient.connect(folder.file('s'));
+  await client.go('e', { structured: true });
+  client.request(cmd.cache, 0, 0);
+  await client.chunk();
+  const section = await drainNodes([top]);
+  for (let cookie = 0; cookie < 70; cookie++) client.request(cmd.write, cookie * 65536, 512, { cookie, payload: Buffer.alloc(512, 9) });
+  for (let turn = 0; turn < 30; turn++) await eventLoop.nextTurn();
+  let isOver = false;
+  const ended = (how === 'hard removal' ? engine.exports.remove('e', 'hard') : engine.exports.stopServer()).then(() => {
+    isOver = true;
+  });
+  await client.closed();
+  for (let turn = 0; turn < 10; turn++) await eventLoop.nextTurn();
+  expect(isOver).toBe(false);
+  section[Symbol.dispose]();
+  await ended;
+  expect(engine.exports.list()).toEqual([]);
 });

@@ -82,6 +82,8 @@ describe('known data', () => {
     known.remove(131_071, 1);
     expect(known.covers(65536, 1)).toBe(false);
     expect(known.covers(131_072, 1)).toBe(true);
+    known.remove(131_072, 0);
+    expect(known.covers(131_072, 1)).toBe(true);
   });
 
   it('stays small for huge images', () => {
