@@ -80,3 +80,16 @@ it('a snapshot is neither made, applied nor deleted by this version', async () =
     expect(stderr).toBe(`tsimg: 'snapshot --${name}' is not part of this version\n`);
   }
 });
+
+it('`help COMMAND` is `COMMAND --help`', async () => {
+  expect(await main(['convert', '--help'], 'tsimg')).toBe(0);
+  const wanted = stdout;
+  stdout = '';
+  expect(await main(['help', 'convert'], 'tsimg')).toBe(0);
+  expect(stdout).toBe(wanted);
+});
+
+it('asks whether another command was meant', async () => {
+  expect(await main(['--hints', 'covnert'], 'tsimg')).toBe(1);
+  expect(stderr).toBe("tsimg: Command not found: covnert\nTry 'tsimg --help' for more information\nhint: did you mean 'convert'?\n");
+});
