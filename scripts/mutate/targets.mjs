@@ -17,7 +17,7 @@ const whole = {
     files: ['src/core/block/transaction.ts', 'src/engine/ops/action.ts', 'src/engine/ops/transaction.ts'],
     tests: ['test/core/block/{transaction,drain,edges}.test.ts', 'test/engine/{actions,objects,close}.test.ts'],
   },
-  graph: { files: ['src/core/block/graph.ts', 'src/core/block/chain.ts'], tests: graphTests },
+  graph: { files: ['src/core/block/graph.ts', 'src/core/block/chain.ts'], tests: ['test/core/block/{graph,edges,drain,opening,transaction}.test.ts'] },
   job: { files: ['src/jobs/job.ts', 'src/jobs/block-job.ts', 'src/jobs/group.ts'], tests: jobTests },
   allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/**/*.test.ts'] },
   refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/**/*.test.ts'] },

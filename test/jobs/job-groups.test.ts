@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import type { BlockJob } from '../../src/jobs/block-job.ts';
 import { JobGroup } from '../../src/jobs/group.ts';
-import type { Job } from '../../src/jobs/job.ts';
 import { FakeNode, userOf } from '../support/fake-node.ts';
 import { atOnce, failing, type Given, idle, make, type Run, type Setting, setting, started, turns } from './job-support.ts';
 
 describe('jobs that end together', () => {
-  const pair = (where: Setting, first: Run, second: Run, given: Given = {}): [Job, Job] => {
+  const pair = (where: Setting, first: Run, second: Run, given: Given = {}): [BlockJob, BlockJob] => {
     const group = new JobGroup();
     return [started(where, first, { id: 'a', ...given }, group), started(where, second, { id: 'b' }, group)];
   };
