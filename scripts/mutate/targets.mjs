@@ -16,8 +16,8 @@ const whole = {
   graph: { files: ['src/core/block/graph.ts'], tests: engineTests },
   job: { files: ['src/jobs/job.ts'], tests: ['test/jobs/**/*.test.ts'] },
   allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/**/*.test.ts'] },
-  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/**/*.test.ts'] },
-  'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/**/*.test.ts'] },
+  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/refcounts*.test.ts', 'test/qcow2/write-order.test.ts'] },
+  'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/table-cache.test.ts'] },
 };
 
 const sampled = {
