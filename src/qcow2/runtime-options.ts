@@ -34,15 +34,15 @@ export function readRuntimeOptions(reader: OptionReader, header: Header, isDisca
   if (lazyRefcounts && header.version < 3) {
     throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
   }
-  const discardNoUnref = reader.bool('discard-no-unref', false);
+  const discardNoUnref = reader.bool('discard-no-unref');
   if (discardNoUnref && header.version < 3) throw new BlockError('discard-no-unref is only supported since qcow2 version 3');
   const overlapChecks = readOverlapChecks(reader);
   return {
     sliceSize: caches.sliceSize,
     options: {
       passDiscardRequest: reader.bool('pass-discard-request', isDiscarding),
-      passDiscardSnapshot: reader.bool('pass-discard-snapshot', true),
-      passDiscardOther: reader.bool('pass-discard-other', false),
+      passDiscardSnapshot: reader.bool('pass-discard-snapshot'),
+      passDiscardOther: reader.bool('pass-discard-other'),
       discardNoUnref,
       lazyRefcounts,
       overlapChecks,

@@ -32,6 +32,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'null-co': () => ({ driver: 'null-co', size: 65536, 'read-zeroes': true }),
   raw: () => ({ driver: 'raw', file: file() }),
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
+  preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };

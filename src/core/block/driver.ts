@@ -11,6 +11,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
+import type { DriverOptionTable } from './driver-options.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { OptionReader, OptionTree } from './options.ts';
 
@@ -305,6 +306,8 @@ export interface BlockDriver {
 export interface DriverEntry {
   readonly name: string;
   readonly kind: DriverKind;
+  /** Its own options. */
+  readonly options: DriverOptionTable;
   /** Options of a protocol that a filename beginning with its name stands for. Absent: option `filename`, as it is. */
   parseFilename?(filename: string): OptionTree;
   /** 0 – 100, how sure the driver is that an image starting with `head` is its own. */

@@ -46,6 +46,8 @@ export class BlockNode implements Parent {
   whyReadOnly: BlockError | undefined;
   /** The options the node was opened with, for query commands and json: filenames. */
   openOptions: OptionTree = {};
+  /** The same as they were read, defaults among them, by dotted key; frozen. */
+  options: Readonly<Record<string, string | number | boolean>> = {};
   /** The backing node is another than the one the image names. */
   isBackingOverridden = false;
   readonly children: Child[] = [];

@@ -75,12 +75,10 @@ class NullState implements DriverState {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
-  // names repeat the options that the guest can notice, as they were given
-  const given = Object.fromEntries(['size', 'read-zeroes'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
   const size = options.size('size');
-  const readZeroes = options.bool('read-zeroes', false);
+  const readZeroes = options.bool('read-zeroes');
   const latency = options.number('latency-ns') ?? 0;
-  return new NullState(size ?? defaultSize, readZeroes, latency, given, host.clock);
+  return new NullState(size ?? defaultSize, readZeroes, latency, options.strong() ?? {}, host.clock);
 }
 
 export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };

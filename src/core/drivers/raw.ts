@@ -121,8 +121,6 @@ function windowOption(options: NodeHost['options'], name: string): bigint | unde
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
-  // names and queries repeat the options as they were given
-  const given = { offset: host.options.peek('offset'), size: host.options.peek('size') };
   const offset = windowOption(host.options, 'offset') ?? 0n;
   const size = windowOption(host.options, 'size');
   const isWindow = offset !== 0n || size !== undefined;
@@ -140,7 +138,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     if (size !== undefined && size % BigInt(sector) !== 0n) throw new BlockError('Specified size is not multiple of 512', { code: 'EINVAL' });
   }
   return new RawState(file, Number(offset), size === undefined ? undefined : Number(size), {
-    strongOptions: Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined,
+    strongOptions: host.options.strong(),
     ...(host.node.readOnly || host.looksLikeAnother === undefined ? {} : { looksLikeAnother: host.looksLikeAnother }),
   });
 }
@@ -152,10 +150,6 @@ const createOptions: readonly CreateOption[] = [
 
 function isPrealloc(value: unknown): value is Prealloc {
   return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
-}
-
-function withoutUndefined(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
 
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
