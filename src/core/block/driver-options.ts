@@ -4,14 +4,13 @@
  * change. Data and types only: looking at tables loads neither a driver nor the schemas.
  */
 
-/** Types by the names that QAPI has for them. `limit` is a size of which more than 2^53 - 1 means that much. */
+/** Types by the names that QAPI has for them. */
 export type OptionType =
   | 'string'
   | 'bool'
   | 'int'
   | 'uint32'
   | 'size'
-  | 'limit'
   | 'node'
   | 'node or null'
   | EnumType

@@ -5,6 +5,7 @@
 import { BlockError, invariant } from '../util/errors.ts';
 import { type Json, type JsonObject, parseJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
+import { limited, narrowed } from '../util/offsets.ts';
 import { parseSizeOption } from '../util/size.ts';
 import type { DriverEntry } from './driver.ts';
 import { type DriverOption, findOption } from './driver-options.ts';
@@ -63,27 +64,36 @@ export class OptionReader {
     throw new BlockError(`Parameter '${key}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
   }
 
-  /** Bytes, with the suffixes of QEMU's sizes when given as text. */
+  /** Bytes, with the suffixes of QEMU's sizes when given as text. More than 2^53 - 1 count as that: for limits. */
   size(key: string): number | undefined {
+    const bytes = this.bytes(key);
+    return bytes === undefined ? undefined : limited(bytes);
+  }
+
+  /** The same, exactly: for what is an offset, or is repeated in messages. */
+  bytes(key: string): number | bigint | undefined {
+    const bytes = this.#bytes(key);
+    if (bytes !== undefined) this.#keep(key, limited(bytes));
+    return bytes;
+  }
+
+  #bytes(key: string): number | bigint | undefined {
     const value = this.#valueOf(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') {
+    if (typeof value === 'number' || typeof value === 'bigint') {
       if (value < 0) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return this.#keep(key, value);
+      return value;
     }
-    if (typeof value === 'string') {
-      const bytes = parseSizeOption(key, value);
-      if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return this.#keep(key, Number(bytes));
-    }
+    if (typeof value === 'string') return narrowed(parseSizeOption(key, value));
     throw new BlockError(`Parameter '${key}' expects a size`, { code: 'ERR_OPTION' });
   }
 
+  /** Beyond ±(2^53 - 1) it counts as that. */
   number(key: string): number | undefined {
     const value = this.#valueOf(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') return this.#keep(key, value);
-    if (typeof value === 'string' && /^-?\d+$/.test(value)) return this.#keep(key, Number(value));
+    if (typeof value === 'number' || typeof value === 'bigint') return this.#keep(key, limited(value));
+    if (typeof value === 'string' && /^-?\d+$/.test(value)) return this.#keep(key, limited(BigInt(value)));
     throw new BlockError(`Parameter '${key}' expects a number`, { code: 'ERR_OPTION' });
   }
 

@@ -6,7 +6,7 @@ export const nullDriverOptions: DriverOptionTable = {
   base: 'protocol',
   own: [
     { name: 'size', type: 'int', isStrong: true, help: 'size of the disk (default: 1 GiB)' },
-    { name: 'latency-ns', type: 'limit', mayReopen: true, help: 'nanoseconds that every request takes' },
+    { name: 'latency-ns', type: 'size', mayReopen: true, help: 'nanoseconds that every request takes' },
     { name: 'read-zeroes', type: 'bool', default: false, isStrong: true, mayReopen: true, help: 'reads give zeros; else they give anything' },
   ],
 };

@@ -143,14 +143,14 @@ class PreallocateState implements DriverState {
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
-  const align = host.options.size('prealloc-align') ?? 0;
+  const align = host.options.bytes('prealloc-align') ?? 0;
   const step = host.options.size('prealloc-size') ?? 0;
-  if (align % sector !== 0) {
+  if (BigInt(align) % BigInt(sector) !== 0n) {
     throw new BlockError(`prealloc-align parameter of preallocate filter is not aligned to ${sector}`, { code: 'EINVAL' });
   }
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
-  return new PreallocateState(file, { align, step });
+  return new PreallocateState(file, { align: Number(align), step });
 }
 
 /** While it may make the file longer, nobody else writes there or changes its size: they would see what is not there. */

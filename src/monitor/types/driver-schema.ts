@@ -9,9 +9,9 @@ import {
   described,
   enumOf,
   int64,
+  integer,
   optional,
   type Schema,
-  saturating,
   size,
   str,
   struct,
@@ -52,13 +52,11 @@ function schemaOf(type: OptionType, types: NodeTypes): Schema<unknown> {
     case 'bool':
       return bool;
     case 'int':
-      return int64;
+      return integer(int64);
     case 'uint32':
       return uint32;
     case 'size':
-      return size;
-    case 'limit':
-      return saturating(size);
+      return integer(size);
     case 'node':
       return types.ref;
     case 'node or null':
