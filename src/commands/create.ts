@@ -7,6 +7,7 @@ import { helpOption } from '../cli/options.ts';
 import { exactFilename } from '../core/block/filename.ts';
 import { combineFilename, stripProtocol } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { largestDisk } from '../core/util/offsets.ts';
 import { parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -72,15 +73,12 @@ function tooLarge(values: CreationOptions, format: string): BlockError {
   return new BlockError(`The image size is too large for file format '${format}'${advice}`, { code: 'EFBIG' });
 }
 
-/** No image is larger than this, whatever its format. */
-const largestImage = 2n ** 63n - 2n ** 30n;
-
 /** Sizes that do not fit a signed 64-bit number in whole sectors, or that no request could reach the end of. */
 function checkLargest(values: CreationOptions): void {
   const size = ((values.integer('size') ?? 0n) + 511n) & ~511n;
-  if (values.driver.isFilterLike === true || size <= largestImage) return;
+  if (values.driver.isFilterLike === true || size <= largestDisk) return;
   if (size >= 2n ** 63n) throw new BlockError('Could not resize image: Image size cannot be negative');
-  throw new BlockError(`Could not resize image: offset(${size}) exceeds maximum(${largestImage})`);
+  throw new BlockError(`Could not resize image: offset(${size}) exceeds maximum(${largestDisk})`);
 }
 
 function setSize(values: CreationOptions, size: bigint): void {

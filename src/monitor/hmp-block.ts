@@ -53,14 +53,14 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device, { name: 'speed', type: 'o' }],
     params: 'device speed',
     help: 'set maximum speed for a background block operation',
-    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).setSpeed(given.number('speed')),
+    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).setSpeed(given.size('speed')),
   },
   {
     name: 'block_resize',
     args: [device, { name: 'size', type: 'o' }],
     params: 'device size',
     help: 'resize a block image',
-    run: (given, { engine }) => resizeNode(engine, lookupNode(engine, { device: given.text('device') }), given.number('size')),
+    run: (given, { engine }) => resizeNode(engine, lookupNode(engine, { device: given.text('device') }), given.size('size')),
   },
   {
     name: 'drive_add',

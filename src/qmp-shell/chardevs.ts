@@ -60,13 +60,13 @@ export class Chardevs {
     this.#all.set(id, chardev);
   }
 
-  /** Gives the chardev to a monitor. */
-  serve(id: string, monitor: Monitor, options: { readonly pretty: boolean }): void {
+  /** Gives the chardev to a monitor; what is returned begins to serve it. */
+  claim(id: string, monitor: Monitor, options: { readonly pretty: boolean }): () => void {
     const chardev = this.#all.get(id);
     if (chardev === undefined) throw new BlockError(`chardev "${id}" not found`);
     if (this.#used.has(id)) throw new BlockError(`chardev '${id}' is already in use`);
     this.#used.add(id);
-    chardev.serve(monitor, options);
+    return () => chardev.serve(monitor, options);
   }
 
   async close(): Promise<void> {

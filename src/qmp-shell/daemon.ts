@@ -127,6 +127,7 @@ class Daemon {
   readonly #engine: Engine;
   readonly #monitor: Monitor;
   readonly #chardevs: Chardevs;
+  readonly #monitors: (() => void)[] = [];
   readonly #servers: QmpServer[] = [];
   readonly #pidFile: string | undefined;
   readonly #ended: Promise<unknown>;
@@ -166,6 +167,8 @@ class Daemon {
     let pidFile: PidFile | undefined;
     try {
       for (const option of order) await this.#carryOut(option);
+      // nobody is listened to before everything that the command line asks for is there
+      for (const serve of this.#monitors) serve();
       if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
       if (this.#pidFile !== undefined) pidFile = writePid(this.#pidFile);
       if (isBackground(process.env)) reportReady();
@@ -221,7 +224,7 @@ class Daemon {
 
   #addMonitor({ chardev, mode, pretty }: MonitorOption): void {
     if (mode === 'readline') throw new BlockError('Only QMP is supported');
-    this.#chardevs.serve(chardev, this.#monitor, { pretty: pretty ?? false });
+    this.#monitors.push(this.#chardevs.claim(chardev, this.#monitor, { pretty: pretty ?? false }));
   }
 }
 

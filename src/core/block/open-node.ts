@@ -67,6 +67,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
       driverName = await probe(opening, first);
     }
     const driver = await context.registry.load(driverName);
+    reader.useTable(context.registry.entry(driverName)?.options.own ?? []);
     // the file below is older than its user, also where the user's name turns out to be taken
     first.node ??= await openFileFirst(opening, driver, reader, settings, inherited);
     if (first.node !== undefined) checkLoop(first.node, inherited);
@@ -88,6 +89,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
     await first.letGo();
     await openBacking(opening, node, reader, inherited);
     checkNothingLeft(node, reader);
+    node.options = reader.values();
     await subtree.settle((transaction) => refreshPermissions([node], transaction));
     return node;
   } catch (error) {

@@ -205,11 +205,11 @@ async function open(host: NodeHost): Promise<DriverState> {
   // as an option a name is a name, whatever it begins with
   const filename = options.string('filename');
   if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
-  const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
-  const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
+  const locking = options.enum('locking', ['auto', 'on', 'off'] as const);
+  const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const);
   options.number('aio-max-batch');
-  options.bool('drop-cache', true);
-  options.bool('x-check-cache-dropped', false);
+  options.bool('drop-cache');
+  options.bool('x-check-cache-dropped');
   const manager = options.string('pr-manager');
   if (manager !== undefined) throw new BlockError(`No persistent reservation manager with id '${manager}'`);
   const { cache } = node.settings;

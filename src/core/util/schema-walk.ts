@@ -7,6 +7,7 @@
 import { BlockError } from './errors.ts';
 import { isJsonObject, JsonDouble } from './json.ts';
 import { jsonKeyOrder } from './json-order.ts';
+import { limited, narrowed } from './offsets.ts';
 import type { AlternateKind, AlternateNode, Branch, Fields, IntNode, Schema, SchemaNode, UnionNode } from './schema.ts';
 import { keyvalBool, keyvalInteger, keyvalNumber, keyvalSize } from './schema-scalars.ts';
 import { firstUnexpected } from './schema-unexpected.ts';
@@ -194,12 +195,7 @@ class Walker {
       throw new BlockError(`Parameter '${lastName(at)}' expects ${node.signed ? '' : 'u'}int${node.bits}_t`);
     }
     if (node.result === 'bigint') return integer;
-    const number = Number(integer);
-    if (Number.isSafeInteger(number)) return number;
-    if (node.result === 'saturate') return number < 0 ? Number.MIN_SAFE_INTEGER : Number.MAX_SAFE_INTEGER;
-    throw new BlockError(`Parameter '${this.#fullName(at)}' is beyond the supported range of ±(2^53 - 1)`, {
-      code: 'EOVERFLOW',
-    });
+    return node.result === 'integer' ? narrowed(integer) : limited(integer);
   }
 
   #wrongType(at: Place, type: string): BlockError {

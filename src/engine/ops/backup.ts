@@ -24,7 +24,7 @@ export interface BackupArgs {
   readonly device: string;
   readonly target: string;
   readonly sync: 'top' | 'full' | 'none' | 'incremental' | 'bitmap';
-  readonly speed?: number | undefined;
+  readonly speed?: number | bigint | undefined;
   readonly bitmap?: string | undefined;
   readonly 'bitmap-mode'?: 'on-success' | 'never' | 'always' | undefined;
   readonly compress?: boolean | undefined;
@@ -36,7 +36,7 @@ export interface BackupArgs {
   readonly 'filter-node-name'?: string | undefined;
   readonly 'discard-source'?: boolean | undefined;
   readonly 'x-perf'?:
-    | { readonly 'max-workers'?: number | undefined; readonly 'max-chunk'?: number | undefined; readonly 'min-cluster-size'?: number | undefined }
+    | { readonly 'max-workers'?: number | undefined; readonly 'max-chunk'?: number | undefined; readonly 'min-cluster-size'?: number | bigint | undefined }
     | undefined;
 }
 
@@ -98,7 +98,7 @@ function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): voi
   if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`);
   if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive');
   const least = perf['min-cluster-size'] ?? 0;
-  if (least < 0) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
+  if (least < 0 || least > maxInt64) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
   if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
 }
 

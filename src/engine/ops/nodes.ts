@@ -8,6 +8,7 @@ import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import type { Unpublished } from '../../core/block/unpublished.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
+import { diskSize } from '../../core/util/offsets.ts';
 import { perm } from '../../core/util/perm-bits.ts';
 import type { Engine } from '../engine.ts';
 import { type Action, runAction } from './action.ts';
@@ -75,7 +76,7 @@ export function deleteNodeAction(engine: Engine, name: string): Action {
 }
 
 /** block_resize. `size` in bytes. Users of the node wait meanwhile and find the new size. */
-export async function resizeNode(engine: Engine, node: BlockNode, size: number): Promise<void> {
+export async function resizeNode(engine: Engine, node: BlockNode, size: number | bigint): Promise<void> {
   if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size");
   await engine.graph.turn(async () => {
     if (!node.isOpen) throw new BlockError(`Cannot find device='' nor node-name='${node.name}'`);
@@ -84,7 +85,7 @@ export async function resizeNode(engine: Engine, node: BlockNode, size: number):
     backend.insert(node);
     try {
       using _section = await drainNodes([node]);
-      await backend.truncate(size, { exact: false, prealloc: 'off' });
+      await backend.truncate(diskSize(size), { exact: false, prealloc: 'off' });
     } finally {
       await backend.remove();
     }
