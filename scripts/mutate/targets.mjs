@@ -20,8 +20,8 @@ const whole = {
   graph: { files: ['src/core/block/graph.ts', 'src/core/block/chain.ts'], tests: ['test/core/block/{graph,edges,drain,opening,transaction}.test.ts'] },
   job: { files: ['src/jobs/job.ts', 'src/jobs/block-job.ts', 'src/jobs/group.ts'], tests: jobTests },
   allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/**/*.test.ts'] },
-  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/**/*.test.ts'] },
-  'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/**/*.test.ts'] },
+  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/refcounts*.test.ts', 'test/qcow2/write-order.test.ts'] },
+  'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/table-cache.test.ts'] },
 };
 
 const sampled = {

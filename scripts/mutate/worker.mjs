@@ -82,7 +82,7 @@ const results = await new Stryker({
 const counted = results.filter(({ status }) => status !== 'Ignored');
 const of = (status) => counted.filter((mutant) => mutant.status === status).length;
 const survivors = counted
-  .filter(({ status }) => status === 'Survived' || status === 'NoCoverage')
+  .filter(({ status }) => status !== 'Killed')
   .map(({ fileName, location, mutatorName, replacement, status }) => ({
     place: `${fileName.slice(root.length + 1)}:${location.start.line}:${location.start.column}`,
     mutator: mutatorName,
