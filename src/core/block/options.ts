@@ -3,8 +3,9 @@
  * takes what it knows; what is left at the end is an error. Filenames in all their forms become such objects here.
  */
 import { BlockError } from '../util/errors.ts';
-import { type Json, type JsonObject, parseJson } from '../util/json.ts';
+import { type Json, JsonDouble, type JsonObject, parseJson, writeJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
+import { parseNumberOption } from '../util/schema-scalars.ts';
 import { parseSizeOption } from '../util/size.ts';
 import type { DriverEntry } from './driver.ts';
 
@@ -54,26 +55,25 @@ export class OptionReader {
 
   /** Bytes, with the suffixes of QEMU's sizes when given as text. */
   size(key: string): number | undefined {
-    const value = this.take(key);
-    if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') {
-      if (value < 0) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return value;
-    }
-    if (typeof value === 'string') {
-      const bytes = parseSizeOption(key, value);
-      if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return Number(bytes);
-    }
-    throw new BlockError(`Parameter '${key}' expects a size`);
+    const text = this.#numeral(key);
+    if (text === undefined) return undefined;
+    const bytes = parseSizeOption(key, text);
+    if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${text}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
+    return Number(bytes);
   }
 
+  /** An integer from 0 on; a minus counts back from 2^64, and what is above 2^53 is rounded. */
   number(key: string): number | undefined {
+    const text = this.#numeral(key);
+    return text === undefined ? undefined : Number(parseNumberOption(key, text));
+  }
+
+  /** A number's text: QEMU too reads numbers of JSON as the texts that they print as. */
+  #numeral(key: string): string | undefined {
     const value = this.take(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') return value;
-    if (typeof value === 'string' && /^-?\d+$/.test(value)) return Number(value);
-    throw new BlockError(`Parameter '${key}' expects a number`);
+    if (typeof value === 'string') return value;
+    return typeof value === 'number' || typeof value === 'bigint' || value instanceof JsonDouble ? writeJson(value) : '';
   }
 
   enum<T extends string>(key: string, values: readonly T[], fallback: T): T {

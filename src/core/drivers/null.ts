@@ -2,6 +2,7 @@
 
 import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, nothingToReopen, type ReopenStep, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
+import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
 
@@ -80,6 +81,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const size = options.size('size');
   const readZeroes = options.bool('read-zeroes', false);
   const latency = options.number('latency-ns') ?? 0;
+  if (latency >= 2 ** 63) throw new BlockError('latency-ns is invalid', { code: 'EINVAL' });
   return new NullState(size ?? defaultSize, readZeroes, latency, given, host.clock);
 }
 
