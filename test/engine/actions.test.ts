@@ -87,19 +87,23 @@ describe('the order', () => {
   it.each([0, 1, 2])('a failed open of action %i is told at its place: what stands before it is applied and may fail first', async (bad) => {
     const { engine } = await twoNodes();
     const { log, action } = script();
-    const actions = [0, 1, 2].map((index) => action(String(index), index === bad ? { open: new BlockError('no such file') } : {}));
+    const actions = [0, 1, 2].map((index) => action(String(index), index === bad ? { open: new BlockError('no such file', { code: 'EIO' }) } : {}));
     await expect(runActions(engine, actions)).rejects.toThrow('no such file');
     expect(log.filter((line) => line.startsWith('open'))).toEqual([0, 1, 2].slice(0, bad + 1).map((index) => `open ${index}`));
     expect(log.filter((line) => line.startsWith('apply'))).toEqual([0, 1, 2].slice(0, bad).map((index) => `apply ${index}`));
     expect(log.filter((line) => line.startsWith('commit'))).toEqual([]);
-    const first = action('first', { apply: new BlockError('earlier') });
+    const first = action('first', { apply: new BlockError('earlier', { code: 'EIO' }) });
     await expect(runActions(engine, [first, ...actions])).rejects.toThrow('earlier');
   });
 
   it('every clean is tried; the first error is told', async () => {
     const { engine } = await twoNodes();
     const { log, action } = script();
-    const actions = [action('1', { clean: new BlockError('close 1') }), action('2', { clean: new BlockError('close 2') }), action('3')];
+    const actions = [
+      action('1', { clean: new BlockError('close 1', { code: 'EIO' }) }),
+      action('2', { clean: new BlockError('close 2', { code: 'EIO' }) }),
+      action('3'),
+    ];
     await expect(runActions(engine, actions)).rejects.toThrow('close 2');
     expect(log.slice(-3)).toEqual(['clean 3', 'clean 2', 'clean 1']);
   });
@@ -144,7 +148,7 @@ describe('the drained section', () => {
 
   it('ends when an action fails', async () => {
     const { engine } = await twoNodes();
-    await expect(runAction(engine, script().action('1', { drains: true, apply: new BlockError('no') }))).rejects.toThrow('no');
+    await expect(runAction(engine, script().action('1', { drains: true, apply: new BlockError('no', { code: 'EIO' }) }))).rejects.toThrow('no');
     expect(counts(engine.graph.nodes)).toEqual([0, 0]);
   });
 });
@@ -214,7 +218,7 @@ describe('a bug', () => {
             throw new TypeError('bug');
           },
         });
-        throw new BlockError('the reason');
+        throw new BlockError('the reason', { code: 'EIO' });
       },
     };
     await expect(runActions(engine, [action('1'), broken])).rejects.toThrow('the reason');
@@ -247,7 +251,7 @@ describe('actions of nodes', () => {
     const { engine } = where;
     const before = picture(where);
     const add = (): Action<BlockNode> => addNodeAction(engine, { driver: 'null-co', 'node-name': 'n' });
-    await expect(runActions<unknown>(engine, [add(), script().action('x', { apply: new BlockError('no') })])).rejects.toThrow('no');
+    await expect(runActions<unknown>(engine, [add(), script().action('x', { apply: new BlockError('no', { code: 'EIO' }) })])).rejects.toThrow('no');
     expect(picture(where)).toEqual(before);
     const node = await runAction(engine, add());
     expect([node.name, node.monitorOwned, engine.graph.find('n') === node]).toEqual(['n', true, true]);

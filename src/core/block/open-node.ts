@@ -62,11 +62,12 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   const isProbed = driverName === undefined;
   try {
     if (driverName === undefined) {
-      if (role === 'file') throw new BlockError('Must specify either driver or file');
+      if (role === 'file') throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
       first.node = await openFileToProbe(opening, reader, settings, inherited);
       driverName = await probe(opening, first);
     }
     const driver = await context.registry.load(driverName);
+    reader.useTable(context.registry.entry(driverName)?.options.own ?? []);
     // the file below is older than its user, also where the user's name turns out to be taken
     first.node ??= await openFileFirst(opening, driver, reader, settings, inherited);
     if (first.node !== undefined) checkLoop(first.node, inherited);
@@ -88,6 +89,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
     await first.letGo();
     await openBacking(opening, node, reader, inherited);
     checkNothingLeft(node, reader);
+    node.options = reader.values();
     await subtree.settle((transaction) => refreshPermissions([node], transaction));
     return node;
   } catch (error) {
@@ -106,7 +108,7 @@ function withProtocol(opening: Opening, options: OptionTree): OptionTree {
 async function probe(opening: Opening, first: FirstChild): Promise<string> {
   await first.hold();
   const file = first.node;
-  if (file === undefined) throw new BlockError('Must specify either driver or file');
+  if (file === undefined) throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
   const head = new Uint8Array(Math.min(probeLength, file.size()));
   await readNode(file, 0, head, 0);
   return opening.context.registry.probe(head, nodeFilename(file));
