@@ -5,8 +5,11 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
+
+const cacheModes: readonly string[] = ['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'];
 
 const connection = defineOptions({
   port: { short: 'p', arg: 'PORT', help: "port to listen on (default '10809')" },
@@ -267,17 +270,20 @@ class ValueChecks {
       case 'cache':
         if (this.#seen.has('cache')) throw new BlockError('-n and --cache can only be specified once');
         this.#seen.add('cache');
-        if (key === 'cache' && !['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'].includes(value)) {
-          throw new BlockError(`Invalid cache mode \`${value}'`);
+        if (key === 'cache' && !cacheModes.includes(value)) {
+          throw new BlockError(`Invalid cache mode \`${value}'`, { hint: meantValue(value, cacheModes) });
         }
         return;
       case 'aio':
         this.#once(key);
-        if (!['threads', 'native', 'io_uring'].includes(value)) throw new BlockError(`Invalid aio mode '${value}'`);
+        if (!['threads', 'native', 'io_uring'].includes(value))
+          throw new BlockError(`Invalid aio mode '${value}'`, { hint: meantValue(value, ['threads', 'native', 'io_uring']) });
         return;
       case 'discard':
         this.#once(key);
-        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) throw new BlockError(`Invalid discard mode \`${value}'`);
+        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) {
+          throw new BlockError(`Invalid discard mode \`${value}'`, { hint: meantValue(value, ['ignore', 'off', 'unmap', 'on']) });
+        }
         this.discard = value === 'unmap' || value === 'on';
         return;
       case 'detectZeroes':
@@ -325,7 +331,7 @@ class ValueChecks {
 
   #zeroMode(value: string): 'off' | 'on' | 'unmap' {
     if (value !== 'off' && value !== 'on' && value !== 'unmap') {
-      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`);
+      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`, { hint: meantValue(value, ['off', 'on', 'unmap']) });
     }
     // as with the peer, --discard has to come first
     if (value === 'unmap' && !this.discard) throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
