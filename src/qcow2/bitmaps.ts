@@ -54,9 +54,14 @@ export async function readDirectory(image: Qcow2Image): Promise<StoredBitmap[]> 
   return bitmaps;
 }
 
+/** Bytes of an entry of the directory. */
+export function entryBytes(nameLength: number): number {
+  return alignUp(bitmapEntrySize + nameLength, 8);
+}
+
 /** The directory for `bitmaps`, in their order. */
 export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
-  const lengths = bitmaps.map(({ nameBytes }) => alignUp(bitmapEntrySize + nameBytes.length, 8));
+  const lengths = bitmaps.map(({ nameBytes }) => entryBytes(nameBytes.length));
   const directory = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
   for (const [index, bitmap] of bitmaps.entries()) {

@@ -7,7 +7,7 @@ import type { Child } from '../core/block/child.ts';
 import type { ReqFlags } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
-import { BlockError } from '../core/util/errors.ts';
+import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
@@ -55,14 +55,15 @@ export class Qcow2Image {
   readonly file: Child;
   readonly data: Child;
   readonly header: Header;
-  readonly geometry: Geometry;
-  readonly options: ImageOptions;
+  /** Changed by `reconfigure` only, as the options and the caches are. */
+  geometry: Geometry;
+  options: ImageOptions;
   readonly hasDataFile: boolean;
   readonly mutex: Mutex = new Mutex();
   /** Guest ranges of requests that became pending; synchronous ones leave nothing behind. See io.ts for who holds what. */
   readonly ranges: RangeLock = new RangeLock();
-  readonly l2Cache: TableCache;
-  readonly refcountCache: TableCache;
+  l2Cache: TableCache;
+  refcountCache: TableCache;
   readonly metadata: MetadataMap;
   readonly compressedCache: CompressedCache = new CompressedCache();
   readonly scratch: ScratchPool = new ScratchPool();
@@ -100,14 +101,28 @@ export class Qcow2Image {
     this.hasDataFile = (parts.header.incompatible & incompatible.dataFile) !== 0n;
     this.metadata = new MetadataMap(parts.geometry.clusterSize);
     this.metadata.enabled = parts.options.overlapChecks;
-    const medium = (own: StructureBits): TableMedium => ({
+    this.l2Cache = this.#newCache(structure.activeL2, parts.geometry.sliceSize, parts.options.l2CacheTables);
+    this.refcountCache = this.#newCache(structure.refcountBlock, parts.geometry.clusterSize, parts.options.refcountCacheTables);
+  }
+
+  #newCache(own: StructureBits, tableSize: number, tables: number): TableCache {
+    const medium: TableMedium = {
       read: (offset, into) => this.readFile(offset, into),
       write: (offset, from) => this.writeFile(offset, from),
       flush: () => this.flushMedium(),
       checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
-    });
-    this.l2Cache = new TableCache(medium(structure.activeL2), parts.geometry.sliceSize, parts.options.l2CacheTables);
-    this.refcountCache = new TableCache(medium(structure.refcountBlock), parts.geometry.clusterSize, parts.options.refcountCacheTables);
+    };
+    return new TableCache(medium, tableSize, tables);
+  }
+
+  /** Goes on with other options, and with L2 slices of `sliceSize` bytes, when nothing is in flight and no table is dirty. */
+  reconfigure(options: ImageOptions, sliceSize: number): void {
+    invariant(!this.l2Cache.isDirty && !this.refcountCache.isDirty, 'tables that are to be forgotten are written');
+    this.geometry = { ...this.geometry, sliceSize, sliceEntries: sliceSize / this.geometry.entrySize };
+    this.options = options;
+    this.metadata.enabled = options.overlapChecks;
+    this.l2Cache = this.#newCache(structure.activeL2, sliceSize, options.l2CacheTables);
+    this.refcountCache = this.#newCache(structure.refcountBlock, this.geometry.clusterSize, options.refcountCacheTables);
   }
 
   /** Virtual size in bytes, whole sectors. */

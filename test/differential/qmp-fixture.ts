@@ -14,6 +14,7 @@ export function makeQmpFixture(folder: string, program: (name: string) => string
   img('create', '-q', '-f', 'qcow2', 'second.qcow2', '4M');
   img('create', '-q', '-f', 'qcow2', 'small.qcow2', '1M');
   img('create', '-q', '-f', 'qcow2', 'big.qcow2', '8M');
+  img('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'old.qcow2', '4M');
   img('create', '-q', '-f', 'raw', 'disk.raw', '4M');
   io('disk.raw', 'raw', 'write -q -P 3 0 1M');
   img('create', '-q', '-f', 'raw', 'other.raw', '4M');

@@ -89,6 +89,16 @@ export interface TruncateOptions {
 export interface ReopenStep {
   commit(): void;
   abort(): void;
+  /** After either, still drained: what needs the permissions that are in force then. What fails in it fails the first change. */
+  settle?(): Promise<void>;
+}
+
+/** Where a driver keeps dirty bitmaps of its node over its end. */
+export interface BitmapStore {
+  /** Throws, in the peer's words, when one like this could not be kept. */
+  check(name: string, granularity: number): void;
+  /** Takes it from the medium; nothing when it is not there. */
+  remove(name: string): Promise<void>;
 }
 
 /** For drivers that keep nothing that depends on settings. */
@@ -119,11 +129,11 @@ export interface DriverState {
   /** The node has its state, and so its size: what belongs to the node itself (dirty bitmaps) is loaded now. */
   opened?(): Promise<void>;
   /**
-   * Gets ready to go on with other settings, on drained nodes: all that can wait or fail (flush, a new descriptor). Commit
-   * puts them into force and abort drops what was made; both are synchronous and do not fail, and exactly one is called.
-   * Absent: the driver cannot be reopened.
+   * Gets ready to go on with other settings, and with the driver's own `options`, on drained nodes: all that can wait or
+   * fail (flush, a new descriptor). Commit puts them into force and abort drops what was made; both are synchronous and do
+   * not fail, and exactly one is called. Absent: the driver cannot be reopened.
    */
-  reopen?(next: NodeSettings): Promise<ReopenStep>;
+  reopen?(next: NodeSettings, options: OptionTree): Promise<ReopenStep>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**
@@ -151,6 +161,8 @@ export interface DriverState {
   snapshots?(): readonly SnapshotInfo[];
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
+  /** Absent: its dirty bitmaps end with the node. */
+  readonly bitmapStore?: BitmapStore | undefined;
   /** The frozen view that snapshot-access reads (copy-before-write has it). */
   readonly snapshotView?: SnapshotView | undefined;
 }

@@ -10,6 +10,7 @@ import type { Child, Parent } from './child.ts';
 import { DirtyBitmaps } from './dirty-bitmap.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
+import type { OptionTree } from './options.ts';
 
 /** Options of every node (QAPI BlockdevOptions base), as they are in force. */
 export interface NodeSettings {
@@ -44,7 +45,7 @@ export class BlockNode implements Parent {
   /** Why it is read-only although it was to be written: what opening its medium for writing came to. */
   whyReadOnly: BlockError | undefined;
   /** The options the node was opened with, for query commands and json: filenames. */
-  openOptions: Readonly<Record<string, unknown>> = {};
+  openOptions: OptionTree = {};
   /** The same as they were read, defaults among them, by dotted key; frozen. */
   options: Readonly<Record<string, string | number | boolean>> = {};
   /** The backing node is another than the one the image names. */
