@@ -4,7 +4,6 @@
  * scalar is a string. Rule source: observed answers of QEMU 11.1 (monitor and --blockdev).
  */
 
-import { meantValue } from './did-you-mean.ts';
 import { BlockError } from './errors.ts';
 import { isJsonObject, JsonDouble } from './json.ts';
 import { jsonKeyOrder } from './json-order.ts';
@@ -52,7 +51,7 @@ class Walker {
       case 'enum': {
         const word = this.#string(value, at);
         if (!node.values().includes(word)) {
-          throw new BlockError(`Parameter '${lastName(at)}' does not accept value '${word}'`, { hint: meantValue(word, node.values()) });
+          throw new BlockError(`Parameter '${lastName(at)}' does not accept value '${word}'`);
         }
         return word;
       }
