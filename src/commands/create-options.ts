@@ -33,7 +33,7 @@ export function joinOptionLists(lists: readonly string[]): string | undefined {
 
 /** Throws at an empty list, and at one that begins or ends with a comma of its own. */
 export function checkOptionList(text: string): void {
-  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`);
+  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`, { code: 'ERR_PARSE' });
 }
 
 export function asksForHelp(list: string | undefined): boolean {
@@ -44,14 +44,15 @@ export function asksForHelp(list: string | undefined): boolean {
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
   if (!isKnown && !readOnlyFormats.includes(format)) {
-    throw new BlockError(`Unknown file format '${format}'`, { hint: meantValue(format, formatNames()) });
+    throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
   }
   const protocol = filename === undefined ? undefined : protocolOf(filename);
-  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
-  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`, { code: 'ENOTSUP' });
   // a protocol as format takes the name for its own
-  if (protocol !== undefined && driver.kind !== 'protocol') throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+  if (protocol !== undefined && driver.kind !== 'protocol')
+    throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
 }
 
@@ -122,7 +123,10 @@ export class CreationOptions {
 
   #unknown(name: string): BlockError {
     const names = this.#options.map((option) => option.name);
-    return new BlockError(`Invalid parameter '${name}'`, { hint: didYouMean(name, names) || `'-o help' lists the options of ${this.#driver.name}` });
+    return new BlockError(`Invalid parameter '${name}'`, {
+      code: 'ERR_OPTION',
+      hint: didYouMean(name, names) || `'-o help' lists the options of ${this.#driver.name}`,
+    });
   }
 
   /** The text of a string option. */
@@ -182,10 +186,11 @@ function parseValue(option: CreateOption, text: string): string | bigint {
     case 'size':
       return parseSizeOption(option.name, text);
     case 'number':
-      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`);
+      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`, { code: 'ERR_OPTION' });
       return BigInt(text.trim());
     case 'bool':
-      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text)) throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`);
+      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text))
+        throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
       return text;
     default:
       return text;
@@ -195,10 +200,10 @@ function parseValue(option: CreateOption, text: string): string | bigint {
 /** `-b` and its format into the options of the image. Throws where the format has no backing files. */
 export function setBacking(values: CreationOptions, format: string, backing: string | undefined, backingFormat: string | undefined): void {
   if (backing !== undefined) {
-    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`);
+    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`, { code: 'ENOTSUP' });
     values.set('backing_file', backing);
   }
   if (backingFormat === undefined) return;
-  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`);
+  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`, { code: 'ENOTSUP' });
   values.set('backing_fmt', backingFormat);
 }
