@@ -15,8 +15,8 @@ const whole = {
   transaction: { files: ['src/core/block/transaction.ts'], tests: engineTests },
   graph: { files: ['src/core/block/graph.ts'], tests: engineTests },
   job: { files: ['src/jobs/job.ts'], tests: ['test/jobs/**/*.test.ts'] },
-  allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/**/*.test.ts'] },
-  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/refcounts*.test.ts', 'test/qcow2/write-order.test.ts'] },
+  allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/{allocate,refcounts,write-order}.test.ts'] },
+  refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/{refcount-changes,refcounts}.test.ts'] },
   'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/table-cache.test.ts'] },
 };
 
