@@ -287,14 +287,14 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   const target = await host.openChild('target', childRole.data, { child: 'format' });
-  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"');
+  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const);
   const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
   const bitmapNode = options.string('bitmap.node');
   const bitmapName = options.string('bitmap.name');
   if (bitmapNode !== undefined || bitmapName !== undefined) {
-    if (host.findNode(bitmapNode ?? '') === undefined) throw new BlockError(`Node '${bitmapNode ?? ''}' not found`);
-    throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
+    if (host.findNode(bitmapNode ?? '') === undefined) throw new BlockError(`Node '${bitmapNode ?? ''}' not found`, { code: 'ERR_NOT_FOUND' });
+    throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`, { code: 'ERR_NOT_FOUND' });
   }
   return makeCopyBeforeWrite(host.node, file, target, { leastCluster: options.bytes('min-cluster-size') ?? 0, onError, timeoutMs, clock: host.clock });
 }
@@ -311,10 +311,11 @@ export interface CopyBeforeWriteOptions {
 /** The filter `node` over edges that it has already. Throws for a unit that cannot be; holds nothing that needs closing. */
 export function makeCopyBeforeWrite(node: BlockNode, file: Child, target: Child, options: CopyBeforeWriteOptions): CopyBeforeWriteState {
   const { leastCluster: least, onError, timeoutMs, clock } = options;
-  if (least > maxInt64) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxInt64}`);
+  if (least > maxInt64) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxInt64}`, { code: 'ERR_OPTION' });
   const wish = BigInt(least);
-  if ((wish & (wish - 1n)) !== 0n) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
-  if (least > maxClusterSize) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`);
+  if ((wish & (wish - 1n)) !== 0n) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2', { code: 'ERR_OPTION' });
+  if (least > maxClusterSize)
+    throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`, { code: 'ERR_OPTION' });
   const clusterSize = Math.max(minClusterSize, Number(least), target.node.limits.clusterSize);
   return new CopyBeforeWriteState(node, file, target, { clusterSize, onError, timeoutMs, clock });
 }
