@@ -8,6 +8,7 @@ import type { NodeSettings } from '../core/block/node.ts';
 import { OptionReader, type OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Bitmaps } from './bitmaps-store.ts';
+import { qcow2DriverOptions } from './driver-options.ts';
 import type { Qcow2Image } from './image.ts';
 import { autoclear, incompatible, knownAutoclear } from './layout.ts';
 import { registerMetadata } from './metadata-places.ts';
@@ -113,7 +114,9 @@ export class Writer implements BitmapStore {
     if (image.broken !== undefined) throw image.broken;
     const isCorrupt = (header.incompatible & incompatible.corrupt) !== 0n;
     if (isReadOnly && !next.readOnly && isCorrupt) throw new BlockError('Image is corrupt; cannot be opened read/write', { code: 'EACCES' });
-    const runtime = readRuntimeOptions(new OptionReader(options), header, next.discard);
+    const reader = new OptionReader(options);
+    reader.useTable(qcow2DriverOptions.own);
+    const runtime = readRuntimeOptions(reader, header, next.discard);
     if (!isReadOnly) {
       await this.begin();
       if (next.readOnly) await this.end();

@@ -151,6 +151,16 @@ export class DirtyBitmap {
     }
   }
 
+  /** Throws unless a bitmap of `size` bytes can take it in. */
+  checkSource(size: number): void {
+    this.check(useObstacles);
+    if (size !== this.#size) {
+      throw new BlockError(`Bitmaps are of different sizes (destination size is ${size}, source size is ${this.#size}) and can't be merged`, {
+        code: 'EINVAL',
+      });
+    }
+  }
+
   /** Makes all clean; calling the returned function makes it as it was. */
   clear(): () => void {
     const before = this.#bits;
@@ -163,10 +173,11 @@ export class DirtyBitmap {
   /** Marks what is marked in `from`, of whichever granularity; calling the returned function takes it back. Throws when it cannot be. */
   merge(from: DirtyBitmap): () => void {
     this.check();
-    from.check(useObstacles);
-    if (from.size !== this.#size) {
-      throw new BlockError(`Bitmaps are of different sizes (destination size is ${this.#size}, source size is ${from.size}) and can't be merged`);
-    }
+    from.checkSource(this.#size);
+    return this.#add(from);
+  }
+
+  #add(from: DirtyBitmap): () => void {
     const before = this.#bits;
     this.#bits = before.resized(before.size);
     if (from.granularity === this.granularity) this.#bits.merge(from.#bits);
@@ -174,6 +185,13 @@ export class DirtyBitmap {
     return () => {
       this.#bits = before;
     };
+  }
+
+  /** Takes back what `successor` noted in its place, whatever stands against other changes. For DirtyBitmaps only. */
+  reclaim(successor: DirtyBitmap): void {
+    this.#add(successor);
+    this.isBusy = false;
+    this.isEnabled = successor.isEnabled;
   }
 
   /** The node has another size: new bytes are clean. For DirtyBitmaps only. */
@@ -269,9 +287,7 @@ export class DirtyBitmaps implements ChangeObserver {
   /** The operation failed: what the successor noted is added to what `bitmap` says, and `bitmap` records again if it did. */
   reclaim(bitmap: DirtyBitmap): void {
     const successor = takeSuccessor(bitmap);
-    bitmap.isBusy = false;
-    bitmap.merge(successor);
-    bitmap.isEnabled = successor.isEnabled;
+    bitmap.reclaim(successor);
     this.remove(successor);
   }
 
