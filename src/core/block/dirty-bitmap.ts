@@ -133,6 +133,16 @@ export class DirtyBitmap {
     this.#bits.writeBytes(start, from);
   }
 
+  /** Takes ones as the bytes from byte `start` to byte `end`. */
+  deserialiseOnes(start: number, end: number): void {
+    this.#bits.set(start * 8, end * 8);
+  }
+
+  /** Takes as the bytes from byte `to` on those that byte `from` and what follows have already; false where that costs as much as to have them given. */
+  deserialiseAgain(to: number, from: number, length: number): boolean {
+    return this.#bits.repeatBytes(to, from, length);
+  }
+
   // -- for operations -------------------------------------------------------------------------------------------------------
   /** Throws, in the peer's words, when one of the obstacles is there. */
   check(obstacles: readonly BitmapObstacle[] = changeObstacles): void {
@@ -204,19 +214,24 @@ export class DirtyBitmap {
 /** The dirty bitmaps of one node, newest first. */
 export class DirtyBitmaps implements ChangeObserver {
   readonly #node: BlockNode;
-  #all: DirtyBitmap[] = [];
+  /** Oldest first: an image may have thousands. */
+  readonly #all: DirtyBitmap[] = [];
+  readonly #named = new Map<string, DirtyBitmap>();
   #watch: Disposable | undefined;
 
   constructor(node: BlockNode) {
     this.#node = node;
   }
 
-  [Symbol.iterator](): IterableIterator<DirtyBitmap> {
-    return this.#all[Symbol.iterator]();
+  *[Symbol.iterator](): IterableIterator<DirtyBitmap> {
+    for (let index = this.#all.length - 1; index >= 0; index--) {
+      const bitmap = this.#all[index];
+      if (bitmap !== undefined) yield bitmap;
+    }
   }
 
   find(name: string): DirtyBitmap | undefined {
-    return this.#all.find((bitmap) => bitmap.name === name);
+    return this.#named.get(name);
   }
 
   /** The bitmap with this name. Throws in the peer's words when there is none. */
@@ -247,7 +262,8 @@ export class DirtyBitmaps implements ChangeObserver {
       if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`);
     }
     const bitmap = new DirtyBitmap(this.#node, options);
-    this.#all.unshift(bitmap);
+    this.#all.push(bitmap);
+    if (name !== undefined) this.#named.set(name, bitmap);
     this.#watch ??= this.#node.observe(this);
     return bitmap;
   }
@@ -257,6 +273,7 @@ export class DirtyBitmaps implements ChangeObserver {
     const index = this.#all.indexOf(bitmap);
     invariant(index >= 0, 'removal of a bitmap that is not there');
     this.#all.splice(index, 1);
+    if (bitmap.name !== undefined) this.#named.delete(bitmap.name);
     if (this.#all.length > 0) return;
     this.#watch?.[Symbol.dispose]();
     this.#watch = undefined;
@@ -280,6 +297,7 @@ export class DirtyBitmaps implements ChangeObserver {
     const { name } = bitmap;
     this.remove(bitmap);
     successor.name = name;
+    if (name !== undefined) this.#named.set(name, successor);
     successor.isPersistent = bitmap.isPersistent;
     return successor;
   }
