@@ -120,7 +120,7 @@ async function checkOnce(node: BlockNode, report: Reporter, fix: { leaks: boolea
   } finally {
     flush();
   }
-  if (result === undefined) throw new BlockError('This image format does not support checks');
+  if (result === undefined) throw new BlockError('This image format does not support checks', { code: 'ENOTSUP' });
   return result;
 }
 

@@ -32,7 +32,7 @@ export function joinOptionLists(lists: readonly string[]): string | undefined {
 
 /** Throws at an empty list, and at one that begins or ends with a comma of its own. */
 export function checkOptionList(text: string): void {
-  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`);
+  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`, { code: 'ERR_PARSE' });
 }
 
 export function asksForHelp(list: string | undefined): boolean {
@@ -42,13 +42,14 @@ export function asksForHelp(list: string | undefined): boolean {
 /** The driver that makes images of `format`. */
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
-  if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`);
+  if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP' });
   const protocol = filename === undefined ? undefined : protocolOf(filename);
-  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
-  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`, { code: 'ENOTSUP' });
   // a protocol as format takes the name for its own
-  if (protocol !== undefined && driver.kind !== 'protocol') throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+  if (protocol !== undefined && driver.kind !== 'protocol')
+    throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
 }
 
@@ -96,7 +97,7 @@ export class CreationOptions {
   parse(list: string): void {
     for (const { name, value, isFlag } of parseOptionWords(list)) {
       const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
-      if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+      if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`, { code: 'ERR_OPTION' });
       this.set(option.name, option.name === name ? value : 'on');
     }
   }
@@ -108,7 +109,7 @@ export class CreationOptions {
   /** Throws when the value does not fit the option's type. */
   set(name: string, value: string | bigint): void {
     const option = this.#options.find((candidate) => candidate.name === name);
-    if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+    if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`, { code: 'ERR_OPTION' });
     this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
   }
 
@@ -169,10 +170,11 @@ function parseValue(option: CreateOption, text: string): string | bigint {
     case 'size':
       return parseSizeOption(option.name, text);
     case 'number':
-      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`);
+      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`, { code: 'ERR_OPTION' });
       return BigInt(text.trim());
     case 'bool':
-      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text)) throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`);
+      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text))
+        throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
       return text;
     default:
       return text;
@@ -182,10 +184,10 @@ function parseValue(option: CreateOption, text: string): string | bigint {
 /** `-b` and its format into the options of the image. Throws where the format has no backing files. */
 export function setBacking(values: CreationOptions, format: string, backing: string | undefined, backingFormat: string | undefined): void {
   if (backing !== undefined) {
-    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`);
+    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`, { code: 'ENOTSUP' });
     values.set('backing_file', backing);
   }
   if (backingFormat === undefined) return;
-  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`);
+  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`, { code: 'ENOTSUP' });
   values.set('backing_fmt', backingFormat);
 }

@@ -116,7 +116,8 @@ export class Job implements GroupMember {
 
   /** Throws unless `verb` is allowed now. */
   check(verb: JobVerb): void {
-    if (!mayApply(verb, this.status)) throw new BlockError(`Job '${this.id}' in state '${this.status}' cannot accept command verb '${verb}'`);
+    if (!mayApply(verb, this.status))
+      throw new BlockError(`Job '${this.id}' in state '${this.status}' cannot accept command verb '${verb}'`, { code: 'ERR_STATE' });
   }
 
   // -- life -------------------------------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ export class Job implements GroupMember {
 
   /** Throws when the user paused it already or the state forbids it. Takes effect at once when the body is idle, else at its next pause point. */
   userPause(): void {
-    if (this.#isUserPaused) throw new BlockError('Job is already paused');
+    if (this.#isUserPaused) throw new BlockError('Job is already paused', { code: 'ERR_STATE' });
     this.check('pause');
     // one that is on its way out would never wake again
     if (this.isCancelled) return;
@@ -272,7 +273,7 @@ export class Job implements GroupMember {
   }
 
   userResume(): void {
-    if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused");
+    if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused", { code: 'ERR_STATE' });
     this.check('resume');
     this.#isUserPaused = false;
     this.resume();

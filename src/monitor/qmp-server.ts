@@ -86,7 +86,7 @@ export class QmpServer implements AsyncDisposable {
   static async open(address: QmpAddress): Promise<QmpServer> {
     if (address.type === 'unix') {
       if (Buffer.byteLength(address.path) >= maxUnixPath) {
-        throw new BlockError(`UNIX socket path '${address.path}' is too long`, { detail: `Path must be less than ${maxUnixPath} bytes` });
+        throw new BlockError(`UNIX socket path '${address.path}' is too long`, { code: 'ERR_OPTION', detail: `Path must be less than ${maxUnixPath} bytes` });
       }
       removeStaleSocket(address.path);
     }
@@ -180,7 +180,10 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
     socket.once('connect', resolve);
     socket.once('error', (error: NodeJS.ErrnoException) => {
       const where = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
-      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error), cause: error }));
+      reject(
+        resolveError(address, error) ??
+          new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error) ?? 'EIO', cause: error }),
+      );
     });
   });
   socket.on('error', () => socket.destroy());
@@ -199,5 +202,5 @@ function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockErro
 
 function resolveError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError | undefined {
   if (error.syscall !== 'getaddrinfo' || address.type === 'unix') return undefined;
-  return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { cause: error });
+  return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { code: 'EADDRNOTAVAIL', cause: error });
 }

@@ -170,13 +170,13 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
   }
   const isExternal = (header.incompatible & incompatible.dataFile) !== 0n;
   if (!isExternal) {
-    if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file");
-    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
+    if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file", { code: 'ERR_OPTION' });
+    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file', { code: 'ERR_FORMAT' });
     return file;
   }
   const data = await host.openChild('data-file', childRole.data, { optional: true, recorded: header.dataFile });
   if (data !== undefined) return data;
-  throw new BlockError("'data-file' is required for this image");
+  throw new BlockError("'data-file' is required for this image", { code: 'ERR_OPTION' });
 }
 
 /** Encrypted images can be looked at; what they hold cannot be deciphered. */
@@ -185,7 +185,7 @@ function checkEncryption(host: NodeHost, header: Header): void {
   const secret = host.options.string('encrypt.key-secret');
   host.options.string('encrypt.format');
   if (host.node.settings.noIo) return;
-  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher");
+  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
   throw new BlockError('Reading encrypted images is not supported', { code: 'ENOTSUP' });
 }
 
@@ -193,7 +193,8 @@ async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
   invariant(file !== undefined, 'openChild gave no file');
   const header = await readHeader(host.node.settings, file);
-  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2');
+  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined)
+    throw new BlockError('Missing CRYPTO header for crypt method 2', { code: 'ERR_FORMAT' });
   checkEncryption(host, header);
   const data = await openDataFile(host, header, file);
   const { node } = host;

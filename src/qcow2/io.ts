@@ -28,7 +28,7 @@ const scratchRun = newRun();
 
 function checkUsable(image: Qcow2Image): void {
   if (image.broken !== undefined) throw image.broken;
-  if (image.header.cryptMethod !== cryptMethod.none) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher");
+  if (image.header.cryptMethod !== cryptMethod.none) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
 }
 
 // -- read -------------------------------------------------------------------------------------------------------------

@@ -32,13 +32,14 @@ export function readRuntimeOptions(reader: OptionReader, header: Header, isDisca
   const clusterSize = 2 ** header.clusterBits;
   const caches = readCacheSizes(reader, header, clusterSize);
   const cleanInterval = reader.number('cache-clean-interval');
-  if (cleanInterval !== undefined && (cleanInterval < 0 || cleanInterval > 0x7fffffff)) throw new BlockError('Cache clean interval too big');
+  if (cleanInterval !== undefined && (cleanInterval < 0 || cleanInterval > 0x7fffffff))
+    throw new BlockError('Cache clean interval too big', { code: 'ERR_OPTION' });
   const lazyRefcounts = reader.bool('lazy-refcounts', (header.compatible & compatible.lazyRefcounts) !== 0n);
   if (lazyRefcounts && header.version < 3) {
-    throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
+    throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level', { code: 'ERR_OPTION' });
   }
   const discardNoUnref = reader.bool('discard-no-unref');
-  if (discardNoUnref && header.version < 3) throw new BlockError('discard-no-unref is only supported since qcow2 version 3');
+  if (discardNoUnref && header.version < 3) throw new BlockError('discard-no-unref is only supported since qcow2 version 3', { code: 'ENOTSUP' });
   const overlapChecks = readOverlapChecks(reader);
   return {
     sliceSize: caches.sliceSize,
@@ -60,9 +61,10 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
   const givenSlice = reader.size('l2-cache-entry-size');
   if (given.total !== undefined) {
     if (given.l2 !== undefined && given.refcounts !== undefined)
-      throw new BlockError('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time');
-    if (given.l2 !== undefined && given.l2 > given.total) throw new BlockError('l2-cache-size may not exceed cache-size');
-    if (given.refcounts !== undefined && given.refcounts > given.total) throw new BlockError('refcount-cache-size may not exceed cache-size');
+      throw new BlockError('cache-size, l2-cache-size and refcount-cache-size may not be set at the same time', { code: 'ERR_OPTION' });
+    if (given.l2 !== undefined && given.l2 > given.total) throw new BlockError('l2-cache-size may not exceed cache-size', { code: 'ERR_OPTION' });
+    if (given.refcounts !== undefined && given.refcounts > given.total)
+      throw new BlockError('refcount-cache-size may not exceed cache-size', { code: 'ERR_OPTION' });
   }
   const entrySize = (header.incompatible & incompatible.extendedL2) !== 0n ? 16 : 8;
   const needed = alignUp(ceilDiv(header.size, clusterSize) * entrySize, clusterSize);
@@ -84,7 +86,7 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
   const isWhole = (l2 ?? maxDefaultL2Cache) >= needed;
   const sliceSize = givenSlice ?? (isWhole ? clusterSize : Math.min(defaultSlice, clusterSize));
   if (sliceSize < 512 || sliceSize > clusterSize || !isPowerOfTwo(sliceSize)) {
-    throw new BlockError(`L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`);
+    throw new BlockError(`L2 cache entry size must be a power of two between 512 and the cluster size (${clusterSize})`, { code: 'ERR_OPTION' });
   }
   const l2Default = Math.max(defaultTables * sliceSize, defaultBytes, Math.min(needed, maxDefaultL2Cache));
   if (l2 !== undefined && Math.floor(l2 / sliceSize) > maxTables) throw new BlockError('L2 cache size too big', { code: 'EINVAL' });
@@ -101,13 +103,17 @@ function readOverlapChecks(reader: OptionReader): number {
   let name = template ?? 'cached';
   if (typeof short === 'string') {
     if (template !== undefined && template !== short) {
-      throw new BlockError(`Conflicting values for qcow2 options 'overlap-check' ('${short}') and 'overlap-check.template' ('${template}')`);
+      throw new BlockError(`Conflicting values for qcow2 options 'overlap-check' ('${short}') and 'overlap-check.template' ('${template}')`, {
+        code: 'ERR_OPTION',
+      });
     }
     name = short;
   }
   let bits = overlapTemplates[name];
   if (bits === undefined) {
-    throw new BlockError(`Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`);
+    throw new BlockError(`Unsupported value '${name}' for qcow2 option 'overlap-check'. Allowed are any of the following: none, constant, cached, all`, {
+      code: 'ERR_OPTION',
+    });
   }
   const parts = typeof short === 'object' && short !== null && !Array.isArray(short) ? (short as Record<string, unknown>) : {};
   structureOptions.forEach((option, index) => {

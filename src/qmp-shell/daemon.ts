@@ -76,7 +76,7 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     }
     if (options.daemonize && !isBackground(process.env)) return await startBackground(argv);
     const isStrict = options.strict || progName === 'qemu-storage-daemon';
-    if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`);
+    if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`, { code: 'ERR_USAGE' });
     const daemon = new Daemon(reporter, { isStrict, isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
     const code = await daemon.run(withSpelling(argv, order), operands);
     await leaveReaders(code);
@@ -169,7 +169,7 @@ class Daemon {
       for (const option of order) await this.#carryOut(option);
       // nobody is listened to before everything that the command line asks for is there
       for (const serve of this.#monitors) serve();
-      if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
+      if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`, { code: 'ERR_USAGE' });
       if (this.#pidFile !== undefined) pidFile = writePid(this.#pidFile);
       if (isBackground(process.env)) reportReady();
       const failure = await this.#ended;
@@ -223,7 +223,7 @@ class Daemon {
   }
 
   #addMonitor({ chardev, mode, pretty }: MonitorOption): void {
-    if (mode === 'readline') throw new BlockError('Only QMP is supported');
+    if (mode === 'readline') throw new BlockError('Only QMP is supported', { code: 'ENOTSUP' });
     this.#monitors.push(this.#chardevs.claim(chardev, this.#monitor, { pretty: pretty ?? false }));
   }
 }

@@ -149,7 +149,7 @@ export class Interpreter {
   async #command(line: string): Promise<Outcome> {
     if (line.startsWith('{')) {
       const message = parseJson(line);
-      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object');
+      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object', { code: 'ERR_PROTOCOL' });
       return this.#send(message);
     }
     if (await this.#isHumanLine(line)) return this.#human(line);

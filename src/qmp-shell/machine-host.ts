@@ -56,7 +56,7 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
 /** Opens the image and puts it under a disk of the machine. */
 export async function addDisk(engine: Engine, disk: DiskOption): Promise<void> {
   // before the image is touched: it may be the one that the first of them has open
-  if (engine.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
+  if (engine.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`, { code: 'ERR_NAME' });
   const node = await engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
   if (node.isProbed && node.driver.name === 'raw' && !node.readOnly) process.stderr.write(rawWarning(nodeFilename(node)));
   await engine.machine?.addDisk(disk.name, node);

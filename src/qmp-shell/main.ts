@@ -280,6 +280,6 @@ function readScript(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new BlockError(`Could not open '${file}': ${errnoText(error)}`, { cause: error });
+    throw new BlockError(`Could not open '${file}': ${errnoText(error)}`, { code: 'ERR_OPTION', cause: error });
   }
 }

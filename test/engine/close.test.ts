@@ -107,7 +107,7 @@ describe('errors', () => {
       await (await writer(made, name)).write(0, new Uint8Array(512), 0);
     }
     made.engine.onClose(async () => {
-      throw new BlockError('listener');
+      throw new BlockError('listener', { code: 'EIO' });
     });
     broken.add('a').add('c');
     await expect(made.engine.close()).rejects.toThrow('listener');

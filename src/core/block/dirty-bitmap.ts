@@ -166,7 +166,7 @@ export class DirtyBitmap {
     this.check(useObstacles);
     if (size !== this.#size) {
       throw new BlockError(`Bitmaps are of different sizes (destination size is ${size}, source size is ${this.#size}) and can't be merged`, {
-        code: 'EINVAL',
+        code: 'ERR_STATE',
       });
     }
   }
@@ -249,17 +249,18 @@ export class DirtyBitmaps implements ChangeObserver {
 
   /** Throws unless it is a power of two that is large enough. */
   checkGranularity(granularity: number): void {
-    if (granularity < minGranularity || !isPowerOfTwo(granularity)) throw new BlockError('Granularity must be power of 2 and at least 512');
+    if (granularity < minGranularity || !isPowerOfTwo(granularity))
+      throw new BlockError('Granularity must be power of 2 and at least 512', { code: 'ERR_OPTION' });
   }
 
   /** Adds a bitmap, all clean. Throws in the peer's words for a name or a granularity that cannot be. */
   add(options: BitmapOptions): DirtyBitmap {
     const { name, granularity } = options;
-    if (name === '') throw new BlockError('Bitmap name cannot be empty');
+    if (name === '') throw new BlockError('Bitmap name cannot be empty', { code: 'ERR_NAME' });
     this.checkGranularity(granularity);
     if (name !== undefined) {
       if (this.find(name) !== undefined) throw new BlockError(`Bitmap already exists: ${name}`, { code: 'EEXIST' });
-      if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`);
+      if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`, { code: 'ERR_NAME' });
     }
     const bitmap = new DirtyBitmap(this.#node, options);
     this.#all.push(bitmap);

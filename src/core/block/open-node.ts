@@ -62,7 +62,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   const isProbed = driverName === undefined;
   try {
     if (driverName === undefined) {
-      if (role === 'file') throw new BlockError('Must specify either driver or file');
+      if (role === 'file') throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
       first.node = await openFileToProbe(opening, reader, settings, inherited);
       driverName = await probe(opening, first);
     }
@@ -108,7 +108,7 @@ function withProtocol(opening: Opening, options: OptionTree): OptionTree {
 async function probe(opening: Opening, first: FirstChild): Promise<string> {
   await first.hold();
   const file = first.node;
-  if (file === undefined) throw new BlockError('Must specify either driver or file');
+  if (file === undefined) throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
   const head = new Uint8Array(Math.min(probeLength, file.size()));
   await readNode(file, 0, head, 0);
   return opening.context.registry.probe(head, nodeFilename(file));

@@ -230,12 +230,12 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
       if (error instanceof BlockError) throw error.prepend('Could not parse the JSON options: ');
       throw error;
     }
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given');
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given', { code: 'ERR_PARSE' });
     return { tree: unflatten(value as JsonObject) as OptionTree, isJson: true };
   }
   if (!hasProtocol(filename)) return { tree: fileOptions(filename, context), isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   return { tree: protocolOptions(protocol, filename, context), isJson: false };
 }
 

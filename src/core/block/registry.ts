@@ -32,7 +32,7 @@ export class DriverRegistry {
     const loaded = this.#loaded.get(name);
     if (loaded !== undefined) return loaded;
     const entry = this.#entries.get(name);
-    if (entry === undefined) throw new BlockError(`Unknown driver '${name}'`);
+    if (entry === undefined) throw new BlockError(`Unknown driver '${name}'`, { code: 'ENOTSUP' });
     const driver = await entry.load();
     this.#loaded.set(name, driver);
     return driver;

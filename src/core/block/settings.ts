@@ -47,7 +47,7 @@ export function readSettings(reader: OptionReader, inherited: Inherited): NodeSe
   const discardText = reader.string('discard');
   const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
   const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
-  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
+  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported', { code: 'ENOTSUP' });
   const readOnlyGiven = reader.has('read-only');
   const forceShare = reader.bool('force-share', inherited.forceShare);
   return {
@@ -64,14 +64,14 @@ export function readSettings(reader: OptionReader, inherited: Inherited): NodeSe
 
 /** What does not go together; told after the errors of the file below. */
 export function checkSettings({ forceShare, readOnly, detectZeroes, discard }: NodeSettings): void {
-  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
+  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images', { code: 'ERR_OPTION' });
   if (detectZeroes === 'unmap' && !discard) {
-    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap', { code: 'ERR_OPTION' });
   }
 }
 
 function parseDiscard(text: string): boolean {
   if (text === 'unmap' || text === 'on') return true;
   if (text === 'ignore' || text === 'off') return false;
-  throw new BlockError('Invalid discard option');
+  throw new BlockError('Invalid discard option', { code: 'ERR_OPTION' });
 }

@@ -297,7 +297,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   const target = await host.openChild('target', childRole.data, { child: 'format' });
-  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"');
+  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const);
   const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
   const bitmapNode = options.string('bitmap.node');
@@ -308,7 +308,7 @@ async function open(host: NodeHost): Promise<DriverState> {
 
 function findBitmap(host: NodeHost, nodeName: string, name: string): DirtyBitmap {
   const node = host.findNode(nodeName);
-  if (node === undefined) throw new BlockError(`Node '${nodeName}' not found`, { code: 'ENOENT' });
+  if (node === undefined) throw new BlockError(`Node '${nodeName}' not found`, { code: 'ERR_NOT_FOUND' });
   return node.dirtyBitmaps.get(name);
 }
 
@@ -337,10 +337,11 @@ export interface CopyBeforeWriteOptions {
 /** The filter `node` over edges that it has already. Throws for a unit that cannot be; holds nothing that needs closing. */
 export function makeCopyBeforeWrite(node: BlockNode, file: Child, target: Child, options: CopyBeforeWriteOptions): CopyBeforeWriteState {
   const { leastCluster: least, onError, timeoutMs, clock, only } = options;
-  if (least > maxInt64) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxInt64}`);
+  if (least > maxInt64) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxInt64}`, { code: 'ERR_OPTION' });
   const wish = BigInt(least);
-  if ((wish & (wish - 1n)) !== 0n) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
-  if (least > maxClusterSize) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`);
+  if ((wish & (wish - 1n)) !== 0n) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2', { code: 'ERR_OPTION' });
+  if (least > maxClusterSize)
+    throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`, { code: 'ERR_OPTION' });
   const clusterSize = Math.max(minClusterSize, Number(least), target.node.limits.clusterSize);
   if (only !== undefined) checkOnly(only, file.size());
   return new CopyBeforeWriteState(node, file, target, { clusterSize, onError, timeoutMs, clock, only });

@@ -114,7 +114,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const size = host.options.bytes('size');
   const isWindow = offset !== 0 || size !== undefined;
   const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"');
+  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   if (isWindow) {
     const present = wholeSize(file);
     if (present < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${present})`, { code: 'EINVAL' });
@@ -144,7 +144,7 @@ function isPrealloc(value: unknown): value is Prealloc {
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const size = Number(values['size'] ?? 0);
   const preallocation = values['preallocation'] ?? 'off';
-  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`);
+  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`, { code: 'ERR_OPTION' });
   await host.createFile(filename, size, preallocation);
 }
 

@@ -84,22 +84,22 @@ function checkBitmapArguments(source: BlockNode, args: BackupArgs): GivenBitmap 
   const { sync, bitmap: name } = args;
   const mode = sync === 'incremental' ? (args['bitmap-mode'] ?? 'on-success') : args['bitmap-mode'];
   if ((sync === 'bitmap' || sync === 'incremental') && name === undefined) {
-    throw new BlockError(`must provide a valid bitmap name for '${sync}' sync mode`);
+    throw new BlockError(`must provide a valid bitmap name for '${sync}' sync mode`, { code: 'ERR_OPTION' });
   }
   if (sync === 'incremental' && mode !== 'on-success') {
-    throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+    throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'", { code: 'ERR_OPTION' });
   }
   if (name === undefined) {
-    if (mode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap');
+    if (mode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap', { code: 'ERR_OPTION' });
     return undefined;
   }
   const bitmap = source.dirtyBitmaps.find(name);
-  if (bitmap === undefined) throw new BlockError(`Bitmap '${name}' could not be found`, { code: 'ENOENT' });
-  if (mode === undefined) throw new BlockError('Bitmap sync mode must be given when providing a bitmap');
+  if (bitmap === undefined) throw new BlockError(`Bitmap '${name}' could not be found`, { code: 'ERR_NOT_FOUND' });
+  if (mode === undefined) throw new BlockError('Bitmap sync mode must be given when providing a bitmap', { code: 'ERR_OPTION' });
   bitmap.check(useObstacles);
-  if (sync === 'none') throw new BlockError(`sync mode '${sync}' does not produce meaningful bitmap outputs`);
+  if (sync === 'none') throw new BlockError(`sync mode '${sync}' does not produce meaningful bitmap outputs`, { code: 'ERR_OPTION' });
   if (mode === 'never' && sync !== 'bitmap' && sync !== 'incremental') {
-    throw new BlockError(`Bitmap sync mode '${mode}' has no meaningful effect when combined with sync mode '${sync}'`);
+    throw new BlockError(`Bitmap sync mode '${mode}' has no meaningful effect when combined with sync mode '${sync}'`, { code: 'ERR_OPTION' });
   }
   return { bitmap, mode };
 }
@@ -116,8 +116,9 @@ const maxInt32 = 2147483647;
 const maxInt64 = 9223372036854775807n;
 
 function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
-  if (source === target) throw new BlockError('Source and target cannot be the same');
-  if (args.compress && !takesCompressed(target)) throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`);
+  if (source === target) throw new BlockError('Source and target cannot be the same', { code: 'ERR_IN_USE' });
+  if (args.compress && !takesCompressed(target))
+    throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`, { code: 'ENOTSUP' });
   source.blockers.check('backup-source');
   target.blockers.check('backup-target');
 }
@@ -125,11 +126,12 @@ function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): voi
 function checkSizes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
   const perf = args['x-perf'] ?? {};
   const workers = perf['max-workers'] ?? 1;
-  if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`);
-  if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive');
+  if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`, { code: 'ERR_OPTION' });
+  if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive', { code: 'ERR_OPTION' });
   const least = perf['min-cluster-size'] ?? 0;
-  if (least < 0 || least > maxInt64) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
-  if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
+  if (least < 0 || least > maxInt64)
+    throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`, { code: 'ERR_OPTION' });
+  if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes', { code: 'ERR_STATE' });
 }
 
 /** A format that stores compressed clusters; a filter above one does not count, nor does raw, which only hands its flags down. */
@@ -197,7 +199,7 @@ function createJob(
   const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
-    throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`);
+    throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`, { code: 'ERR_OPTION' });
   }
   const body = new BackupBody({
     sync: args.sync === 'incremental' ? 'bitmap' : args.sync,

@@ -36,7 +36,7 @@ export function addBitmapAction(engine: Engine, args: AddBitmapArgs): Action {
     drains: false,
     apply: (transaction) => {
       const { name } = args;
-      if (name === '') throw new BlockError('Bitmap name cannot be empty');
+      if (name === '') throw new BlockError('Bitmap name cannot be empty', { code: 'ERR_NAME' });
       const node = lookupEither(engine, args.node);
       const { dirtyBitmaps } = node;
       const granularity = args.granularity ?? dirtyBitmaps.defaultGranularity;
