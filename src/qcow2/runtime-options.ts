@@ -97,7 +97,7 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
 }
 
 function readOverlapChecks(reader: OptionReader): number {
-  const short = reader.has('overlap-check') && !reader.has('overlap-check.template') ? reader.take('overlap-check') : undefined;
+  const short = typeof reader.peek('overlap-check') === 'string' ? reader.take('overlap-check') : undefined;
   const template = reader.string('overlap-check.template');
   let name = template ?? 'cached';
   if (typeof short === 'string') {
@@ -114,12 +114,10 @@ function readOverlapChecks(reader: OptionReader): number {
       code: 'ERR_OPTION',
     });
   }
-  const parts = typeof short === 'object' && short !== null && !Array.isArray(short) ? (short as Record<string, unknown>) : {};
   structureOptions.forEach((option, index) => {
-    const isOn = parts[option] ?? (reader.has(`overlap-check.${option}`) ? reader.bool(`overlap-check.${option}`, false) : undefined);
-    if (isOn === undefined) return;
+    if (!reader.has(`overlap-check.${option}`)) return;
     const bit = 1 << index;
-    bits = isOn === true || isOn === 'on' ? (bits ?? 0) | bit : (bits ?? 0) & ~bit;
+    bits = reader.bool(`overlap-check.${option}`) ? (bits ?? 0) | bit : (bits ?? 0) & ~bit;
   });
   return bits;
 }

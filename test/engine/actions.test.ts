@@ -5,7 +5,7 @@ import type { BlockNode } from '../../src/core/block/node.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { type Action, runAction, runActions } from '../../src/engine/ops/action.ts';
 import { addNodeAction, deleteNodeAction } from '../../src/engine/ops/nodes.ts';
-import { type ActionArgs, runTransaction } from '../../src/engine/ops/transaction.ts';
+import { type ActionArgs, actionOf, runTransaction } from '../../src/engine/ops/transaction.ts';
 import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
 
 let made: MemoryEngine;
@@ -319,6 +319,22 @@ describe('transaction', () => {
     await expect(runTransaction(engine, [bitmap('remove', 'old'), bitmap('clear', 'old')], false)).rejects.toThrow("Bitmap 'old' is currently in use");
     await runTransaction(engine, [bitmap('remove', 'old')], false);
     expect(engine.graph.find('a')?.dirtyBitmaps.find('old')).toBeUndefined();
+  });
+
+  it('is one instant of all disks: requests in flight are waited for, whatever the actions need; a command alone does not wait', async () => {
+    const { engine } = await withBitmaps();
+    const node = engine.graph.find('b');
+    const order: string[] = [];
+    node?.enter();
+    const clear = actionOf(engine, { type: 'block-dirty-bitmap-clear', data: { node: 'a', name: 'old' } });
+    await runAction(engine, clear);
+    const together = runTransaction(engine, [bitmap('clear', 'old')], false).then(() => order.push('transaction'));
+    await new Promise((resolve) => setImmediate(resolve));
+    order.push('request');
+    node?.leave();
+    await together;
+    expect(order).toEqual(['request', 'transaction']);
+    expect(node?.quiesceCount).toBe(0);
   });
 
   it('only backups end together', async () => {

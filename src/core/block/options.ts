@@ -2,6 +2,7 @@
  * Options of a node while it opens: a nested object whose values are typed (QMP) or strings (command lines). Each reader
  * takes what it knows; what is left at the end is an error. Filenames in all their forms become such objects here.
  */
+import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError, invariant } from '../util/errors.ts';
 import { type Json, JsonDouble, type JsonObject, parseJson, writeJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
@@ -9,7 +10,7 @@ import { limited, narrowed } from '../util/offsets.ts';
 import { parseNumberOption } from '../util/schema-scalars.ts';
 import { parseSizeOption } from '../util/size.ts';
 import type { DriverEntry } from './driver.ts';
-import { type DriverOption, findOption } from './driver-options.ts';
+import { type DriverOption, findOption, membersOf } from './driver-options.ts';
 
 export type OptionValue = Json | OptionTree | undefined;
 export interface OptionTree {
@@ -101,7 +102,7 @@ export class OptionReader {
   enum<T extends string>(key: string, values: readonly T[], fallback?: T): T {
     const value = this.#valueOf(key) ?? fallback;
     const found = values.find((candidate) => candidate === value);
-    if (found === undefined) throw new BlockError(`invalid parameter value: ${String(value)}`, { code: 'ERR_OPTION' });
+    if (found === undefined) throw new BlockError(`invalid parameter value: ${String(value)}`, { code: 'ERR_OPTION', hint: meantValue(String(value), values) });
     return this.#keep(key, found);
   }
 
@@ -127,6 +128,11 @@ export class OptionReader {
   #keep<T extends string | number | boolean>(key: string, value: T): T {
     this.#values[key] = value;
     return value;
+  }
+
+  /** What the driver takes, as dotted keys. */
+  known(): string[] {
+    return (this.#table ?? []).flatMap((option) => [option.name, ...membersOf(option.type).map(({ name }) => `${option.name}.${name}`)]);
   }
 
   /** What nobody took, as dotted keys. */

@@ -1,6 +1,6 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
-import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, nothingToReopen, type ReopenStep, reqFlag } from '../block/driver.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type DriverStep, type NodeHost, noLimits, nothingToReopen, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
@@ -64,7 +64,7 @@ class NullState implements DriverState {
     return 0;
   }
 
-  async reopen(): Promise<ReopenStep> {
+  async reopen(): Promise<DriverStep> {
     return nothingToReopen;
   }
 
