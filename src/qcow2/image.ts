@@ -278,6 +278,12 @@ export class Qcow2Image {
     Object.assign(this.header, change);
   }
 
+  /** Takes back a change that `updateHeader` made: in the model at once, on the medium before anything else is written. */
+  takeBack(before: Partial<Header>): void {
+    Object.assign(this.header, before);
+    this.#unsettled = { offset: 0, bytes: encodeHeader(this.header) };
+  }
+
   // -- corruption ---------------------------------------------------------------------------------------------------
   /** Throws EIO, marking the image corrupt, when the range holds metadata of another kind than `own`. */
   checkOverlap(offset: number, length: number, own: StructureBits): void {
