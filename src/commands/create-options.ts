@@ -7,8 +7,10 @@
 import type { Reporter } from '../cli/report.ts';
 import type { BlockDriver, CreateOption, CreateValues } from '../core/block/driver.ts';
 import { hasProtocol } from '../core/block/options.ts';
+import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -42,7 +44,9 @@ export function asksForHelp(list: string | undefined): boolean {
 /** The driver that makes images of `format`. */
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
-  if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP' });
+  if (!isKnown && !readOnlyFormats.includes(format)) {
+    throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
+  }
   const protocol = filename === undefined ? undefined : protocolOf(filename);
   if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
@@ -51,6 +55,11 @@ export async function creatingDriver(engine: Engine, format: string, filename?: 
   if (protocol !== undefined && driver.kind !== 'protocol')
     throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
+}
+
+/** Formats that images can be made of. */
+function formatNames(): string[] {
+  return driverEntries.filter(({ kind }) => kind === 'format').map(({ name }) => name);
 }
 
 /** What a filename begins with, when it is no file. */
@@ -97,7 +106,7 @@ export class CreationOptions {
   parse(list: string): void {
     for (const { name, value, isFlag } of parseOptionWords(list)) {
       const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
-      if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`, { code: 'ERR_OPTION' });
+      if (option === undefined) throw this.#unknown(name);
       this.set(option.name, option.name === name ? value : 'on');
     }
   }
@@ -109,8 +118,16 @@ export class CreationOptions {
   /** Throws when the value does not fit the option's type. */
   set(name: string, value: string | bigint): void {
     const option = this.#options.find((candidate) => candidate.name === name);
-    if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`, { code: 'ERR_OPTION' });
+    if (option === undefined) throw this.#unknown(name);
     this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
+  }
+
+  #unknown(name: string): BlockError {
+    const names = this.#options.map((option) => option.name);
+    return new BlockError(`Invalid parameter '${name}'`, {
+      code: 'ERR_OPTION',
+      hint: didYouMean(name, names) || `'-o help' lists the options of ${this.#driver.name}`,
+    });
   }
 
   /** The text of a string option. */
@@ -170,8 +187,7 @@ function parseValue(option: CreateOption, text: string): string | bigint {
     case 'size':
       return parseSizeOption(option.name, text);
     case 'number':
-      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`, { code: 'ERR_OPTION' });
-      return BigInt(text.trim());
+      return parseNumberOption(option.name, text);
     case 'bool':
       if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text))
         throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });

@@ -12,6 +12,7 @@ import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, noIoPerms, readerPerms, resizerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
+import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { Engine } from '../engine/engine.ts';
@@ -73,7 +74,9 @@ export const fileOperand: OperandHelp = { name: 'FILE', help: 'the image: a file
 
 /** Throws for a wrong `--output`. */
 export function checkOutput(value: string): void {
-  if (value !== 'human' && value !== 'json') throw new UsageError(`--output expects 'human' or 'json', not '${value}'`);
+  if (value !== 'human' && value !== 'json') {
+    throw new UsageError(`--output expects 'human' or 'json', not '${value}'`, { hint: didYouMean(value, ['human', 'json']) });
+  }
 }
 
 export interface CacheMode {
@@ -98,7 +101,7 @@ export const cacheNames: readonly string[] = Object.keys(cacheModes);
 /** A cache mode by name; `what` is the start of the error. */
 export function parseCache(name: string | undefined, what: string, byDefault = 'writeback'): CacheMode {
   const mode = Object.hasOwn(cacheModes, name ?? byDefault) ? cacheModes[name ?? byDefault] : undefined;
-  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`, { code: 'ERR_USAGE' });
+  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`, { code: 'ERR_USAGE', hint: meantValue(name ?? byDefault, cacheNames) });
   return mode;
 }
 

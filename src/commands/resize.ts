@@ -4,6 +4,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import {
@@ -41,7 +42,9 @@ export const command: ImageCommand = imageCommand({
   // a size to shrink by looks like an option
   acceptsAsOperand: (word, previous) => previous !== undefined && /^-\d/.test(word),
   check: (key, value) => {
-    if (key === 'preallocation' && !isPrealloc(value)) throw new BlockError(`Invalid preallocation mode '${value}'`, { code: 'ERR_OPTION' });
+    if (key === 'preallocation' && !isPrealloc(value)) {
+      throw new BlockError(`Invalid preallocation mode '${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, preallocations) });
+    }
   },
   async run({ options, operands }, { report }) {
     const [filename, sizeText, ...more] = operands;

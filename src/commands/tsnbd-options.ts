@@ -5,8 +5,11 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
+
+const cacheModes: readonly string[] = ['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'];
 
 const connection = defineOptions({
   port: { short: 'p', arg: 'PORT', help: "port to listen on (default '10809')" },
@@ -277,17 +280,20 @@ class ValueChecks {
       case 'cache':
         if (this.#seen.has('cache')) throw new BlockError('-n and --cache can only be specified once', { code: 'ERR_USAGE' });
         this.#seen.add('cache');
-        if (key === 'cache' && !['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'].includes(value)) {
-          throw new BlockError(`Invalid cache mode \`${value}'`, { code: 'ERR_OPTION' });
+        if (key === 'cache' && !cacheModes.includes(value)) {
+          throw new BlockError(`Invalid cache mode \`${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, cacheModes) });
         }
         return;
       case 'aio':
         this.#once(key);
-        if (!['threads', 'native', 'io_uring'].includes(value)) throw new BlockError(`Invalid aio mode '${value}'`, { code: 'ERR_OPTION' });
+        if (!['threads', 'native', 'io_uring'].includes(value))
+          throw new BlockError(`Invalid aio mode '${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, ['threads', 'native', 'io_uring']) });
         return;
       case 'discard':
         this.#once(key);
-        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) throw new BlockError(`Invalid discard mode \`${value}'`, { code: 'ERR_OPTION' });
+        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) {
+          throw new BlockError(`Invalid discard mode \`${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, ['ignore', 'off', 'unmap', 'on']) });
+        }
         this.discard = value === 'unmap' || value === 'on';
         return;
       case 'detectZeroes':
@@ -335,7 +341,10 @@ class ValueChecks {
 
   #zeroMode(value: string): 'off' | 'on' | 'unmap' {
     if (value !== 'off' && value !== 'on' && value !== 'unmap') {
-      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`, { code: 'ERR_PARSE' });
+      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`, {
+        code: 'ERR_PARSE',
+        hint: meantValue(value, ['off', 'on', 'unmap']),
+      });
     }
     // as with the peer, --discard has to come first
     if (value === 'unmap' && !this.discard)

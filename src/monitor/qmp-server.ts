@@ -9,6 +9,7 @@ import { realClock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { asBlockError } from '../core/util/internal-error.ts';
+import { Waiters } from '../core/util/waiters.ts';
 import { Intake } from './intake.ts';
 import { errorReply, type Monitor } from './monitor.ts';
 import { Outbox } from './outbox.ts';
@@ -75,7 +76,7 @@ export class QmpServer implements AsyncDisposable {
   #isServing = false;
   #monitor: Monitor | undefined;
   #options: ServeOptions = {};
-  #arrived: (() => void)[] = [];
+  readonly #arrived = new Waiters();
 
   private constructor(server: net.Server) {
     this.#server = server;
@@ -123,7 +124,7 @@ export class QmpServer implements AsyncDisposable {
 
   /** Settles when a client is connected. */
   async whenConnected(): Promise<void> {
-    if (this.#clients.length === 0) await new Promise<void>((resolve) => this.#arrived.push(resolve));
+    if (this.#clients.length === 0) await this.#arrived.wait();
   }
 
   #accept(socket: net.Socket): void {
@@ -135,7 +136,7 @@ export class QmpServer implements AsyncDisposable {
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);
     });
-    for (const wake of this.#arrived.splice(0)) wake();
+    this.#arrived.wakeAll();
     void this.#serveNext();
   }
 

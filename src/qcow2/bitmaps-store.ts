@@ -128,18 +128,33 @@ export class Bitmaps {
     await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(next, former)));
   }
 
+  /** Many entries of a hostile table may name one cluster, or ones: what is there already costs nothing again. */
   async #fill(bitmap: DirtyBitmap, stored: StoredBitmap): Promise<void> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const bytes = new Uint8Array(clusterSize);
+    /** Where the cluster at a host offset was taken first. */
+    const known = new Map<number, number>();
+    let onesFrom: number | undefined;
     await forTable(image, stored, async (value, index) => {
       const start = index * clusterSize;
+      if (onesFrom !== undefined && value !== 1) {
+        bitmap.deserialiseOnes(onesFrom, start);
+        onesFrom = undefined;
+      }
       if (value === 0 || start >= bitmap.byteLength) return;
+      if (value === 1) {
+        onesFrom ??= start;
+        return;
+      }
+      const first = known.get(value);
+      if (first !== undefined && bitmap.deserialiseAgain(start, first, clusterSize)) return;
       const part = bytes.subarray(0, Math.min(clusterSize, bitmap.byteLength - start));
-      if (value === 1) part.fill(0xff);
-      else await image.readFile(value, part);
+      await image.readFile(value, part);
       bitmap.deserialise(start, part);
+      if (first === undefined) known.set(value, start);
     });
+    if (onesFrom !== undefined) bitmap.deserialiseOnes(onesFrom, bitmap.byteLength);
   }
 
   /** Throws when a bitmap stands in the way of a new size. */

@@ -5,6 +5,7 @@
 import type { CreateOption, CreateValues } from '../core/block/driver.ts';
 import { driverNames } from '../core/block/driver-names.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPowerOfTwo } from '../core/util/math.ts';
 import { encodeName } from '../core/util/name-codec.ts';
@@ -63,7 +64,8 @@ function oneOf<T extends string>(values: CreateValues, name: string, shown: stri
   const text = textOf(values, name);
   if (text === undefined) return undefined;
   const found = allowed.find((candidate) => candidate === text);
-  if (found === undefined) throw new BlockError(`Parameter '${shown}' does not accept value '${text}'`, { code: 'ERR_OPTION' });
+  if (found === undefined)
+    throw new BlockError(`Parameter '${shown}' does not accept value '${text}'`, { code: 'ERR_OPTION', hint: meantValue(text, allowed) });
   return found;
 }
 
@@ -71,7 +73,8 @@ function oneOf<T extends string>(values: CreateValues, name: string, shown: stri
 export function checkCreateValues(values: CreateValues): CreateSettings {
   const compat = textOf(values, 'compat') ?? 'v3';
   const version = compat === '0.10' || compat === 'v2' ? 2 : compat === '1.1' || compat === 'v3' ? 3 : undefined;
-  if (version === undefined) throw new BlockError(`Parameter 'version' does not accept value '${compat}'`, { code: 'ERR_OPTION' });
+  if (version === undefined)
+    throw new BlockError(`Parameter 'version' does not accept value '${compat}'`, { code: 'ERR_OPTION', hint: meantValue(compat, ['0.10', '1.1']) });
   const backingFormat = oneOf(values, 'backing_fmt', 'backing-fmt', driverNames);
   const encryption = encryptionFormat(values);
   const preallocation = oneOf(values, 'preallocation', 'preallocation', ['off', 'metadata', 'falloc', 'full'] as const);
@@ -156,7 +159,8 @@ function encryptionFormat(values: CreateValues): 'aes' | 'luks' | undefined {
     if (given) throw new BlockError("Parameter 'encrypt.format' is missing", { code: 'ERR_OPTION' });
     return undefined;
   }
-  if (format !== 'aes' && format !== 'luks') throw new BlockError(`Parameter 'format' does not accept value '${format}'`, { code: 'ERR_OPTION' });
+  if (format !== 'aes' && format !== 'luks')
+    throw new BlockError(`Parameter 'format' does not accept value '${format}'`, { code: 'ERR_OPTION', hint: meantValue(format, ['aes', 'luks']) });
   return format;
 }
 

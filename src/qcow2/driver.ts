@@ -14,11 +14,12 @@ import {
   type CreateValues,
   childRole,
   type DriverState,
+  type DriverStep,
   type FormatInfo,
   type Limits,
   type NodeHost,
   noLimits,
-  type ReopenStep,
+  type RecordedBacking,
   type ReqFlags,
   reqFlag,
   type SnapshotInfo,
@@ -61,7 +62,13 @@ class Qcow2State implements DriverState {
     this.limits = { ...noLimits, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
   }
 
-  get imageBacking(): { filename: string; format: string | undefined } | undefined {
+  async writeBacking(backing: RecordedBacking | undefined): Promise<DriverStep> {
+    const { writeBacking } = await import('./backing.ts');
+    await this.#writer.begin();
+    return writeBacking(this.#image, backing);
+  }
+
+  get imageBacking(): RecordedBacking | undefined {
     const { backingFile, backingFormat } = this.#image.header;
     return backingFile === undefined || backingFile === '' ? undefined : { filename: backingFile, format: backingFormat === '' ? undefined : backingFormat };
   }
@@ -135,7 +142,7 @@ class Qcow2State implements DriverState {
     if (!image.isReadOnly) await this.#writer.begin();
   }
 
-  reopen(next: NodeSettings, options: OptionTree): Promise<ReopenStep> {
+  reopen(next: NodeSettings, options: OptionTree): Promise<DriverStep> {
     return this.#writer.reopen(next, options);
   }
 
@@ -143,8 +150,7 @@ class Qcow2State implements DriverState {
     const image = this.#image;
     await image.corruptMark;
     if (image.isReadOnly || image.broken !== undefined) return;
-    await this.#writer.begin();
-    await this.#writer.end();
+    await this.#writer.close();
   }
 }
 

@@ -32,8 +32,7 @@ export function readRuntimeOptions(reader: OptionReader, header: Header, isDisca
   const clusterSize = 2 ** header.clusterBits;
   const caches = readCacheSizes(reader, header, clusterSize);
   const cleanInterval = reader.number('cache-clean-interval');
-  if (cleanInterval !== undefined && (cleanInterval < 0 || cleanInterval > 0x7fffffff))
-    throw new BlockError('Cache clean interval too big', { code: 'ERR_OPTION' });
+  if (cleanInterval !== undefined && cleanInterval > 0xffffffff) throw new BlockError('Cache clean interval too big', { code: 'ERR_OPTION' });
   const lazyRefcounts = reader.bool('lazy-refcounts', (header.compatible & compatible.lazyRefcounts) !== 0n);
   if (lazyRefcounts && header.version < 3) {
     throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level', { code: 'ERR_OPTION' });
@@ -98,7 +97,7 @@ function readCacheSizes(reader: OptionReader, header: Header, clusterSize: numbe
 }
 
 function readOverlapChecks(reader: OptionReader): number {
-  const short = reader.has('overlap-check') && !reader.has('overlap-check.template') ? reader.take('overlap-check') : undefined;
+  const short = typeof reader.peek('overlap-check') === 'string' ? reader.take('overlap-check') : undefined;
   const template = reader.string('overlap-check.template');
   let name = template ?? 'cached';
   if (typeof short === 'string') {
@@ -115,12 +114,10 @@ function readOverlapChecks(reader: OptionReader): number {
       code: 'ERR_OPTION',
     });
   }
-  const parts = typeof short === 'object' && short !== null && !Array.isArray(short) ? (short as Record<string, unknown>) : {};
   structureOptions.forEach((option, index) => {
-    const isOn = parts[option] ?? (reader.has(`overlap-check.${option}`) ? reader.bool(`overlap-check.${option}`, false) : undefined);
-    if (isOn === undefined) return;
+    if (!reader.has(`overlap-check.${option}`)) return;
     const bit = 1 << index;
-    bits = isOn === true || isOn === 'on' ? (bits ?? 0) | bit : (bits ?? 0) & ~bit;
+    bits = reader.bool(`overlap-check.${option}`) ? (bits ?? 0) | bit : (bits ?? 0) & ~bit;
   });
   return bits;
 }

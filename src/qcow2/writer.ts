@@ -3,11 +3,12 @@
  * bitmaps in use), what it is told when there will be no more, and reopening, which may begin or end a writer.
  * Rule source: observed order at open, close and blockdev-reopen.
  */
-import type { BitmapStore, ReopenStep } from '../core/block/driver.ts';
+import type { BitmapStore, DriverStep } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
 import { OptionReader, type OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Bitmaps } from './bitmaps-store.ts';
+import { qcow2DriverOptions } from './driver-options.ts';
 import type { Qcow2Image } from './image.ts';
 import { autoclear, incompatible, knownAutoclear } from './layout.ts';
 import { registerMetadata } from './metadata-places.ts';
@@ -84,6 +85,19 @@ export class Writer implements BitmapStore {
     await this.#clearDirty();
   }
 
+  /** As `end`, for a node that nobody uses any more: bitmaps that cannot be stored are lost, as with the peer, and that is told. */
+  async close(): Promise<void> {
+    await this.begin();
+    await this.#writeAll();
+    try {
+      await this.#bitmaps.store();
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      this.#image.warn(`Lost persistent bitmaps during inactivation of node '${this.#image.node.name}': ${error.message}`);
+    }
+    if (this.#image.broken === undefined) await this.#clearDirty();
+  }
+
   #writeAll(): void | Promise<void> {
     const image = this.#image;
     return carryOut(locked(image.mutex, () => writeTables(image, true)));
@@ -107,13 +121,15 @@ export class Writer implements BitmapStore {
   }
 
   // -- reopening ------------------------------------------------------------------------------------------------------------
-  async reopen(next: NodeSettings, options: OptionTree): Promise<ReopenStep> {
+  async reopen(next: NodeSettings, options: OptionTree): Promise<DriverStep> {
     const image = this.#image;
     const { header, isReadOnly } = image;
     if (image.broken !== undefined) throw image.broken;
     const isCorrupt = (header.incompatible & incompatible.corrupt) !== 0n;
     if (isReadOnly && !next.readOnly && isCorrupt) throw new BlockError('Image is corrupt; cannot be opened read/write', { code: 'EACCES' });
-    const runtime = readRuntimeOptions(new OptionReader(options), header, next.discard);
+    const reader = new OptionReader(options);
+    reader.useTable(qcow2DriverOptions.own);
+    const runtime = readRuntimeOptions(reader, header, next.discard);
     if (!isReadOnly) {
       await this.begin();
       if (next.readOnly) await this.end();

@@ -86,11 +86,18 @@ export interface TruncateOptions {
   readonly prealloc: Prealloc;
 }
 
-export interface ReopenStep {
+/** What a driver has made ready. Exactly one of commit and abort is called; both are synchronous and do not fail. */
+export interface DriverStep {
   commit(): void;
   abort(): void;
   /** After either, still drained: what needs the permissions that are in force then. What fails in it fails the first change. */
   settle?(): Promise<void>;
+}
+
+/** What an image says of its backing file. */
+export interface RecordedBacking {
+  readonly filename: string;
+  readonly format: string | undefined;
 }
 
 /** Where a driver keeps dirty bitmaps of its node over its end. */
@@ -102,7 +109,7 @@ export interface BitmapStore {
 }
 
 /** For drivers that keep nothing that depends on settings. */
-export const nothingToReopen: ReopenStep = { commit: () => {}, abort: () => {} };
+export const nothingToReopen: DriverStep = { commit: () => {}, abort: () => {} };
 
 /** The open instance of a driver. Called by io.ts and graph.ts of its node and by nobody else. */
 export interface DriverState {
@@ -133,7 +140,12 @@ export interface DriverState {
    * fail (flush, a new descriptor). Commit puts them into force and abort drops what was made; both are synchronous and do
    * not fail, and exactly one is called. Absent: the driver cannot be reopened.
    */
-  reopen?(next: NodeSettings, options: OptionTree): Promise<ReopenStep>;
+  reopen?(next: NodeSettings, options: OptionTree): Promise<DriverStep>;
+  /**
+   * Writes the name and the format of another backing file into the image, or that it has none; abort takes it back. On
+   * drained nodes, in the graph turn. Says nothing of the node that is attached. Absent: an image records none.
+   */
+  writeBacking?(backing: RecordedBacking | undefined): Promise<DriverStep>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**
@@ -149,7 +161,7 @@ export interface DriverState {
   // facets, only where the driver has them
   info?(): FormatInfo;
   /** The name recorded in the image, whether or not it is the node attached. */
-  readonly imageBacking?: { readonly filename: string; readonly format: string | undefined } | undefined;
+  readonly imageBacking?: RecordedBacking | undefined;
   /** A filename that opens this node again, when the driver has one (file: its path). */
   readonly exactFilename?: string | undefined;
   /** Tells the medium from all others, whatever name it was opened by (file: device and inode). */

@@ -5,6 +5,7 @@
 import { type BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import { RangeLock } from '../util/range-lock.ts';
+import { Waiters } from '../util/waiters.ts';
 import { BrokenState } from './broken.ts';
 import type { Child, Parent } from './child.ts';
 import { DirtyBitmaps } from './dirty-bitmap.ts';
@@ -74,7 +75,7 @@ export class BlockNode implements Parent {
   highestWrite = 0;
   #settings: NodeSettings;
   #state: DriverState | undefined;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idle = new Waiters();
 
   constructor(name: string, driver: BlockDriver, settings: NodeSettings) {
     this.name = name;
@@ -209,7 +210,7 @@ export class BlockNode implements Parent {
   /** Settles when nothing is in flight on this node. */
   whenIdle(): Maybe<void> {
     if (this.inFlight === 0) return;
-    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+    return this.#idle.wait();
   }
 
   /** Counts a request, or work that goes on behind one; `leave` ends it. */
@@ -218,8 +219,6 @@ export class BlockNode implements Parent {
   }
 
   leave(): void {
-    if (--this.inFlight === 0 && this.#idleWaiters.length > 0) {
-      for (const resolve of this.#idleWaiters.splice(0)) resolve();
-    }
+    if (--this.inFlight === 0 && !this.#idle.isEmpty) this.#idle.wakeAll();
   }
 }

@@ -2,6 +2,7 @@
  * Opens one node of a subtree: settings, probing, its file first, the driver, its backing chain, the options that nobody
  * took. Any failure closes and detaches what was made here, in reverse.
  */
+import { didYouMean } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import { BlockBackend, noIoPerms } from './backend.ts';
 import type { DriverState, NodeHost } from './driver.ts';
@@ -13,7 +14,7 @@ import type { Opening } from './opening.ts';
 import { fileOptions, OptionReader, type OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { probeLength } from './registry.ts';
-import { checkSettings, type Inherited, readSettings } from './settings.ts';
+import { checkSettings, type Inherited, readSettings, settingNames } from './settings.ts';
 
 /** The file below a node that is not made yet, kept by a user of its own where it may lose all others meanwhile. */
 class FirstChild {
@@ -153,6 +154,6 @@ function checkNothingLeft(node: BlockNode, reader: OptionReader): void {
   const { kind, name } = node.driver;
   throw new BlockError(
     kind === 'protocol' ? `Block protocol '${name}' doesn't support the option '${left}'` : `Block format '${name}' does not support the option '${left}'`,
-    { code: 'EINVAL' },
+    { code: 'EINVAL', hint: didYouMean(left, [...reader.known(), ...settingNames]) },
   );
 }

@@ -10,7 +10,7 @@ import type { OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import type { Transaction } from './transaction.ts';
 
-/** Exactly one of both is called. */
+/** Exactly one of `apply` and `abort` is called. */
 export interface PreparedReopen {
   /** Puts the settings into force with the commit of `transaction`. Throws QEMU's words for users who need what goes. */
   apply(transaction: Transaction): void;

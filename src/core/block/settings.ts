@@ -2,6 +2,7 @@
  * What every node obeys whatever its driver: settings read from its options, and what a child takes over from its parent
  * where its own options say nothing.
  */
+import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import { type ChildRoles, childRole } from './driver.ts';
 import type { NodeSettings } from './node.ts';
@@ -42,6 +43,11 @@ export function inheritedByFile(settings: NodeSettings, roles: ChildRoles, above
   };
 }
 
+/** The options that every node has. */
+export const settingNames: readonly string[] = [
+  ...['driver', 'node-name', 'read-only', 'auto-read-only', 'force-share', 'discard', 'detect-zeroes', 'cache.direct', 'cache.no-flush', 'active'],
+];
+
 /** Takes the settings out of the options. */
 export function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings {
   const discardText = reader.string('discard');
@@ -73,5 +79,5 @@ export function checkSettings({ forceShare, readOnly, detectZeroes, discard }: N
 function parseDiscard(text: string): boolean {
   if (text === 'unmap' || text === 'on') return true;
   if (text === 'ignore' || text === 'off') return false;
-  throw new BlockError('Invalid discard option', { code: 'ERR_OPTION' });
+  throw new BlockError('Invalid discard option', { code: 'ERR_OPTION', hint: meantValue(text, ['ignore', 'off', 'unmap', 'on']) });
 }

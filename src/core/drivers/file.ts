@@ -7,10 +7,10 @@ import {
   type BlockDriver,
   type BlockStatus,
   type DriverState,
+  type DriverStep,
   type Limits,
   type NodeHost,
   noLimits,
-  type ReopenStep,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
@@ -67,7 +67,7 @@ class FileState implements DriverState {
     };
   }
 
-  async reopen(settings: NodeSettings): Promise<ReopenStep> {
+  async reopen(settings: NodeSettings): Promise<DriverStep> {
     await this.#storage.flush();
     let next: Storage;
     try {

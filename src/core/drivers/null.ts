@@ -1,6 +1,6 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
-import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, nothingToReopen, type ReopenStep, reqFlag } from '../block/driver.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type DriverStep, type NodeHost, noLimits, nothingToReopen, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
@@ -64,7 +64,7 @@ class NullState implements DriverState {
     return 0;
   }
 
-  async reopen(): Promise<ReopenStep> {
+  async reopen(): Promise<DriverStep> {
     return nothingToReopen;
   }
 
@@ -86,7 +86,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const size = options.bytes('size') ?? defaultSize;
   const readZeroes = options.bool('read-zeroes');
-  const latency = options.bytes('latency-ns') ?? 0;
+  const latency = options.integer('latency-ns') ?? 0;
   if (latency >= 2n ** 63n) throw new BlockError('latency-ns is invalid', { code: 'EINVAL' });
   return new NullState(wholeDisk(size), readZeroes, limited(latency), options.strong() ?? {}, host.clock);
 }

@@ -10,11 +10,11 @@ import {
   type BlockStatus,
   childRole,
   type DriverState,
+  type DriverStep,
   type Limits,
   type NodeHost,
   nothingToReopen,
   type PermRequest,
-  type ReopenStep,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
@@ -96,7 +96,7 @@ class PreallocateState implements DriverState {
   }
 
   /** What was made and not used goes before the node may lose the right to write. */
-  async reopen(next: NodeSettings): Promise<ReopenStep> {
+  async reopen(next: NodeSettings): Promise<DriverStep> {
     if (next.readOnly) await this.#cutOff();
     return nothingToReopen;
   }

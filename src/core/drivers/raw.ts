@@ -9,10 +9,10 @@ import {
   type CreateValues,
   childRole,
   type DriverState,
+  type DriverStep,
   type Limits,
   type NodeHost,
   nothingToReopen,
-  type ReopenStep,
   type ReqFlags,
   type TruncateOptions,
 } from '../block/driver.ts';
@@ -92,7 +92,7 @@ class RawState implements DriverState {
     await this.#file.truncate(size + this.#offset, options);
   }
 
-  async reopen(): Promise<ReopenStep> {
+  async reopen(): Promise<DriverStep> {
     return nothingToReopen;
   }
 
