@@ -151,7 +151,7 @@ const faults: readonly Fault[] = [
     peers: ['qemu-img', 'qemu-nbd'],
     expected: 'served | lost | resized | No errors were found on the image. | 8388608',
     script: `
-      tsimg create -q -f qcow2 a 4M; serve s tsnbd -t -f qcow2 a; tsimg resize -q a 8M 2>/dev/null || echo served
+      tsimg create -q -f qcow2 a 4M; serve s tsnbd -t -f qcow2 a 2>/dev/null; tsimg resize -q a 8M 2>/dev/null || echo served
       kill -9 $servers; wait 2>/dev/null; servers=; echo lost
       qemu-img resize -q a 8M && echo resized; tsimg check a | head -n 1; qemu-img info --output=json a | grep -m 1 -o '8388608'
     `,
