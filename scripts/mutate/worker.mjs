@@ -61,7 +61,7 @@ if (sample !== undefined) {
 
 writeFileSync(
   'vitest.mutate.config.mjs',
-  `export default { test: { include: ${JSON.stringify(tests)}, exclude: ${JSON.stringify(leftOut)}, testTimeout: 60000, maxWorkers: 1 } };\n`,
+  `export default { test: { include: ${JSON.stringify(tests)}, exclude: ${JSON.stringify(leftOut)}, testTimeout: 15000, maxWorkers: 1 } };\n`,
 );
 const results = await new Stryker({
   testRunner: 'vitest',
@@ -72,7 +72,8 @@ const results = await new Stryker({
   coverageAnalysis: 'perTest',
   concurrency: Number(process.env.TSIMG_MUTATE_JOBS ?? 2),
   reporters: ['progress'],
-  timeoutMS: 15000,
+  // longer than a test may take: one that waits for ever fails, and only what keeps the process busy is a timeout
+  timeoutMS: 45000,
   vitest: { configFile: 'vitest.mutate.config.mjs', related: false },
   tempDirName: '.stryker-tmp',
   cleanTempDir: 'always',
@@ -81,9 +82,9 @@ const results = await new Stryker({
 const counted = results.filter(({ status }) => status !== 'Ignored');
 const of = (status) => counted.filter((mutant) => mutant.status === status).length;
 const survivors = counted
-  .filter(({ status }) => status === 'Survived' || status === 'NoCoverage')
+  .filter(({ status }) => status !== 'Killed')
   .map(({ fileName, location, mutatorName, replacement, status }) => ({
-    place: `${fileName.slice(root.length + 1)}:${location.start.line + 1}:${location.start.column + 1}`,
+    place: `${fileName.slice(root.length + 1)}:${location.start.line}:${location.start.column}`,
     mutator: mutatorName,
     replacement,
     status,

@@ -4,6 +4,7 @@
  * getopt_long", observed messages of qemu-img 11.1.
  */
 
+import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 
 export type ArgumentRule = 'none' | 'required' | 'optional';
@@ -37,15 +38,15 @@ export class UsageError extends BlockError {
   /** Whether the line "Try 'NAME --help' …" follows. */
   readonly showTry: boolean;
 
-  constructor(message: string, options: { fromParser?: boolean; showTry?: boolean } = {}) {
-    super(message, { code: 'ERR_USAGE' });
+  constructor(message: string, options: { fromParser?: boolean; showTry?: boolean; hint?: string } = {}) {
+    super(message, { code: 'ERR_USAGE', hint: options.hint });
     this.fromParser = options.fromParser ?? false;
     this.showTry = options.showTry ?? true;
   }
 }
 
-function parserError(message: string): UsageError {
-  return new UsageError(message, { fromParser: true });
+function parserError(message: string, hint = ''): UsageError {
+  return new UsageError(message, { fromParser: true, hint });
 }
 
 /**
@@ -81,7 +82,7 @@ export function* getopt(argv: readonly string[], spec: GetoptSpec): Generator<Ge
     for (let i = 0; i < letters.length; i++) {
       const letter = letters[i] ?? '';
       const option = letter === ':' || letter === ';' ? undefined : spec.short.get(letter);
-      if (option === undefined) throw parserError(`invalid option -- '${letter}'`);
+      if (option === undefined) throw parserError(`invalid option -- '${letter}'`, otherCase(letter, spec.short));
       const rest = letters.slice(i + 1).join('');
       if (option.argument === 'none') {
         yield { kind: 'option', id: option.id, value: undefined };
@@ -104,7 +105,10 @@ function longOption(text: string, next: string | undefined, options: readonly Lo
   const name = equals < 0 ? text : text.slice(0, equals);
   const attached = equals < 0 ? undefined : text.slice(equals + 1);
   const option = options.find((candidate) => candidate.name === name) ?? abbreviated(name, text, options);
-  if (option === undefined) throw parserError(`unrecognized option '--${text}'`);
+  if (option === undefined) {
+    const names = options.map((candidate) => `--${candidate.name}`);
+    throw parserError(`unrecognized option '--${text}'`, didYouMean(`--${name}`, names));
+  }
   if (attached !== undefined && option.argument === 'none') {
     throw parserError(`option '--${option.name}' doesn't allow an argument`);
   }
@@ -113,6 +117,12 @@ function longOption(text: string, next: string | undefined, options: readonly Lo
     return { event: { kind: 'option', id: option.id, value: next }, usedNext: true };
   }
   return { event: { kind: 'option', id: option.id, value: attached }, usedNext: false };
+}
+
+/** Letters are too short for slips: only the other case of one is near. */
+function otherCase(letter: string, short: GetoptSpec['short']): string {
+  const other = letter === letter.toLowerCase() ? letter.toUpperCase() : letter.toLowerCase();
+  return other !== letter && short.has(other) ? `did you mean '-${other}'?` : '';
 }
 
 function abbreviated(name: string, text: string, options: readonly LongOption[]): LongOption | undefined {

@@ -97,12 +97,13 @@ export class Reporter {
       const name = this.#commandName();
       this.stderr.write(`${thrown.fromParser ? name : this.program}: ${thrown.message}\n`);
       if (thrown.showTry) this.stderr.write(`${this.#tryLine(name)}\n`);
+      this.#hintOf(thrown);
       return 1;
     }
     if (thrown instanceof BlockError) {
       this.message(thrown.message);
       if (thrown.detail !== undefined) this.stderr.write(`${thrown.detail}\n`);
-      if (thrown.hint !== undefined) this.hint(thrown.hint);
+      this.#hintOf(thrown);
       return 1;
     }
     if (thrown instanceof Error && errnoCode(thrown) !== undefined) {
@@ -111,6 +112,10 @@ export class Reporter {
     }
     this.message(internalErrorText(thrown));
     return internalErrorExit;
+  }
+
+  #hintOf({ hint }: BlockError): void {
+    if (hint !== undefined && hint !== '') this.hint(hint);
   }
 
   #commandName(): string {

@@ -7,6 +7,7 @@ import { helpOption } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
 import type { CheckResult } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
+import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json.ts';
 import { formatFixed } from '../core/util/printf.ts';
@@ -54,7 +55,9 @@ export const command: ImageCommand = imageCommand({
   operands: [fileOperand],
   check: (key, value) => {
     if (key === 'output') checkOutput(value);
-    if (key === 'repair' && value !== 'leaks' && value !== 'all') throw new UsageError(`--repair (-r) expects 'leaks' or 'all', not '${value}'`);
+    if (key === 'repair' && value !== 'leaks' && value !== 'all') {
+      throw new UsageError(`--repair (-r) expects 'leaks' or 'all', not '${value}'`, { hint: didYouMean(value, ['leaks', 'all']) });
+    }
   },
   async run({ options, operands }, { report }) {
     const [filename] = operands;
@@ -120,7 +123,7 @@ async function checkOnce(node: BlockNode, report: Reporter, fix: { leaks: boolea
   } finally {
     flush();
   }
-  if (result === undefined) throw new BlockError('This image format does not support checks');
+  if (result === undefined) throw new BlockError('This image format does not support checks', { code: 'ENOTSUP' });
   return result;
 }
 

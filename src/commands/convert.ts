@@ -9,6 +9,7 @@ import type { BlockBackend } from '../core/block/backend.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
 import { isPending } from '../core/util/maybe.ts';
+import { keyvalInteger } from '../core/util/schema-scalars.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -93,7 +94,7 @@ export const command: ImageCommand = imageCommand({
       return 0;
     }
     if (target === undefined) throw new UsageError('Must specify image file name', { showTry: false });
-    if (options.bitmaps && sources.length > 1) throw new BlockError('Copying bitmaps only possible with single source');
+    if (options.bitmaps && sources.length > 1) throw new BlockError('Copying bitmaps only possible with single source', { code: 'ERR_USAGE' });
     await makeObjects(engine, options.object);
     const sourceCache = parseCache(options.sourceCache, 'Invalid source cache option');
     const progress = new Progress(context.report, options.progress && !options.quiet, 1);
@@ -112,13 +113,22 @@ export const command: ImageCommand = imageCommand({
   },
 });
 
+/** `-m`: an integer in C's notation, without the suffixes of sizes. */
+function parseParallel(text: string): number {
+  const value = keyvalInteger(text, true);
+  if (value === undefined && !/^\s*[+-]?\d{18,}$/.test(text)) throw new BlockError(`Invalid number of coroutines specified: '${text}'`, { code: 'ERR_PARSE' });
+  if (value === undefined || value < 1n || value > 16n)
+    throw new BlockError('Invalid number of coroutines specified. Must be between 1 and 16.', { code: 'ERANGE' });
+  return Number(value);
+}
+
 function checkValue(key: string, value: string, report: Reporter): void {
   switch (key) {
     case 'targetFormatOptions':
       checkOptionList(value);
       return;
     case 'parallel':
-      parseSizeExact(value, 'number of coroutines', { min: 1, max: 16 });
+      parseParallel(value);
       return;
     case 'rateLimit':
       parseSizeExact(value, 'rate limit');
@@ -128,6 +138,7 @@ function checkValue(key: string, value: string, report: Reporter): void {
       if (size > Number.MAX_SAFE_INTEGER || !isValidSparse(Number(size))) {
         throw new BlockError(
           'Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to 16777216. Select 0 to disable sparse detection (fully allocates output).',
+          { code: 'ERR_OPTION' },
         );
       }
       return;
@@ -137,7 +148,7 @@ function checkValue(key: string, value: string, report: Reporter): void {
       for (const { name } of parseOptionWords(value)) {
         if (name === 'snapshot.id' || name === 'snapshot.name') continue;
         report.message(`Invalid parameter '${name}'`);
-        throw new BlockError(`Failed in parsing snapshot param '${value}'`);
+        throw new BlockError(`Failed in parsing snapshot param '${value}'`, { code: 'ERR_PARSE' });
       }
       return;
     default:
@@ -145,14 +156,14 @@ function checkValue(key: string, value: string, report: Reporter): void {
 }
 
 function checkCombinations(options: Options): void {
-  if (options.skipBrokenBitmaps && !options.bitmaps) throw new BlockError('Use of --skip-broken-bitmaps requires --bitmaps');
-  if (options.targetImageOpts && !options.noCreate) throw new BlockError('--target-image-opts requires use of -n flag');
-  if (options.noCreate && options.targetFormatOptions.length > 0) throw new BlockError('-o has no effect when skipping image creation');
-  if (options.targetIsZero && !options.noCreate) throw new BlockError('--target-is-zero requires use of -n flag');
+  if (options.skipBrokenBitmaps && !options.bitmaps) throw new BlockError('Use of --skip-broken-bitmaps requires --bitmaps', { code: 'ERR_USAGE' });
+  if (options.targetImageOpts && !options.noCreate) throw new BlockError('--target-image-opts requires use of -n flag', { code: 'ERR_USAGE' });
+  if (options.noCreate && options.targetFormatOptions.length > 0) throw new BlockError('-o has no effect when skipping image creation', { code: 'ERR_USAGE' });
+  if (options.targetIsZero && !options.noCreate) throw new BlockError('--target-is-zero requires use of -n flag', { code: 'ERR_USAGE' });
   if (options.copyRangeOffloading) {
-    if (options.sparseSize !== undefined) throw new BlockError('Cannot enable copy offloading when -S is used');
-    if (options.compress) throw new BlockError('Cannot enable copy offloading when -c is used');
-    if (options.salvage) throw new BlockError('Cannot use copy offloading in salvaging mode');
+    if (options.sparseSize !== undefined) throw new BlockError('Cannot enable copy offloading when -S is used', { code: 'ERR_USAGE' });
+    if (options.compress) throw new BlockError('Cannot enable copy offloading when -c is used', { code: 'ERR_USAGE' });
+    if (options.salvage) throw new BlockError('Cannot use copy offloading in salvaging mode', { code: 'ERR_USAGE' });
   }
 }
 
@@ -190,8 +201,8 @@ class Conversion {
     const backing = creation?.text('backing_file') ?? this.#options.backing;
     this.#checkBacking(creation, backing);
     if (this.#options.compress) checkCompression(creation);
-    if (bitmaps && this.#sources[0]?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support');
-    if (bitmaps && this.#format !== 'raw') throw new BlockError("'convert --bitmaps' is not part of this version");
+    if (bitmaps && this.#sources[0]?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support', { code: 'ENOTSUP' });
+    if (bitmaps && this.#format !== 'raw') throw new BlockError("'convert --bitmaps' is not part of this version", { code: 'ERR_ABSENT' });
     const readsAsZeros = creation !== undefined && (await this.#create(creation));
     const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
     if (targetIsZero && backing !== undefined) {
@@ -207,8 +218,8 @@ class Conversion {
       writable: true,
       discard: sparse !== 0,
     });
-    if (bitmaps) throw new BlockError("Format driver 'raw' does not support bitmaps");
-    if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file');
+    if (bitmaps) throw new BlockError("Format driver 'raw' does not support bitmaps", { code: 'ENOTSUP' });
+    if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file', { code: 'ERR_STATE' });
     const base = backing === undefined ? undefined : target.node?.backing?.node.size();
     await copyImages({
       sources: this.#sources,
@@ -218,7 +229,7 @@ class Conversion {
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
       rate: this.#rate(),
-      parallel: this.#options.parallel === undefined ? defaultParallel : parseSize(this.#options.parallel, 'number of coroutines'),
+      parallel: this.#options.parallel === undefined ? defaultParallel : parseParallel(this.#options.parallel),
       budget: this.#engine.budget,
       ...(this.#options.salvage
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }
@@ -232,17 +243,19 @@ class Conversion {
   #checkSnapshot(): void {
     const name = this.#options.snapshot;
     if (name === undefined) return;
-    if (this.#sources.length > 1 && !name.startsWith('snapshot.')) throw new BlockError('No support for concatenating multiple snapshot');
+    if (this.#sources.length > 1 && !name.startsWith('snapshot.'))
+      throw new BlockError('No support for concatenating multiple snapshot', { code: 'ERR_USAGE' });
     const node = this.#sources[0]?.node;
     if (node?.state.snapshots === undefined) {
       throw new BlockError(
         `Failed to load snapshot: Block format '${node?.driver.name ?? ''}' used by device '' does not support temporarily loading internal snapshots`,
+        { code: 'ENOTSUP' },
       );
     }
     const wanted = name.startsWith('snapshot.') ? parseOptionWords(name).map(({ value }) => value) : [name];
     const found = node.state.snapshots().some((snapshot) => wanted.includes(snapshot.id) || wanted.includes(snapshot.name));
-    if (!found) throw new BlockError("Failed to load snapshot: Can't find snapshot");
-    throw new BlockError("'convert --snapshot' is not part of this version");
+    if (!found) throw new BlockError("Failed to load snapshot: Can't find snapshot", { code: 'ERR_NOT_FOUND' });
+    throw new BlockError("'convert --snapshot' is not part of this version", { code: 'ERR_ABSENT' });
   }
 
   /** Options of the image to be made. */
@@ -257,9 +270,10 @@ class Conversion {
 
   #checkBacking(creation: CreationOptions | undefined, backing: string | undefined): void {
     if (backing === undefined) return;
-    if (this.#sources.length > 1) throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images');
+    if (this.#sources.length > 1)
+      throw new BlockError('Having a backing file for the target makes no sense when concatenating multiple input images', { code: 'ERR_USAGE' });
     const format = creation?.text('backing_fmt') ?? this.#options.backingFormat;
-    if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format');
+    if (creation !== undefined && format === undefined) throw new BlockError('Use of backing file requires explicit backing format', { code: 'ERR_USAGE' });
   }
 
   async #create(creation: CreationOptions): Promise<boolean> {
@@ -290,12 +304,13 @@ class Conversion {
 }
 
 function checkCompression(creation: CreationOptions | undefined): void {
-  if (creation !== undefined && !creation.has('compression_type')) throw new BlockError('Compression not supported for this file format');
+  if (creation !== undefined && !creation.has('compression_type')) throw new BlockError('Compression not supported for this file format', { code: 'ENOTSUP' });
   if (creation?.isOn('encryption') === true || creation?.text('encrypt.format') !== undefined)
-    throw new BlockError('Compression and encryption not supported at the same time');
+    throw new BlockError('Compression and encryption not supported at the same time', { code: 'ENOTSUP' });
   const preallocation = creation?.text('preallocation');
-  if (preallocation !== undefined && preallocation !== 'off') throw new BlockError('Compression and preallocation not supported at the same time');
-  throw new BlockError("'convert --compress' is not part of this version");
+  if (preallocation !== undefined && preallocation !== 'off')
+    throw new BlockError('Compression and preallocation not supported at the same time', { code: 'ENOTSUP' });
+  throw new BlockError("'convert --compress' is not part of this version", { code: 'ERR_ABSENT' });
 }
 
 /** Whether the target reads as zeros throughout: decided by its allocation, and by looking at a few bytes of data. */

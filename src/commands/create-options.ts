@@ -7,8 +7,10 @@
 import type { Reporter } from '../cli/report.ts';
 import type { BlockDriver, CreateOption, CreateValues } from '../core/block/driver.ts';
 import { hasProtocol } from '../core/block/options.ts';
+import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -32,7 +34,7 @@ export function joinOptionLists(lists: readonly string[]): string | undefined {
 
 /** Throws at an empty list, and at one that begins or ends with a comma of its own. */
 export function checkOptionList(text: string): void {
-  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`);
+  if (!isValidOptionList(text)) throw new BlockError(`Invalid option list: ${text}`, { code: 'ERR_PARSE' });
 }
 
 export function asksForHelp(list: string | undefined): boolean {
@@ -42,14 +44,22 @@ export function asksForHelp(list: string | undefined): boolean {
 /** The driver that makes images of `format`. */
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
-  if (!isKnown && !readOnlyFormats.includes(format)) throw new BlockError(`Unknown file format '${format}'`);
+  if (!isKnown && !readOnlyFormats.includes(format)) {
+    throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
+  }
   const protocol = filename === undefined ? undefined : protocolOf(filename);
-  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
-  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`, { code: 'ENOTSUP' });
   // a protocol as format takes the name for its own
-  if (protocol !== undefined && driver.kind !== 'protocol') throw new BlockError(`Protocol driver '${protocol}' does not support image creation`);
+  if (protocol !== undefined && driver.kind !== 'protocol')
+    throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
+}
+
+/** Formats that images can be made of. */
+function formatNames(): string[] {
+  return driverEntries.filter(({ kind }) => kind === 'format').map(({ name }) => name);
 }
 
 /** What a filename begins with, when it is no file. */
@@ -96,7 +106,7 @@ export class CreationOptions {
   parse(list: string): void {
     for (const { name, value, isFlag } of parseOptionWords(list)) {
       const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
-      if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+      if (option === undefined) throw this.#unknown(name);
       this.set(option.name, option.name === name ? value : 'on');
     }
   }
@@ -108,8 +118,16 @@ export class CreationOptions {
   /** Throws when the value does not fit the option's type. */
   set(name: string, value: string | bigint): void {
     const option = this.#options.find((candidate) => candidate.name === name);
-    if (option === undefined) throw new BlockError(`Invalid parameter '${name}'`);
+    if (option === undefined) throw this.#unknown(name);
     this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
+  }
+
+  #unknown(name: string): BlockError {
+    const names = this.#options.map((option) => option.name);
+    return new BlockError(`Invalid parameter '${name}'`, {
+      code: 'ERR_OPTION',
+      hint: didYouMean(name, names) || `'-o help' lists the options of ${this.#driver.name}`,
+    });
   }
 
   /** The text of a string option. */
@@ -169,10 +187,10 @@ function parseValue(option: CreateOption, text: string): string | bigint {
     case 'size':
       return parseSizeOption(option.name, text);
     case 'number':
-      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`);
-      return BigInt(text.trim());
+      return parseNumberOption(option.name, text);
     case 'bool':
-      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text)) throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`);
+      if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text))
+        throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
       return text;
     default:
       return text;
@@ -182,10 +200,10 @@ function parseValue(option: CreateOption, text: string): string | bigint {
 /** `-b` and its format into the options of the image. Throws where the format has no backing files. */
 export function setBacking(values: CreationOptions, format: string, backing: string | undefined, backingFormat: string | undefined): void {
   if (backing !== undefined) {
-    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`);
+    if (!values.has('backing_file')) throw new BlockError(`Backing file not supported for file format '${format}'`, { code: 'ENOTSUP' });
     values.set('backing_file', backing);
   }
   if (backingFormat === undefined) return;
-  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`);
+  if (!values.has('backing_fmt')) throw new BlockError(`Backing file format not supported for file format '${format}'`, { code: 'ENOTSUP' });
   values.set('backing_fmt', backingFormat);
 }

@@ -7,6 +7,7 @@ import { helpOption } from '../cli/options.ts';
 import { exactFilename } from '../core/block/filename.ts';
 import { combineFilename, stripProtocol } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { largestDisk } from '../core/util/offsets.ts';
 import { parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -54,7 +55,7 @@ export const command: ImageCommand = imageCommand({
       setBacking(values, format, options.backing, options.backingFormat);
       checkBackingName(values, filename);
       await checkBacking(engine, values, filename, options.backingUnsafe);
-      if (values.integer('size') === undefined) throw new BlockError('Image creation needs a size parameter');
+      if (values.integer('size') === undefined) throw new BlockError('Image creation needs a size parameter', { code: 'ERR_OPTION' });
       if (!options.quiet) report.print(`Formatting '${filename}', fmt=${format} ${values.formatting()}\n`);
       checkLargest(values);
       await createImage(engine, format, filename, values.forDriver()).catch((error: unknown) => {
@@ -72,27 +73,25 @@ function tooLarge(values: CreationOptions, format: string): BlockError {
   return new BlockError(`The image size is too large for file format '${format}'${advice}`, { code: 'EFBIG' });
 }
 
-/** No image is larger than this, whatever its format. */
-const largestImage = 2n ** 63n - 2n ** 30n;
-
 /** Sizes that do not fit a signed 64-bit number in whole sectors, or that no request could reach the end of. */
 function checkLargest(values: CreationOptions): void {
   const size = ((values.integer('size') ?? 0n) + 511n) & ~511n;
-  if (values.driver.isFilterLike === true || size <= largestImage) return;
-  if (size >= 2n ** 63n) throw new BlockError('Could not resize image: Image size cannot be negative');
-  throw new BlockError(`Could not resize image: offset(${size}) exceeds maximum(${largestImage})`);
+  if (values.driver.isFilterLike === true || size <= largestDisk) return;
+  if (size >= 2n ** 63n) throw new BlockError('Could not resize image: Image size cannot be negative', { code: 'ERR_USAGE' });
+  throw new BlockError(`Could not resize image: offset(${size}) exceeds maximum(${largestDisk})`, { code: 'ERR_USAGE' });
 }
 
 function setSize(values: CreationOptions, size: bigint): void {
-  if (values.integer('size') !== undefined) throw new BlockError('The image size must be specified only once');
+  if (values.integer('size') !== undefined) throw new BlockError('The image size must be specified only once', { code: 'ERR_USAGE' });
   values.set('size', size);
 }
 
 /** Refuses backing names that can be seen to be wrong. */
 function checkBackingName(values: CreationOptions, filename: string): void {
   const given = values.text('backing_file');
-  if (given === '') throw new BlockError('Expected backing file name, got empty string');
-  if (given !== undefined && given === filename) throw new BlockError('Error: Trying to create an image with the same filename as the backing file');
+  if (given === '') throw new BlockError('Expected backing file name, got empty string', { code: 'ERR_USAGE' });
+  if (given !== undefined && given === filename)
+    throw new BlockError('Error: Trying to create an image with the same filename as the backing file', { code: 'ERR_IN_USE' });
 }
 
 /** Opens the backing file to see that it can be, and takes its size when none was given. */
@@ -101,7 +100,7 @@ async function checkBacking(engine: Engine, values: CreationOptions, filename: s
   if (backing === undefined) return;
   const format = values.text('backing_fmt');
   if (isUnsafe) {
-    if (format === undefined) throw new BlockError('Backing file specified without backing format');
+    if (format === undefined) throw new BlockError('Backing file specified without backing format', { code: 'ERR_USAGE' });
     return;
   }
   const full = combineFilename(stripProtocol(filename), backing);
@@ -109,14 +108,14 @@ async function checkBacking(engine: Engine, values: CreationOptions, filename: s
     throw error instanceof BlockError ? error.with({ detail: `${error.detail === undefined ? '' : `${error.detail}\n`}Could not open backing image.` }) : error;
   });
   if (format === undefined) {
-    throw new BlockError('Backing file specified without backing format', { detail: `Detected format of ${found.format}.` });
+    throw new BlockError('Backing file specified without backing format', { code: 'ERR_USAGE', detail: `Detected format of ${found.format}.` });
   }
   if (values.integer('size') === undefined) values.set('size', BigInt(found.size));
 }
 
 /** Opens an image and those below it, one after the other, without holding them: others may go on writing. */
 async function lookAtChain(engine: Engine, filename: string, format: string | undefined, seen: Set<string>): Promise<{ format: string; size: number }> {
-  if (seen.has(filename)) throw new BlockError(`Backing file '${filename}' creates an infinite loop.`);
+  if (seen.has(filename)) throw new BlockError(`Backing file '${filename}' creates an infinite loop.`, { code: 'ELOOP' });
   seen.add(filename);
   const node = await engine.opener.openImage({ filename, format, noIo: true, options: { 'read-only': true, 'force-share': true } });
   const found = { format: node.driver.name, size: sectorSize(node.size()) };

@@ -12,6 +12,7 @@ import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, noIoPerms, readerPerms, resizerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
+import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { Engine } from '../engine/engine.ts';
@@ -73,7 +74,9 @@ export const fileOperand: OperandHelp = { name: 'FILE', help: 'the image: a file
 
 /** Throws for a wrong `--output`. */
 export function checkOutput(value: string): void {
-  if (value !== 'human' && value !== 'json') throw new UsageError(`--output expects 'human' or 'json', not '${value}'`);
+  if (value !== 'human' && value !== 'json') {
+    throw new UsageError(`--output expects 'human' or 'json', not '${value}'`, { hint: didYouMean(value, ['human', 'json']) });
+  }
 }
 
 export interface CacheMode {
@@ -98,7 +101,7 @@ export const cacheNames: readonly string[] = Object.keys(cacheModes);
 /** A cache mode by name; `what` is the start of the error. */
 export function parseCache(name: string | undefined, what: string, byDefault = 'writeback'): CacheMode {
   const mode = Object.hasOwn(cacheModes, name ?? byDefault) ? cacheModes[name ?? byDefault] : undefined;
-  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`);
+  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`, { code: 'ERR_USAGE', hint: meantValue(name ?? byDefault, cacheNames) });
   return mode;
 }
 
@@ -152,7 +155,7 @@ function relayWarnings(engine: Engine, report: Reporter): void {
 
 /** Opens an image as named on the command line. Errors begin with `Could not open 'FILENAME': `. */
 export async function openImage(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
-  if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive');
+  if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive', { code: 'ERR_USAGE' });
   relayWarnings(engine, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
   if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on') throw new BlockError('--force-share/-U conflicts with image options');
@@ -206,9 +209,9 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
 function checkFilenameOption(engine: Engine, options: OptionTree): void {
   if (options['filename'] === undefined || options['file'] !== undefined) return;
   const { driver } = options;
-  if (driver === undefined) throw new BlockError('Must specify either driver or file');
+  if (driver === undefined) throw new BlockError('Must specify either driver or file', { code: 'ERR_USAGE' });
   for (const entry of engine.registry.entries) {
-    if (entry.name === driver && entry.kind !== 'protocol') throw new BlockError('A block device must be specified for "file"');
+    if (entry.name === driver && entry.kind !== 'protocol') throw new BlockError('A block device must be specified for "file"', { code: 'ERR_USAGE' });
   }
 }
 

@@ -84,7 +84,7 @@ async function collect(engine: Engine, { report }: CommandContext, start: string
   let filename: string | undefined = start;
   let { format, imageOpts } = how;
   while (filename !== undefined) {
-    if (seen.has(filename)) throw new BlockError(`Backing file '${filename}' creates an infinite loop.`);
+    if (seen.has(filename)) throw new BlockError(`Backing file '${filename}' creates an infinite loop.`, { code: 'ELOOP' });
     seen.add(filename);
     const backend = await openImage(engine, report, { filename, format, imageOpts, cache: how.cache, forceShare: how.forceShare, metadataOnly: true });
     const node = backend.node;

@@ -4,6 +4,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import type { Prealloc } from '../core/storage/storage.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import {
@@ -41,7 +42,9 @@ export const command: ImageCommand = imageCommand({
   // a size to shrink by looks like an option
   acceptsAsOperand: (word, previous) => previous !== undefined && /^-\d/.test(word),
   check: (key, value) => {
-    if (key === 'preallocation' && !isPrealloc(value)) throw new BlockError(`Invalid preallocation mode '${value}'`);
+    if (key === 'preallocation' && !isPrealloc(value)) {
+      throw new BlockError(`Invalid preallocation mode '${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, preallocations) });
+    }
   },
   async run({ options, operands }, { report }) {
     const [filename, sizeText, ...more] = operands;
@@ -55,8 +58,8 @@ export const command: ImageCommand = imageCommand({
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true, resizes: true });
     const current = sectorSize(backend.size());
     const size = Number(BigInt.asIntN(64, sign === 0 ? amount : BigInt(current) + BigInt(sign) * amount));
-    if (size <= 0) throw new BlockError('New image size must be positive');
-    if (size <= current && prealloc !== 'off') throw new BlockError('Preallocation can only be used for growing images');
+    if (size <= 0) throw new BlockError('New image size must be positive', { code: 'ERR_USAGE' });
+    if (size <= current && prealloc !== 'off') throw new BlockError('Preallocation can only be used for growing images', { code: 'ERR_USAGE' });
     if (size < current && !options.shrink) {
       report.message('Use the --shrink option to perform a shrink operation.');
       report.warning(

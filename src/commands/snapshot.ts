@@ -45,7 +45,7 @@ export const command: ImageCommand = imageCommand({
     await using engine = newEngine();
     await makeObjects(engine, options.object);
     const action = wanted[0]?.key ?? 'list';
-    if (action !== 'list') throw new BlockError(`'snapshot --${action}' is not part of this version`);
+    if (action !== 'list') throw new BlockError(`'snapshot --${action}' is not part of this version`, { code: 'ERR_ABSENT' });
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, forceShare: options.forceShare });
     const list = backend.node?.state.snapshots?.() ?? [];
     if (list.length > 0) report.print(`${snapshotTable(list).join('\n')}\n`);

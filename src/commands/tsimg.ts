@@ -9,6 +9,7 @@ import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion, completionOption, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter, type TextSink } from '../cli/report.ts';
+import { didYouMean } from '../core/util/did-you-mean.ts';
 import type { ImageCommand } from './image-command.ts';
 import { versionLines } from './version.ts';
 
@@ -89,11 +90,7 @@ export async function main(
         report.message(`The command '${chosen}' is not part of this version`);
         return 1;
       }
-      const code = report.error(new UsageError(`Command not found: ${chosen}`));
-      const { didYouMean } = await import('../core/util/did-you-mean.ts');
-      const meant = didYouMean(chosen, [...Object.keys(commands), 'help']);
-      if (meant !== '') report.hint(meant);
-      return code;
+      throw new UsageError(`Command not found: ${chosen}`, { hint: didYouMean(chosen, [...Object.keys(commands), 'help']) });
     }
     report = report.forCommand(chosen);
     const command = await entry.load();

@@ -33,7 +33,7 @@ function checkNativeAio(node: BlockNode | undefined): void {
   let medium = node;
   while (medium?.primary !== undefined) medium = medium.primary.node;
   if (medium?.driver.isMedium !== true || medium.settings.cache.direct) return;
-  throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
+  throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.', { code: 'ERR_USAGE' });
 }
 
 function openByName(engine: Engine, settings: NbdSettings): Promise<BlockBackend> {
@@ -75,7 +75,7 @@ export function isWritethrough(mode: string): boolean {
 /** Where the export starts, checked against the size of the image in whole sectors. */
 export function exportStart(offset: bigint, bytes: number): number {
   const size = alignUp(bytes, 512);
-  if (offset >= 1n << 63n) throw new BlockError(`Value '${BigInt.asIntN(64, offset)}' is out of range for parameter 'offset'`);
-  if (offset > BigInt(size)) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${size})`);
+  if (offset >= 1n << 63n) throw new BlockError(`Value '${BigInt.asIntN(64, offset)}' is out of range for parameter 'offset'`, { code: 'ERR_OPTION' });
+  if (offset > BigInt(size)) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${size})`, { code: 'ERR_OPTION' });
   return Number(offset);
 }

@@ -5,8 +5,11 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
+
+const cacheModes: readonly string[] = ['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'];
 
 const connection = defineOptions({
   port: { short: 'p', arg: 'PORT', help: "port to listen on (default '10809')" },
@@ -171,16 +174,22 @@ export function readSettings(
   const { options, operands, stoppedAt } = parseOptions(argv, table, { env, onOption: (key, value) => check.option(key, value ?? '') });
   if (stoppedAt === 'help' || stoppedAt === 'version') return stoppedAt;
   if (options.list) checkList(options, operands);
-  if (options.tlsAuthz !== undefined && options.tlsCreds === undefined) throw new BlockError('--tls-authz is not permitted without --tls-creds');
-  if (options.tlsHostname !== undefined && options.tlsCreds === undefined) throw new BlockError('--tls-hostname is not permitted without --tls-creds');
-  if (options.tlsHostname !== undefined && !options.list) throw new BlockError('TLS hostname is only supported with export list');
+  if (options.tlsAuthz !== undefined && options.tlsCreds === undefined)
+    throw new BlockError('--tls-authz is not permitted without --tls-creds', { code: 'ERR_USAGE' });
+  if (options.tlsHostname !== undefined && options.tlsCreds === undefined)
+    throw new BlockError('--tls-hostname is not permitted without --tls-creds', { code: 'ERR_USAGE' });
+  if (options.tlsHostname !== undefined && !options.list) throw new BlockError('TLS hostname is only supported with export list', { code: 'ENOTSUP' });
   if (options.list) {
-    throw new BlockError("The option '--list' is not part of this version, which has no NBD client", { hint: 'list the exports with nbdinfo --list' });
+    throw new BlockError("The option '--list' is not part of this version, which has no NBD client", {
+      code: 'ERR_ABSENT',
+      hint: 'list the exports with nbdinfo --list',
+    });
   }
   const [file, ...more] = operands;
   if (file === undefined || more.length > 0) throw new UsageError('Invalid number of arguments');
-  if (options.imageOpts && options.format !== undefined) throw new BlockError('--image-opts and -f are mutually exclusive');
-  if (options.selinuxLabel !== undefined && options.socket === undefined) throw new BlockError('--selinux-label is not permitted without --socket');
+  if (options.imageOpts && options.format !== undefined) throw new BlockError('--image-opts and -f are mutually exclusive', { code: 'ERR_USAGE' });
+  if (options.selinuxLabel !== undefined && options.socket === undefined)
+    throw new BlockError('--selinux-label is not permitted without --socket', { code: 'ERR_USAGE' });
   refuseMissing(options);
   return {
     file,
@@ -214,7 +223,7 @@ export function readSettings(
 type NbdOptions = ReturnType<typeof parseOptions<typeof table>>['options'];
 
 function checkList(options: NbdOptions, operands: readonly string[]): void {
-  if (operands.length > 0) throw new BlockError('List mode is incompatible with a file name');
+  if (operands.length > 0) throw new BlockError('List mode is incompatible with a file name', { code: 'ERR_USAGE' });
   const perDevice = [
     options.exportName,
     options.description,
@@ -227,24 +236,28 @@ function checkList(options: NbdOptions, operands: readonly string[]): void {
     options.cache,
   ];
   if (perDevice.some((value) => value !== undefined) || options.disconnect || options.bitmap.length > 0 || options.allocationDepth || options.nocache) {
-    throw new BlockError('List mode is incompatible with per-device settings');
+    throw new BlockError('List mode is incompatible with per-device settings', { code: 'ERR_USAGE' });
   }
-  if (options.fork) throw new BlockError('List mode is incompatible with forking');
-  if (options.tlsAuthz !== undefined) throw new BlockError('TLS authorization is incompatible with export list');
+  if (options.fork) throw new BlockError('List mode is incompatible with forking', { code: 'ERR_USAGE' });
+  if (options.tlsAuthz !== undefined) throw new BlockError('TLS authorization is incompatible with export list', { code: 'ERR_USAGE' });
 }
 
 /** Options of qemu-nbd that this version has not. */
 function refuseMissing(options: NbdOptions): void {
   if (options.connect !== undefined || options.disconnect) {
-    throw new BlockError("The kernel's NBD devices are not supported", { hint: 'serve the image on a socket (-k) and connect an NBD client to it' });
+    throw new BlockError("The kernel's NBD devices are not supported", {
+      code: 'ERR_ABSENT',
+      hint: 'serve the image on a socket (-k) and connect an NBD client to it',
+    });
   }
   const missing: readonly (readonly [boolean, string])[] = [
     [options.snapshot, '--snapshot'],
     [options.loadSnapshot !== undefined, '--load-snapshot'],
     [options.selinuxLabel !== undefined, '--selinux-label'],
   ];
-  for (const [isGiven, name] of missing) if (isGiven) throw new BlockError(`The option '${name}' is not part of this version`);
-  if (options.tlsCreds !== undefined) throw new BlockError(`Failed to get TLS creds: No TLS credentials with id '${options.tlsCreds}'`);
+  for (const [isGiven, name] of missing) if (isGiven) throw new BlockError(`The option '${name}' is not part of this version`, { code: 'ERR_ABSENT' });
+  if (options.tlsCreds !== undefined)
+    throw new BlockError(`Failed to get TLS creds: No TLS credentials with id '${options.tlsCreds}'`, { code: 'ERR_NOT_FOUND' });
 }
 
 /** Checks that are made where an option stands, and the values they give. */
@@ -265,50 +278,53 @@ class ValueChecks {
     switch (key) {
       case 'nocache':
       case 'cache':
-        if (this.#seen.has('cache')) throw new BlockError('-n and --cache can only be specified once');
+        if (this.#seen.has('cache')) throw new BlockError('-n and --cache can only be specified once', { code: 'ERR_USAGE' });
         this.#seen.add('cache');
-        if (key === 'cache' && !['none', 'off', 'writeback', 'writethrough', 'directsync', 'unsafe'].includes(value)) {
-          throw new BlockError(`Invalid cache mode \`${value}'`);
+        if (key === 'cache' && !cacheModes.includes(value)) {
+          throw new BlockError(`Invalid cache mode \`${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, cacheModes) });
         }
         return;
       case 'aio':
         this.#once(key);
-        if (!['threads', 'native', 'io_uring'].includes(value)) throw new BlockError(`Invalid aio mode '${value}'`);
+        if (!['threads', 'native', 'io_uring'].includes(value))
+          throw new BlockError(`Invalid aio mode '${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, ['threads', 'native', 'io_uring']) });
         return;
       case 'discard':
         this.#once(key);
-        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) throw new BlockError(`Invalid discard mode \`${value}'`);
+        if (!['ignore', 'off', 'unmap', 'on'].includes(value)) {
+          throw new BlockError(`Invalid discard mode \`${value}'`, { code: 'ERR_OPTION', hint: meantValue(value, ['ignore', 'off', 'unmap', 'on']) });
+        }
         this.discard = value === 'unmap' || value === 'on';
         return;
       case 'detectZeroes':
         this.detectZeroes = this.#zeroMode(value);
         return;
       case 'socket':
-        if (!value.startsWith('/')) throw new BlockError('socket path must be absolute');
+        if (!value.startsWith('/')) throw new BlockError('socket path must be absolute', { code: 'ERR_USAGE' });
         return;
       case 'shared': {
         const count = parseInteger(value);
-        if (count === undefined || count < 0n || count > 2147483647n) throw new BlockError(`Invalid shared device number '${value}'`);
+        if (count === undefined || count < 0n || count > 2147483647n) throw new BlockError(`Invalid shared device number '${value}'`, { code: 'ERR_OPTION' });
         this.shared = Number(count);
         return;
       }
       case 'handshakeLimit': {
         const seconds = parseInteger(value);
-        if (seconds === undefined || seconds < 0n || seconds > 4294967295n) throw new BlockError(`Invalid handshake limit '${value}'`);
+        if (seconds === undefined || seconds < 0n || seconds > 4294967295n) throw new BlockError(`Invalid handshake limit '${value}'`, { code: 'ERR_OPTION' });
         this.handshakeSeconds = Number(seconds);
         return;
       }
       case 'offset': {
         const offset = parseInteger(value);
-        if (offset === undefined) throw new BlockError(`Invalid offset '${value}'`);
+        if (offset === undefined) throw new BlockError(`Invalid offset '${value}'`, { code: 'ERR_OPTION' });
         this.offset = BigInt.asUintN(64, offset);
         return;
       }
       case 'exportName':
-        if (Buffer.byteLength(value) > 4096) throw new BlockError(`export name '${value}' too long`);
+        if (Buffer.byteLength(value) > 4096) throw new BlockError(`export name '${value}' too long`, { code: 'ERR_NAME' });
         return;
       case 'description':
-        if (Buffer.byteLength(value) > 4096) throw new BlockError(`export description '${value}' too long`);
+        if (Buffer.byteLength(value) > 4096) throw new BlockError(`export description '${value}' too long`, { code: 'ERR_OPTION' });
         return;
       case 'loadSnapshot':
         checkSnapshotParam(value, this.#complain);
@@ -319,16 +335,20 @@ class ValueChecks {
   }
 
   #once(key: string): void {
-    if (this.#seen.has(key)) throw new BlockError(`--${key} can only be specified once`);
+    if (this.#seen.has(key)) throw new BlockError(`--${key} can only be specified once`, { code: 'ERR_USAGE' });
     this.#seen.add(key);
   }
 
   #zeroMode(value: string): 'off' | 'on' | 'unmap' {
     if (value !== 'off' && value !== 'on' && value !== 'unmap') {
-      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`);
+      throw new BlockError(`Failed to parse detect_zeroes mode: invalid parameter value: ${value}`, {
+        code: 'ERR_PARSE',
+        hint: meantValue(value, ['off', 'on', 'unmap']),
+      });
     }
     // as with the peer, --discard has to come first
-    if (value === 'unmap' && !this.discard) throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+    if (value === 'unmap' && !this.discard)
+      throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap', { code: 'ERR_USAGE' });
     return value;
   }
 }
@@ -339,7 +359,7 @@ function checkSnapshotParam(value: string, complain: (text: string) => void): vo
     const name = word.split('=')[0] ?? '';
     if (name === 'snapshot.id' || name === 'snapshot.name') continue;
     complain(`Invalid parameter '${name}'`);
-    throw new BlockError(`Failed in parsing snapshot param \`${value}'`);
+    throw new BlockError(`Failed in parsing snapshot param \`${value}'`, { code: 'ERR_PARSE' });
   }
 }
 

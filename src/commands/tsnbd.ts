@@ -83,8 +83,8 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
       if (!settings.persistent) end();
     },
   });
-  // from here on a signal ends the program in good order, also while the image is being opened
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, end);
+  // from here on a signal ends the program in good order, also while the image is being opened; a second one does not cut that short
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
   await server.start(address, { held: true });
   try {
     const backend = await openServedImage(engine, settings, report);
@@ -126,8 +126,8 @@ function addressOf(settings: NbdSettings): NbdAddress {
       [settings.port, "TCP port number can't be set when using socket activation"],
       [settings.bind, "The interface can't be set when using socket activation"],
     ];
-    for (const [value, text] of refusals) if (value !== undefined) throw new BlockError(text);
-    if (Number(process.env['LISTEN_FDS']) > 1) throw new BlockError('qemu-nbd does not support socket activation with LISTEN_FDS > 1');
+    for (const [value, text] of refusals) if (value !== undefined) throw new BlockError(text, { code: 'ERR_USAGE' });
+    if (Number(process.env['LISTEN_FDS']) > 1) throw new BlockError('qemu-nbd does not support socket activation with LISTEN_FDS > 1', { code: 'ENOTSUP' });
     delete process.env['LISTEN_PID'];
     delete process.env['LISTEN_FDS'];
     return { type: 'fd', fd: 3 };

@@ -17,7 +17,7 @@ import { creatorOf, takeDevice } from './protocol-creators.ts';
  */
 export async function createImage(engine: Engine, format: string, filename: string, values: CreateValues): Promise<boolean> {
   const driver = await creatorOf(engine, format);
-  if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`);
+  if (driver.create === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`, { code: 'ENOTSUP' });
   const path = driver.kind === 'protocol' ? stripProtocol(filename, format) : localPath(filename);
   const outcome: Outcome = { made: [], readsAsZeros: true };
   try {
@@ -31,7 +31,8 @@ export async function createImage(engine: Engine, format: string, filename: stri
 }
 
 function localPath(filename: string): string {
-  if (!filename.startsWith('file:') && hasProtocol(filename)) throw new BlockError(`Unknown protocol '${filename.slice(0, filename.indexOf(':'))}'`);
+  if (!filename.startsWith('file:') && hasProtocol(filename))
+    throw new BlockError(`Unknown protocol '${filename.slice(0, filename.indexOf(':'))}'`, { code: 'ENOTSUP' });
   return stripProtocol(filename);
 }
 
@@ -81,7 +82,7 @@ const createPerms = { perm: perm.write | perm.resize, shared: perm.all & ~perm.r
 
 function target(engine: Engine, backend: BlockBackend): CreateTarget {
   const { root } = backend;
-  if (root === undefined) throw new BlockError('No medium found');
+  if (root === undefined) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
   return {
     // straight to the edge: creation writes past the end
     write: (offset, from) => root.write(offset, from),

@@ -1,17 +1,48 @@
 /* The drivers that this engine knows, by name. Loaded at first use; nothing registers itself. */
 import type { DriverEntry } from '../core/block/driver.ts';
+import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
+import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
+import { fileDriverOptions } from '../core/drivers/file-options.ts';
+import { nullDriverOptions } from '../core/drivers/null-options.ts';
+import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
+import { rawDriverOptions } from '../core/drivers/raw-options.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { qcow2DriverOptions } from '../qcow2/driver-options.ts';
 import { probeQcow2 } from '../qcow2/probe.ts';
 
 export const driverEntries: readonly DriverEntry[] = [
-  { name: 'file', kind: 'protocol', parseFilename: pathOf('file'), load: async () => (await import('../core/drivers/file.ts')).fileDriver },
-  { name: 'host_device', kind: 'protocol', parseFilename: pathOf('host_device'), load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver },
-  { name: 'null-co', kind: 'protocol', parseFilename: onlyItself('null-co'), load: async () => (await import('../core/drivers/null.ts')).nullDriver },
-  { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
-  { name: 'qcow2', kind: 'format', probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
-  { name: 'copy-before-write', kind: 'filter', load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver },
-  { name: 'snapshot-access', kind: 'filter', load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
+  {
+    name: 'file',
+    kind: 'protocol',
+    options: fileDriverOptions,
+    parseFilename: pathOf('file'),
+    load: async () => (await import('../core/drivers/file.ts')).fileDriver,
+  },
+  {
+    name: 'host_device',
+    kind: 'protocol',
+    options: fileDriverOptions,
+    parseFilename: pathOf('host_device'),
+    load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver,
+  },
+  {
+    name: 'null-co',
+    kind: 'protocol',
+    options: nullDriverOptions,
+    parseFilename: onlyItself('null-co'),
+    load: async () => (await import('../core/drivers/null.ts')).nullDriver,
+  },
+  { name: 'raw', kind: 'format', options: rawDriverOptions, probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
+  { name: 'qcow2', kind: 'format', options: qcow2DriverOptions, probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
+  {
+    name: 'copy-before-write',
+    kind: 'filter',
+    options: copyBeforeWriteOptions,
+    load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver,
+  },
+  { name: 'snapshot-access', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
+  { name: 'preallocate', kind: 'filter', options: preallocateOptions, load: async () => (await import('../core/drivers/preallocate.ts')).preallocateDriver },
 ];
 
 function pathOf(protocol: string): (filename: string) => OptionTree {

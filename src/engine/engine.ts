@@ -69,7 +69,7 @@ export class Engine implements AsyncDisposable {
   /** The simulated machine; undefined in a storage daemon, in tools and in the library. */
   machine: Machine | undefined;
   readonly #closers: (() => Promise<void>)[] = [];
-  #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(options: EngineOptions = {}) {
     this.clock = options.clock ?? realClock;
@@ -150,11 +150,14 @@ export class Engine implements AsyncDisposable {
   /**
    * Shuts down in the one right order: guest, openings, listeners, exports, jobs, requests under way, backends, nodes top-down (each
    * gives up its storage and locks). Exports close before jobs end: the other order thaws a frozen view under its readers.
-   * An error in one step skips no other; the first is thrown when all is closed. A second call does nothing.
+   * An error in one step skips no other; the first is thrown when all is closed. A second call waits for the first.
    */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     const failures: unknown[] = [];
     const attempt = async (body: () => unknown): Promise<void> => {
       try {

@@ -25,7 +25,8 @@ function findInChain(top: BlockNode, isReadOnly: boolean, name: string): DirtyBi
     const bitmap = node.dirtyBitmaps.find(name);
     if (bitmap === undefined) continue;
     // its clients would be told of changes that they were promised not to see
-    if (isReadOnly && !node.readOnly && bitmap.isEnabled) throw new BlockError(`Enabled bitmap '${name}' incompatible with readonly export`);
+    if (isReadOnly && !node.readOnly && bitmap.isEnabled)
+      throw new BlockError(`Enabled bitmap '${name}' incompatible with readonly export`, { code: 'ERR_OPTION' });
     return bitmap;
   }
   throw new BlockError(`Bitmap '${name}' is not found`, { code: 'ERR_NOT_FOUND' });

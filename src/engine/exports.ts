@@ -72,7 +72,7 @@ export class ExportManager {
 
   /** Rejects with `NBD server already running` or the socket's message. */
   async startServer(address: NbdAddress, options: ServerOptions = {}): Promise<void> {
-    if (this.#server !== undefined) throw new BlockError('NBD server already running');
+    if (this.#server !== undefined) throw new BlockError('NBD server already running', { code: 'ERR_STATE' });
     const { NbdServer } = await import('../nbd/server.ts');
     const server = new NbdServer({ budget: this.#engine.budget, clock: this.#engine.clock, ...options });
     this.#server = server;
@@ -87,7 +87,7 @@ export class ExportManager {
   /** Deletes all exports, newest first, and stops listening. */
   async stopServer(): Promise<void> {
     const server = this.#server;
-    if (server === undefined) throw new BlockError('NBD server not running');
+    if (server === undefined) throw new BlockError('NBD server not running', { code: 'ERR_STATE' });
     this.#server = undefined;
     const entries = [...this.#exports.values()].reverse();
     await server.stop();
@@ -96,25 +96,26 @@ export class ExportManager {
 
   /** Throws for an id that is malformed or taken. */
   checkId(id: string): void {
-    if (!isIdentifier(id)) throw new BlockError('Invalid block export id');
-    if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`);
+    if (!isIdentifier(id)) throw new BlockError('Invalid block export id', { code: 'ERR_NAME' });
+    if (this.#exports.has(id)) throw new BlockError(`Block export id '${id}' is already in use`, { code: 'ERR_NAME' });
   }
 
   /** Adds an export. The checks are in QEMU's order; nothing is left behind when one fails. */
   async add(options: ExportOptions): Promise<BlockExport> {
     const { id, node, name, description } = options;
     this.checkId(id);
-    if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable');
+    if (options.writable && node.readOnly) throw new BlockError('Cannot export read-only node as writable', { code: 'ERR_OPTION' });
     if (options.iothreads !== undefined) this.#checkThreads(options.iothreads);
     const needed = perm.consistentRead | (options.writable ? perm.write : perm.none);
     const backend = new BlockBackend(this.#engine.graph, { perm: needed, shared: perm.all });
     backend.insert(node);
     try {
       const server = this.#server;
-      if (server === undefined) throw new BlockError('NBD server not running');
-      if (Buffer.byteLength(name) > maxString) throw new BlockError(`export name '${name}' too long`);
-      if (description !== undefined && Buffer.byteLength(description) > maxString) throw new BlockError(`description '${description}' too long`);
-      if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`);
+      if (server === undefined) throw new BlockError('NBD server not running', { code: 'ERR_STATE' });
+      if (Buffer.byteLength(name) > maxString) throw new BlockError(`export name '${name}' too long`, { code: 'ERR_NAME' });
+      if (description !== undefined && Buffer.byteLength(description) > maxString)
+        throw new BlockError(`description '${description}' too long`, { code: 'ERR_OPTION' });
+      if (server.findExport(name) !== undefined) throw new BlockError(`NBD server already has export named '${name}'`, { code: 'ERR_NAME' });
       const [{ NbdExport }, { dirtyBitmapContext }] = await Promise.all([import('../nbd/export.ts'), import('../nbd/dirty-bitmap.ts')]);
       const bitmaps = findBitmaps(this.#engine.graph, node, !options.writable, options.bitmaps ?? []);
       // clients have been told a size: nobody may change it from now on
@@ -157,9 +158,9 @@ export class ExportManager {
   async remove(id: string, mode: 'safe' | 'hard' = 'safe'): Promise<void> {
     const entry = this.#exports.get(id);
     const server = this.#server;
-    if (entry === undefined || server === undefined) throw new BlockError(`Export '${id}' is not found`);
+    if (entry === undefined || server === undefined) throw new BlockError(`Export '${id}' is not found`, { code: 'ERR_NOT_FOUND' });
     if (mode === 'safe' && entry.nbd.clientCount > 0) {
-      throw new BlockError(`export '${id}' still in use`, { detail: "Use mode='hard' to force client disconnect" });
+      throw new BlockError(`export '${id}' still in use`, { code: 'ERR_IN_USE', detail: "Use mode='hard' to force client disconnect" });
     }
     entry.isShuttingDown = true;
     await server.removeExport(entry.nbd.name, 'hard');

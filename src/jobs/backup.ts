@@ -4,14 +4,20 @@
  * Must not know monitors or formats. Rule source: QEMU's documentation of blockdev-backup.
  */
 import type { BlockCopy } from '../core/block/block-copy.ts';
+import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import { failedSide } from '../core/block/range-copy.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { BlockJob } from './block-job.ts';
 import type { BlockJobBody, OnError } from './job-body.ts';
 import { type TransferPiece, type TransferPlan, transfer } from './transfer.ts';
 
+/** Whether a bitmap goes on from the start of the backup: when it succeeded, never, or else with what was not copied. */
+export type BitmapMode = 'on-success' | 'never' | 'always';
+
 export interface BackupOptions {
-  readonly sync: 'none' | 'full' | 'top';
+  readonly sync: 'none' | 'full' | 'top' | 'bitmap';
+  /** What `bitmap` copies, and what becomes of it. A successor of it records while the job is there. */
+  readonly bitmap?: { readonly bitmap: DirtyBitmap; readonly mode: BitmapMode } | undefined;
   readonly copy: BlockCopy;
   readonly onSourceError: OnError;
   readonly onTargetError: OnError;
@@ -41,6 +47,8 @@ export class BackupBody implements BlockJobBody {
   constructor(options: BackupOptions) {
     this.#options = options;
     this.isEndless = options.sync === 'none';
+    // before the guest can write: nothing else is saved for it
+    if (options.sync === 'bitmap' && options.bitmap !== undefined) options.copy.keepOnly(options.bitmap.bitmap);
   }
 
   async run(job: BlockJob): Promise<void> {
@@ -100,7 +108,28 @@ export class BackupBody implements BlockJobBody {
     };
   }
 
+  commit(): void {
+    const { bitmap } = this.#options;
+    if (bitmap !== undefined) settleBitmap(bitmap.bitmap, bitmap.mode !== 'never');
+  }
+
+  abort(): void {
+    const { bitmap, copy } = this.#options;
+    if (bitmap === undefined) return;
+    const isAlways = bitmap.mode === 'always';
+    const left = settleBitmap(bitmap.bitmap, isAlways);
+    if (isAlways) copy.markLeft(left);
+  }
+
   async clean(): Promise<void> {
     await this.#options.removeFilter();
   }
+}
+
+/** The bitmap as it is when the backup is over: what changed since its start, or that and what it had before. */
+function settleBitmap(bitmap: DirtyBitmap, isDone: boolean): DirtyBitmap {
+  const { dirtyBitmaps } = bitmap.node;
+  if (isDone) return dirtyBitmaps.abdicate(bitmap);
+  dirtyBitmaps.reclaim(bitmap);
+  return bitmap;
 }

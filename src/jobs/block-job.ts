@@ -6,6 +6,7 @@
 import type { Child, Parent } from '../core/block/child.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { limited } from '../core/util/offsets.ts';
 import type { JobGroup } from './group.ts';
 import { Job } from './job.ts';
 import { type BlockJobBody, type BlockJobOptions, errorAction, type JobHost, type OnError } from './job-body.ts';
@@ -18,11 +19,13 @@ export class BlockJob extends Job implements Parent {
   readonly limit: RateLimit;
   ioStatus: 'ok' | 'failed' | 'nospace' = 'ok';
   readonly #nodes: JobNodes;
+  #speed: number | bigint;
 
   constructor(host: JobHost, body: BlockJobBody, options: BlockJobOptions, group?: JobGroup) {
     super(host, body, options, group);
     this.#nodes = new JobNodes(host.graph);
-    this.limit = new RateLimit(host.clock, options.speed);
+    this.#speed = options.speed;
+    this.limit = new RateLimit(host.clock, limited(options.speed));
   }
 
   override get asBlockJob(): BlockJob {
@@ -33,8 +36,9 @@ export class BlockJob extends Job implements Parent {
     return this.#nodes.edges.map((edge) => edge.node);
   }
 
-  get speed(): number {
-    return this.limit.speed;
+  /** Bytes a second as it was asked for; 0 = no limit. */
+  get speed(): number | bigint {
+    return this.#speed;
   }
 
   /** BlockJobInfo of QAPI. */
@@ -63,10 +67,11 @@ export class BlockJob extends Job implements Parent {
 
   // -- verbs ------------------------------------------------------------------------------------------------------------
   /** `speed` in bytes a second, 0 = no limit. */
-  setSpeed(speed: number): void {
+  setSpeed(speed: number | bigint): void {
     this.check('set-speed');
     if (speed < 0) throw new BlockError("Parameter 'speed' expects a non-negative value", { code: 'ERR_OPTION' });
-    this.limit.speed = speed;
+    this.#speed = speed;
+    this.limit.speed = limited(speed);
     this.speedChanged();
     this.kick();
   }

@@ -44,7 +44,7 @@ export interface JobOptions {
 
 export interface BlockJobOptions extends JobOptions {
   /** Bytes a second, 0 = no limit. */
-  readonly speed: number;
+  readonly speed: number | bigint;
 }
 
 export interface JobHost {

@@ -6,7 +6,9 @@
  */
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
+import { asBlockError } from '../core/util/internal-error.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { Waiters } from '../core/util/waiters.ts';
 import type { BlockJob } from './block-job.ts';
 import { type GroupMember, JobGroup } from './group.ts';
 import type { JobBody, JobHost, JobOptions, JobType } from './job-body.ts';
@@ -39,10 +41,11 @@ export class Job implements GroupMember {
   #isConcluding = false;
   #prepared: Promise<boolean> | undefined;
   #failure: unknown;
-  readonly #wake: (() => void)[] = [];
-  readonly #pausedWaiters: (() => void)[] = [];
-  readonly #bodyWaiters: (() => void)[] = [];
-  readonly #endWaiters: (() => void)[] = [];
+  /** What the body waits for while it is idle. */
+  readonly #kicked = new Waiters();
+  readonly #paused = new Waiters();
+  readonly #bodyDone = new Waiters();
+  readonly #ended = new Waiters();
 
   /** Emits `created`. The manager checked the id. */
   constructor(host: JobHost, body: JobBody, options: JobOptions, group: JobGroup = new JobGroup()) {
@@ -116,7 +119,8 @@ export class Job implements GroupMember {
 
   /** Throws unless `verb` is allowed now. */
   check(verb: JobVerb): void {
-    if (!mayApply(verb, this.status)) throw new BlockError(`Job '${this.id}' in state '${this.status}' cannot accept command verb '${verb}'`);
+    if (!mayApply(verb, this.status))
+      throw new BlockError(`Job '${this.id}' in state '${this.status}' cannot accept command verb '${verb}'`, { code: 'ERR_STATE' });
   }
 
   // -- life -------------------------------------------------------------------------------------------------------------
@@ -133,25 +137,25 @@ export class Job implements GroupMember {
       await this.pausePoint();
       if (!this.isCancelled) await this.#body.run(this);
     } catch (error) {
-      this.error = asJobError(error);
+      this.error = asBlockError(error);
     }
     this.#isBodyDone = true;
     this.#noteCancel();
     this.setStatus(this.error === undefined ? 'waiting' : 'aborting');
-    wakeAll(this.#pausedWaiters);
-    wakeAll(this.#bodyWaiters);
+    this.#paused.wakeAll();
+    this.#bodyDone.wakeAll();
     try {
       if (this.error !== undefined) await this.#group.abort(this);
       else await this.#group.succeeded();
     } catch (error) {
       // nobody waits for this function: whoever waits for the end of the job is told
       this.#failure = error;
-      wakeAll(this.#endWaiters);
+      this.#ended.wakeAll();
     }
   }
 
   async whenBodyDone(): Promise<void> {
-    if (this.#isStarted && !this.#isBodyDone) await new Promise<void>((resolve) => this.#bodyWaiters.push(resolve));
+    if (this.#isStarted && !this.#isBodyDone) await this.#bodyDone.wait();
   }
 
   becomePending(): void {
@@ -170,7 +174,7 @@ export class Job implements GroupMember {
       await this.#body.prepare?.();
       return true;
     } catch (error) {
-      this.error = asJobError(error);
+      this.error = asBlockError(error);
       return false;
     }
   }
@@ -192,13 +196,13 @@ export class Job implements GroupMember {
       this.leaveNodes();
       await this.#body.clean();
     } catch (error) {
-      this.error ??= asJobError(error);
+      this.error ??= asBlockError(error);
     }
     this.#group.leave(this);
     if (this.#isStarted) this.announceEnd();
     this.setStatus('concluded');
     if (this.autoDismiss || !this.#isStarted) this.dismiss();
-    wakeAll(this.#endWaiters);
+    this.#ended.wakeAll();
   }
 
   /** Ends a job that was never started, as if it had not been made; `told` of it on the way. */
@@ -227,7 +231,7 @@ export class Job implements GroupMember {
 
   /** Settles when the job has concluded. */
   async whenEnded(): Promise<void> {
-    if (!isOver(this.status) && this.#failure === undefined) await new Promise<void>((resolve) => this.#endWaiters.push(resolve));
+    if (!isOver(this.status) && this.#failure === undefined) await this.#ended.wait();
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -263,7 +267,7 @@ export class Job implements GroupMember {
 
   /** Throws when the user paused it already or the state forbids it. Takes effect at once when the body is idle, else at its next pause point. */
   userPause(): void {
-    if (this.#isUserPaused) throw new BlockError('Job is already paused');
+    if (this.#isUserPaused) throw new BlockError('Job is already paused', { code: 'ERR_STATE' });
     this.check('pause');
     // one that is on its way out would never wake again
     if (this.isCancelled) return;
@@ -272,7 +276,7 @@ export class Job implements GroupMember {
   }
 
   userResume(): void {
-    if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused");
+    if (!this.#isUserPaused) throw new BlockError("Can't resume a job that was not paused", { code: 'ERR_STATE' });
     this.check('resume');
     this.#isUserPaused = false;
     this.resume();
@@ -324,10 +328,9 @@ export class Job implements GroupMember {
   async sleep(ms: number): Promise<void> {
     if (ms <= 0 || this.isCancelled) return;
     const abort = new AbortController();
-    const wake = (): void => abort.abort();
-    this.#wake.push(wake);
+    const leave = this.#kicked.add(() => abort.abort());
     await this.#idle(this.host.clock.sleep(ms, abort.signal));
-    if (this.#wake.includes(wake)) this.#wake.splice(this.#wake.indexOf(wake), 1);
+    leave();
   }
 
   /** The work is done but for what goes on meanwhile: from now on the job may be completed. */
@@ -344,11 +347,11 @@ export class Job implements GroupMember {
   }
 
   kick(): void {
-    wakeAll(this.#wake);
+    this.#kicked.wakeAll();
   }
 
   #woken(): Promise<void> {
-    return new Promise((resolve) => this.#wake.push(resolve));
+    return this.#kicked.wait();
   }
 
   async #idle(pending: Promise<void>): Promise<void> {
@@ -368,7 +371,7 @@ export class Job implements GroupMember {
   /** Settles at the next pause point of the body; one that is over, or has nothing in flight, is idle. */
   whenIdle(): Maybe<void> {
     if (!this.#isAtWork || this.#isIdle) return;
-    return new Promise<void>((resolve) => this.#pausedWaiters.push(resolve));
+    return this.#paused.wait();
   }
 
   get #isAtWork(): boolean {
@@ -386,7 +389,7 @@ export class Job implements GroupMember {
   #enterPause(): void {
     if (this.#status === 'running') this.setStatus('paused');
     else if (this.#status === 'ready') this.setStatus('standby');
-    wakeAll(this.#pausedWaiters);
+    this.#paused.wakeAll();
   }
 
   protected setStatus(to: JobStatus): void {
@@ -394,14 +397,4 @@ export class Job implements GroupMember {
     this.#status = to;
     this.host.events.emit('JOB_STATUS_CHANGE', { status: to, id: this.id });
   }
-}
-
-/** A bug of ours must not look like a finished job; the message tells it from the medium's errors. */
-function asJobError(error: unknown): BlockError {
-  if (error instanceof BlockError) return error;
-  return new BlockError(`internal error: ${error instanceof Error ? error.message : String(error)}`, { code: 'ERR_INTERNAL', cause: error });
-}
-
-function wakeAll(waiters: (() => void)[]): void {
-  for (const wake of waiters.splice(0)) wake();
 }

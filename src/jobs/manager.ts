@@ -24,7 +24,7 @@ export class JobManager {
    * The job that `make` makes, once its id is found good. Throws `Invalid job ID 'x'`, `Job ID 'x' already
    * in use`, or for a negative speed, after which the job is gone again.
    */
-  create<J extends Job>(options: JobOptions & { readonly speed?: number }, make: (host: JobHost) => J): J {
+  create<J extends Job>(options: JobOptions & { readonly speed?: number | bigint }, make: (host: JobHost) => J): J {
     const { id } = options;
     if (!isIdentifier(id)) throw new BlockError(`Invalid job ID '${id}'`, { code: 'ERR_NAME' });
     if (this.#jobs.has(id)) throw new BlockError(`Job ID '${id}' already in use`, { code: 'ERR_NAME' });

@@ -69,7 +69,7 @@ export class DiskDevice {
   /** Puts the device onto another node (qom-set property drive): requests wait meanwhile. */
   async setNode(node: BlockNode): Promise<void> {
     const { root } = this.#backend;
-    if (root === undefined) throw new BlockError(`Device '${this.id}' has no medium`);
+    if (root === undefined) throw new BlockError(`Device '${this.id}' has no medium`, { code: 'ENOMEDIUM' });
     const from = root.node;
     {
       using _section = await drainNodes([from, node]);

@@ -52,8 +52,8 @@ export class Machine {
   /** Adds a disk on a node that nobody uses yet. The node is released when that fails. */
   async addDisk(id: string, node: BlockNode): Promise<DiskDevice> {
     try {
-      if (this.#disks.has(id)) throw new BlockError(`Duplicate ID '${id}' for drive`);
-      if (this.#host.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`);
+      if (this.#disks.has(id)) throw new BlockError(`Duplicate ID '${id}' for drive`, { code: 'ERR_NAME' });
+      if (this.#host.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`, { code: 'ERR_NAME' });
       const disk = new DiskDevice(this.#host.graph, id, node);
       this.#disks.set(id, disk);
       return disk;
@@ -92,7 +92,7 @@ export class Machine {
   /** A disk of the guest's, for its own requests. */
   guestDisk(id: string): DiskDevice {
     const disk = this.#disks.get(id);
-    if (disk?.isAttached !== true) throw new BlockError(`The machine has no disk '${id}'`);
+    if (disk?.isAttached !== true) throw new BlockError(`The machine has no disk '${id}'`, { code: 'ERR_NOT_FOUND' });
     return disk;
   }
 
@@ -116,7 +116,7 @@ export class Machine {
   /** Starts a workload on a disk; it runs until stopped. */
   run(id: string, options: WorkloadOptions): Workload {
     const disk = this.guestDisk(id);
-    if (disk.isReadOnly) throw new BlockError(`Disk '${id}' is read-only`);
+    if (disk.isReadOnly) throw new BlockError(`Disk '${id}' is read-only`, { code: 'EROFS' });
     const workload = new Workload(disk, this.#host, options, () => this.#workloads.delete(workload));
     this.#workloads.add(workload);
     workload.start(this.#runState === 'running');

@@ -5,6 +5,7 @@
 import type { Clock } from '../core/util/clock.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Maybe, YieldBudget } from '../core/util/maybe.ts';
+import { Waiters } from '../core/util/waiters.ts';
 import type { DiskDevice } from './disk-device.ts';
 
 export const workloadKinds = ['random-write', 'sequential-write', 'mixed'] as const;
@@ -69,7 +70,7 @@ export class Workload {
   #openGate: (() => void) | undefined;
   #lanes: Promise<void> = Promise.resolve();
   #active = 0;
-  #idle: (() => void)[] = [];
+  readonly #idle = new Waiters();
 
   constructor(disk: DiskDevice, host: { readonly budget: YieldBudget; readonly clock: Clock }, options: WorkloadOptions, onEnd: () => void) {
     this.disk = disk;
@@ -106,7 +107,7 @@ export class Workload {
 
   async pause(): Promise<void> {
     this.#closeGate();
-    if (this.#active > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    if (this.#active > 0) await this.#idle.wait();
   }
 
   resume(): void {
@@ -136,7 +137,7 @@ export class Workload {
         await this.#request();
         await this.#budget.tick(this.bytesWritten - before + sector);
       } finally {
-        if (--this.#active === 0) for (const wake of this.#idle.splice(0)) wake();
+        if (--this.#active === 0) this.#idle.wakeAll();
       }
       await this.#slowDown(this.bytesWritten - before + sector);
     }

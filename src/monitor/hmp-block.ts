@@ -53,14 +53,14 @@ export const blockCommands: readonly HmpCommand[] = [
     args: [device, { name: 'speed', type: 'o' }],
     params: 'device speed',
     help: 'set maximum speed for a background block operation',
-    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).setSpeed(given.number('speed')),
+    run: (given, { engine }) => engine.jobs.findBlockJob(given.text('device')).setSpeed(given.size('speed')),
   },
   {
     name: 'block_resize',
     args: [device, { name: 'size', type: 'o' }],
     params: 'device size',
     help: 'resize a block image',
-    run: (given, { engine }) => resizeNode(engine, lookupNode(engine, { device: given.text('device') }), given.number('size')),
+    run: (given, { engine }) => resizeNode(engine, lookupNode(engine, { device: given.text('device') }), given.size('size')),
   },
   {
     name: 'drive_add',
@@ -134,10 +134,10 @@ export const blockCommands: readonly HmpCommand[] = [
 async function startServer(given: HmpGiven, { engine }: CommandContext): Promise<void> {
   const isWritable = given.has('w');
   const isAll = given.has('a');
-  if (isWritable && !isAll) throw new BlockError('-w only valid together with -a');
+  if (isWritable && !isAll) throw new BlockError('-w only valid together with -a', { code: 'ERR_USAGE' });
   const uri = given.text('uri');
   const colon = uri.lastIndexOf(':');
-  if (colon < 0) throw new BlockError(`error parsing address '${uri}'`);
+  if (colon < 0) throw new BlockError(`error parsing address '${uri}'`, { code: 'ERR_PARSE' });
   const address = uri.startsWith('unix:')
     ? { type: 'unix', path: uri.slice('unix:'.length) }
     : { type: 'inet', host: uri.slice(0, colon), port: uri.slice(colon + 1) };
@@ -160,7 +160,7 @@ async function qemuIo(given: HmpGiven, { engine, monitor }: CommandContext): Pro
   const line = given.text('command');
   const host: IoHost = { clock: engine.clock, out: monitor.print, readFile: (path) => readPattern(engine.openStorage, path) };
   const disk = given.has('d') ? engine.machine?.findDevice(name) : engine.machine?.findDrive(name);
-  if (given.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`);
+  if (given.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`, { code: 'ERR_NOT_FOUND' });
   if (disk !== undefined) return runIoCommand(disk.backend, line, host);
   const node = lookupNode(engine, { nodeName: name });
   // the command takes the permissions that it needs

@@ -2,6 +2,7 @@
  * What a command of the human monitor is made of, and how its line is read: flags in their order, then arguments by type.
  * Knows no command. Rule source: observed behaviour of QEMU 11.1.
  */
+import { narrowed } from '../core/util/offsets.ts';
 import { readSize } from '../core/util/size.ts';
 import type { CommandContext } from './command.ts';
 
@@ -28,9 +29,9 @@ export interface HmpCommand {
 /** What stood on the line. */
 export class HmpGiven {
   readonly #flags: ReadonlySet<string>;
-  readonly #values: ReadonlyMap<string, string | number>;
+  readonly #values: ReadonlyMap<string, string | number | bigint>;
 
-  constructor(flags: ReadonlySet<string>, values: ReadonlyMap<string, string | number>) {
+  constructor(flags: ReadonlySet<string>, values: ReadonlyMap<string, string | number | bigint>) {
     this.#flags = flags;
     this.#values = values;
   }
@@ -47,8 +48,10 @@ export class HmpGiven {
     return this.#values.has(name) ? this.text(name) : undefined;
   }
 
-  number(name: string): number {
-    return Number(this.#values.get(name) ?? 0);
+  /** Of type `o`. */
+  size(name: string): number | bigint {
+    const value = this.#values.get(name) ?? 0;
+    return typeof value === 'string' ? 0 : value;
   }
 }
 
@@ -63,7 +66,7 @@ const expected: Readonly<Record<ArgType, string>> = {
 /** Reads what follows the command's name; text is the complaint. `out` takes what QEMU prints on its standard output. */
 export function parseLine(command: HmpCommand, rest: string, out: (text: string) => void): HmpGiven | string {
   const flags = new Set<string>();
-  const values = new Map<string, string | number>();
+  const values = new Map<string, string | number | bigint>();
   let line = rest.trimStart();
   const letters = command.flags ?? '';
   for (let at = 0; at < letters.length; at++) {
@@ -91,13 +94,12 @@ export function parseLine(command: HmpCommand, rest: string, out: (text: string)
 }
 
 /** A size in MiB unless it says otherwise. What follows it on the line is not its business. */
-function readSizeWord(line: string): { value: number; length: number } | undefined {
+function readSizeWord(line: string): { value: number | bigint; length: number } | undefined {
   const [text = '', digits = '', suffix = ''] = /^((?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+))([bBkKmMgGtTpPeE]?)/.exec(line) ?? [];
   if (digits === '') return undefined;
   const bytes = readSize(suffix === '' && !/^0[xX]/.test(digits) ? `${digits}M` : text);
   if (typeof bytes !== 'bigint' || bytes > 0x7fff_ffff_ffff_ffffn) return undefined;
-  // larger than any disk here: the command says so
-  return { value: Math.min(Number(bytes), Number.MAX_SAFE_INTEGER), length: text.length };
+  return { value: narrowed(bytes), length: text.length };
 }
 
 /** A word, or a text in double quotes with `\n`, `\r`, `\\`, `\'` and `\"`. */

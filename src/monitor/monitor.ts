@@ -153,7 +153,7 @@ export class MonitorSession {
   async execute(message: Json): Promise<JsonObject> {
     let id: Json | undefined;
     try {
-      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object');
+      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object', { code: 'ERR_PROTOCOL' });
       id = message['id'];
       const { name, args } = this.#checkEnvelope(message);
       const value = await this.#run(name, args);
@@ -171,19 +171,19 @@ export class MonitorSession {
     let args: Json = {};
     for (const [key, value] of Object.entries(message)) {
       if (key === 'execute' || (key === 'exec-oob' && this.#hasOob)) {
-        if (typeof value !== 'string') throw new BlockError(`QMP input member '${key}' must be a string`);
-        if (name !== undefined) throw new BlockError("QMP input member 'execute' clashes with 'exec-oob'");
+        if (typeof value !== 'string') throw new BlockError(`QMP input member '${key}' must be a string`, { code: 'ERR_PROTOCOL' });
+        if (name !== undefined) throw new BlockError("QMP input member 'execute' clashes with 'exec-oob'", { code: 'ERR_PROTOCOL' });
         name = value;
         isOob = key === 'exec-oob';
       } else if (key === 'arguments') {
-        if (!isJsonObject(value)) throw new BlockError("QMP input member 'arguments' must be an object");
+        if (!isJsonObject(value)) throw new BlockError("QMP input member 'arguments' must be an object", { code: 'ERR_PROTOCOL' });
         args = value;
-      } else if (key !== 'id') throw new BlockError(`QMP input member '${key}' is unexpected`);
+      } else if (key !== 'id') throw new BlockError(`QMP input member '${key}' is unexpected`, { code: 'ERR_PROTOCOL' });
     }
-    if (name === undefined) throw new BlockError("QMP input lacks member 'execute'");
+    if (name === undefined) throw new BlockError("QMP input lacks member 'execute'", { code: 'ERR_PROTOCOL' });
     if (isOob) {
       if (this.monitor.find(name) === undefined) throw notFound(name);
-      throw new BlockError(`The command ${name} does not support OOB`);
+      throw new BlockError(`The command ${name} does not support OOB`, { code: 'ERR_PROTOCOL' });
     }
     return { name, args: args as JsonObject };
   }
@@ -191,13 +191,13 @@ export class MonitorSession {
   async #run(name: string, args: JsonObject): Promise<unknown> {
     if (!this.#isNegotiated) {
       if (name !== 'qmp_capabilities') {
-        throw new BlockError("Expecting capabilities negotiation with 'qmp_capabilities'", { qmpClass: 'CommandNotFound' });
+        throw new BlockError("Expecting capabilities negotiation with 'qmp_capabilities'", { code: 'ERR_PROTOCOL', qmpClass: 'CommandNotFound' });
       }
       return this.#negotiate(args);
     }
     if (name === 'qmp_capabilities') {
       parse(capabilitiesArguments, args);
-      throw new BlockError('Capabilities negotiation is already complete, command ignored', { qmpClass: 'CommandNotFound' });
+      throw new BlockError('Capabilities negotiation is already complete, command ignored', { code: 'ERR_PROTOCOL', qmpClass: 'CommandNotFound' });
     }
     const command = this.monitor.find(name);
     if (command === undefined) throw notFound(name);
@@ -217,7 +217,7 @@ export class MonitorSession {
 }
 
 function notFound(name: string): BlockError {
-  return new BlockError(`The command ${name} has not been found`, { qmpClass: 'CommandNotFound' });
+  return new BlockError(`The command ${name} has not been found`, { code: 'ERR_NOT_FOUND', qmpClass: 'CommandNotFound' });
 }
 
 export function versionInfo(): JsonObject {

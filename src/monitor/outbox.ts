@@ -5,6 +5,7 @@
  */
 import type { Writable } from 'node:stream';
 import { writeJson } from '../core/util/json.ts';
+import { Waiters } from '../core/util/waiters.ts';
 
 /** Events that may lie unread, in bytes: some thousands of them. */
 const maxUnreadEvents = 1024 * 1024;
@@ -23,7 +24,7 @@ export class Outbox {
   #unreadEvents = 0;
   #isDropping = false;
   #isClosed = false;
-  #wakers: (() => void)[] = [];
+  readonly #wakers = new Waiters();
 
   constructor(output: Writable, options: OutboxOptions = {}) {
     this.#output = output;
@@ -55,7 +56,7 @@ export class Outbox {
   /** Settles once the client has taken everything, or cannot take anything any more. */
   async taken(): Promise<void> {
     while (this.#unread > 0 && !this.#isClosed) {
-      await new Promise<void>((resolve) => this.#wakers.push(resolve));
+      await this.#wakers.wait();
     }
   }
 
@@ -78,6 +79,6 @@ export class Outbox {
   }
 
   #wake(): void {
-    for (const wake of this.#wakers.splice(0)) wake();
+    this.#wakers.wakeAll();
   }
 }

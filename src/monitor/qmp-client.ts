@@ -16,12 +16,12 @@ export function parseTarget(text: string): QmpTarget {
   const colon = plain.lastIndexOf(':');
   if (colon < 0 || plain.includes('/')) return pathTarget(plain);
   const port = plain.slice(colon + 1);
-  if (!/^\d+$/.test(port) || Number(port) > 65535) throw new BlockError(`Bad port number: ${port}`);
+  if (!/^\d+$/.test(port) || Number(port) > 65535) throw new BlockError(`Bad port number: ${port}`, { code: 'ERR_PARSE' });
   return { host: plain.slice(0, colon) || '127.0.0.1', port: Number(port) };
 }
 
 function pathTarget(path: string): QmpTarget {
-  if (path === '' || path.includes('\0')) throw new BlockError('The path of a socket is expected');
+  if (path === '' || path.includes('\0')) throw new BlockError('The path of a socket is expected', { code: 'ERR_PARSE' });
   return { path };
 }
 
@@ -62,7 +62,7 @@ export class QmpClient implements AsyncDisposable {
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
       socket.once('error', (error: NodeJS.ErrnoException) =>
-        reject(new BlockError(`Couldn't connect to ${name}: ${errnoText(error)}`, { code: errnoCode(error), cause: error })),
+        reject(new BlockError(`Couldn't connect to ${name}: ${errnoText(error)}`, { code: errnoCode(error) ?? 'EIO', cause: error })),
       );
     });
     const client = new QmpClient(socket);
@@ -71,9 +71,9 @@ export class QmpClient implements AsyncDisposable {
       client.#greet = resolve;
     });
     client.#greet = undefined;
-    if (client.#isClosed) throw new BlockError(`Couldn't connect to ${name}: the server closed the connection`);
+    if (client.#isClosed) throw new BlockError(`Couldn't connect to ${name}: the server closed the connection`, { code: 'ERR_PROTOCOL' });
     const reply = await client.execute({ execute: 'qmp_capabilities' });
-    if (reply['error'] !== undefined) throw new BlockError(`Couldn't negotiate with ${name}`);
+    if (reply['error'] !== undefined) throw new BlockError(`Couldn't negotiate with ${name}`, { code: 'ERR_PROTOCOL' });
     return client;
   }
 

@@ -9,6 +9,7 @@ import { realClock } from '../core/util/clock.ts';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { asBlockError } from '../core/util/internal-error.ts';
+import { Waiters } from '../core/util/waiters.ts';
 import { Intake } from './intake.ts';
 import { errorReply, type Monitor } from './monitor.ts';
 import { Outbox } from './outbox.ts';
@@ -75,7 +76,7 @@ export class QmpServer implements AsyncDisposable {
   #isServing = false;
   #monitor: Monitor | undefined;
   #options: ServeOptions = {};
-  #arrived: (() => void)[] = [];
+  readonly #arrived = new Waiters();
 
   private constructor(server: net.Server) {
     this.#server = server;
@@ -86,7 +87,7 @@ export class QmpServer implements AsyncDisposable {
   static async open(address: QmpAddress): Promise<QmpServer> {
     if (address.type === 'unix') {
       if (Buffer.byteLength(address.path) >= maxUnixPath) {
-        throw new BlockError(`UNIX socket path '${address.path}' is too long`, { detail: `Path must be less than ${maxUnixPath} bytes` });
+        throw new BlockError(`UNIX socket path '${address.path}' is too long`, { code: 'ERR_OPTION', detail: `Path must be less than ${maxUnixPath} bytes` });
       }
       removeStaleSocket(address.path);
     }
@@ -123,7 +124,7 @@ export class QmpServer implements AsyncDisposable {
 
   /** Settles when a client is connected. */
   async whenConnected(): Promise<void> {
-    if (this.#clients.length === 0) await new Promise<void>((resolve) => this.#arrived.push(resolve));
+    if (this.#clients.length === 0) await this.#arrived.wait();
   }
 
   #accept(socket: net.Socket): void {
@@ -135,7 +136,7 @@ export class QmpServer implements AsyncDisposable {
       const at = this.#clients.indexOf(socket);
       if (at >= 0) this.#clients.splice(at, 1);
     });
-    for (const wake of this.#arrived.splice(0)) wake();
+    this.#arrived.wakeAll();
     void this.#serveNext();
   }
 
@@ -180,7 +181,10 @@ export async function connectStream(address: QmpAddress): Promise<net.Socket> {
     socket.once('connect', resolve);
     socket.once('error', (error: NodeJS.ErrnoException) => {
       const where = address.type === 'unix' ? address.path : `${address.host}:${address.port}`;
-      reject(resolveError(address, error) ?? new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error), cause: error }));
+      reject(
+        resolveError(address, error) ??
+          new BlockError(`Failed to connect to '${where}': ${errnoText(error)}`, { code: errnoCode(error) ?? 'EIO', cause: error }),
+      );
     });
   });
   socket.on('error', () => socket.destroy());
@@ -199,5 +203,5 @@ function bindError(address: QmpAddress, error: NodeJS.ErrnoException): BlockErro
 
 function resolveError(address: QmpAddress, error: NodeJS.ErrnoException): BlockError | undefined {
   if (error.syscall !== 'getaddrinfo' || address.type === 'unix') return undefined;
-  return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { cause: error });
+  return new BlockError(`address resolution failed for ${address.host}:${address.port}: Name or service not known`, { code: 'EADDRNOTAVAIL', cause: error });
 }

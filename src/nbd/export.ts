@@ -89,8 +89,8 @@ export class NbdExport {
     this.nameBytes = Buffer.from(options.name, 'utf8');
     this.description = options.description;
     this.descriptionBytes = Buffer.from(options.description ?? '', 'utf8');
-    if (this.nameBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`export name '${options.name}' too long`);
-    if (this.descriptionBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`description '${options.description}' too long`);
+    if (this.nameBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`export name '${options.name}' too long`, { code: 'ERR_NAME' });
+    if (this.descriptionBytes.length > NBD_MAX_STRING_SIZE) throw new BlockError(`description '${options.description}' too long`, { code: 'ERR_OPTION' });
     this.backend = options.backend;
     this.start = options.offset ?? 0;
     // a ragged end counts as one more sector, which reads as zeros

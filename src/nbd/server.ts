@@ -101,7 +101,7 @@ export class NbdServer implements ExportDirectory {
   }
 
   addExport(exp: NbdExport): void {
-    if (this.#exports.has(exp.name)) throw new BlockError(`NBD server already has export named '${exp.name}'`);
+    if (this.#exports.has(exp.name)) throw new BlockError(`NBD server already has export named '${exp.name}'`, { code: 'ERR_NAME' });
     this.#exports.set(exp.name, exp);
   }
 
@@ -111,9 +111,9 @@ export class NbdServer implements ExportDirectory {
    */
   async removeExport(name: string, mode: 'safe' | 'hard'): Promise<void> {
     const exp = this.#exports.get(name);
-    if (exp === undefined) throw new BlockError(`Export '${name}' is not found`);
+    if (exp === undefined) throw new BlockError(`Export '${name}' is not found`, { code: 'ERR_NOT_FOUND' });
     if (mode === 'safe' && exp.clientCount > 0) {
-      throw new BlockError(`export '${name}' still in use`, { detail: "Use mode='hard' to force client disconnect" });
+      throw new BlockError(`export '${name}' still in use`, { code: 'ERR_IN_USE', detail: "Use mode='hard' to force client disconnect" });
     }
     this.#exports.delete(name);
     await exp.close();

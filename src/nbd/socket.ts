@@ -119,7 +119,7 @@ export class Listener {
 export async function openListener(address: NbdAddress, backlog: number, clock: Clock, accept: (connection: Connection) => void): Promise<Listener> {
   if (address.type === 'unix') {
     if (Buffer.byteLength(address.path) >= maxUnixPath) {
-      throw new BlockError(`UNIX socket path '${address.path}' is too long`, { detail: `Path must be less than ${maxUnixPath} bytes` });
+      throw new BlockError(`UNIX socket path '${address.path}' is too long`, { code: 'ERR_OPTION', detail: `Path must be less than ${maxUnixPath} bytes` });
     }
     removeStaleSocket(address.path);
   }
@@ -147,7 +147,7 @@ function listenOptions(address: NbdAddress, backlog: number): net.ListenOptions 
 
 function parsePort(address: { readonly host: string; readonly port: string }): number {
   if (/^[0-9]+$/.test(address.port)) return Number(address.port) % 65536;
-  throw new BlockError(`address resolution failed for ${address.host}:${address.port}: Servname not supported for ai_socktype`);
+  throw new BlockError(`address resolution failed for ${address.host}:${address.port}: Servname not supported for ai_socktype`, { code: 'EADDRNOTAVAIL' });
 }
 
 function listenError(address: NbdAddress, error: NodeJS.ErrnoException): BlockError {

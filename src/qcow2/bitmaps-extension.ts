@@ -27,7 +27,7 @@ export function decodeBitmapsExtension(
   data: Uint8Array,
   clusterSize: number,
 ): BitmapsExtension | undefined {
-  if (data.length !== bitmapsExtensionLength) throw new BlockError('bitmaps_ext: Invalid extension length');
+  if (data.length !== bitmapsExtensionLength) throw new BlockError('bitmaps_ext: Invalid extension length', { code: 'ERR_FORMAT' });
   if ((header.autoclear & autoclear.bitmaps) === 0n) {
     const text =
       header.version < 3
@@ -39,12 +39,15 @@ export function decodeBitmapsExtension(
   const count = getU32(data, 0);
   const directorySize = getU64(data, 8);
   const directoryOffset = getU64(data, 16);
-  if (getU32(data, 4) !== 0) throw new BlockError('bitmaps_ext: Reserved field is not zero');
-  if (count > maxBitmaps) throw new BlockError(`bitmaps_ext: Image has ${count} bitmaps, exceeding the QEMU supported maximum of ${maxBitmaps}`);
-  if (count === 0) throw new BlockError('found bitmaps extension with zero bitmaps');
-  if (directoryOffset % clusterSize !== 0) throw new BlockError('bitmaps_ext: invalid bitmap directory offset');
+  if (getU32(data, 4) !== 0) throw new BlockError('bitmaps_ext: Reserved field is not zero', { code: 'ERR_FORMAT' });
+  if (count > maxBitmaps)
+    throw new BlockError(`bitmaps_ext: Image has ${count} bitmaps, exceeding the QEMU supported maximum of ${maxBitmaps}`, { code: 'ERR_FORMAT' });
+  if (count === 0) throw new BlockError('found bitmaps extension with zero bitmaps', { code: 'ERR_FORMAT' });
+  if (directoryOffset % clusterSize !== 0) throw new BlockError('bitmaps_ext: invalid bitmap directory offset', { code: 'ERR_FORMAT' });
   if (directorySize > maxBitmapDirectoryBytes) {
-    throw new BlockError(`bitmaps_ext: bitmap directory size (${directorySize}) exceeds the maximum supported size (${maxBitmapDirectoryBytes})`);
+    throw new BlockError(`bitmaps_ext: bitmap directory size (${directorySize}) exceeds the maximum supported size (${maxBitmapDirectoryBytes})`, {
+      code: 'ERR_FORMAT',
+    });
   }
   return { count, directorySize, directoryOffset };
 }

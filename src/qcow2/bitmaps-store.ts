@@ -1,20 +1,31 @@
 /*
- * The life of persistent dirty bitmaps between open and close: a writer loads them into its node's dirty bitmaps and marks
- * them in use on the medium, so that a cut leaves them inconsistent, never wrong; at close they are stored anew.
+ * The life of persistent dirty bitmaps between open and close: they are loaded into the node's dirty bitmaps; a writer marks
+ * them in use on the medium, so that a cut leaves them inconsistent, never wrong, and stores them anew when it ends.
  * Rule source: qcow2 specification, bitmaps; observed life of a bitmap between open and close.
  */
 import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import { isZero, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
-import { encodeDirectory, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
+import { encodeDirectory, entryBytes, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
 import type { BitmapsExtension } from './bitmaps-extension.ts';
 import type { Qcow2Image } from './image.ts';
 import type { BitmapDescription } from './info.ts';
-import { autoclear, bitmapFlag } from './layout.ts';
+import {
+  autoclear,
+  bitmapFlag,
+  maxBitmapBytes,
+  maxBitmapDirectoryBytes,
+  maxBitmapGranularityBits,
+  maxBitmapNameLength,
+  maxBitmaps,
+  minBitmapGranularityBits,
+} from './layout.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+
+const utf8 = new TextEncoder();
 
 interface FormerClusters {
   readonly offset: number;
@@ -27,6 +38,8 @@ export class Bitmaps {
   #stored: readonly StoredBitmap[];
   /** What was read from the medium is with the node now. */
   #isLoaded = false;
+  /** What the node holds goes beyond what is stored. */
+  #isInUse = false;
 
   constructor(image: Qcow2Image, stored: readonly StoredBitmap[]) {
     this.#image = image;
@@ -41,8 +54,7 @@ export class Bitmaps {
     return this.#stored.map(({ name, granularityBits, flags }) => ({
       name,
       granularity: 2 ** granularityBits,
-      // what the node holds is consistent, though marked in use on the medium
-      flags: [...((flags & bitmapFlag.inUse) !== 0 && !this.#isHeld(name) ? ['in-use'] : []), ...((flags & bitmapFlag.auto) !== 0 ? ['auto'] : [])],
+      flags: [...((flags & bitmapFlag.inUse) !== 0 ? ['in-use'] : []), ...((flags & bitmapFlag.auto) !== 0 ? ['auto'] : [])],
     }));
   }
 
@@ -50,7 +62,7 @@ export class Bitmaps {
     return this.#isLoaded && this.#image.node.dirtyBitmaps.find(name)?.isInconsistent === false;
   }
 
-  /** Gives the bitmaps to the node of a writer, and marks them in use on the medium. Once the node knows its size. */
+  /** Gives the bitmaps to the node, once it knows its size: those of a reader cannot record. */
   async load(): Promise<void> {
     const { node } = this.#image;
     for (const stored of this.#stored) {
@@ -62,27 +74,87 @@ export class Bitmaps {
         isEnabled: isEnabled && !isInconsistent,
         isPersistent: true,
         isInconsistent,
+        isReadOnly: true,
       });
       if (!isInconsistent) await this.#fill(bitmap, stored);
     }
-    const marked = this.#stored.map((stored) => ({ ...stored, flags: stored.flags | bitmapFlag.inUse }));
-    if (this.#stored.some(({ flags }) => (flags & bitmapFlag.inUse) === 0)) await carryOut(locked(this.#image.mutex, () => this.#rewriteDirectory(marked)));
-    this.#stored = marked;
     this.#isLoaded = true;
   }
 
+  /** Lets the bitmaps record: a writer's are in use on the medium, whatever becomes of it. */
+  async markInUse(): Promise<void> {
+    if (!this.#isLoaded || this.#isInUse) return;
+    const marked = this.#stored.map((stored) => ({ ...stored, flags: stored.flags | bitmapFlag.inUse }));
+    if (this.#stored.some(({ flags }) => (flags & bitmapFlag.inUse) === 0)) await carryOut(locked(this.#image.mutex, () => this.#rewriteDirectory(marked)));
+    this.#stored = marked;
+    this.#isInUse = true;
+    for (const bitmap of this.#image.node.dirtyBitmaps) bitmap.isReadOnly = false;
+  }
+
+  /** The node cannot record any more, and what it holds is stored. */
+  setReadOnly(): void {
+    for (const bitmap of this.#image.node.dirtyBitmaps) if (bitmap.isPersistent) bitmap.isReadOnly = true;
+  }
+
+  // -- what commands ask for (BitmapStore of the driver contract) --------------------------------------------------------------------------------------------
+  check(name: string, granularity: number): void {
+    const { geometry, node } = this.#image;
+    const reason = geometry.version < 3 ? 'Cannot store dirty bitmaps in qcow2 v2 files' : this.#reasonAgainst(name, granularity);
+    if (reason !== undefined) throw new BlockError(`Can't make bitmap '${name}' persistent in '${node.displayName}': ${reason}`, { code: 'ENOTSUP' });
+  }
+
+  #reasonAgainst(name: string, granularity: number): string | undefined {
+    const { size, node } = this.#image;
+    const nameLength = utf8.encode(name).length;
+    if (granularity > 2 ** maxBitmapGranularityBits) return `Granularity exceeds maximum (${2 ** maxBitmapGranularityBits} bytes)`;
+    if (granularity < 2 ** minBitmapGranularityBits) return `Granularity is under minimum (${2 ** minBitmapGranularityBits} bytes)`;
+    if (nameLength > maxBitmapNameLength) return `Name length exceeds maximum (${maxBitmapNameLength} characters)`;
+    if (size > maxBitmapBytes * 8 * granularity) return 'Too much space will be occupied by the bitmap. Use larger granularity';
+    const names = new Set(this.#stored.map((stored) => stored.name));
+    for (const bitmap of node.dirtyBitmaps) if (bitmap.isPersistent && bitmap.name !== undefined) names.add(bitmap.name);
+    if (names.size >= maxBitmaps) return 'Maximum number of persistent bitmaps is already reached';
+    let bytes = entryBytes(nameLength);
+    for (const other of names) bytes += entryBytes(utf8.encode(other).length);
+    return bytes > maxBitmapDirectoryBytes ? 'Not enough space in the bitmap directory' : undefined;
+  }
+
+  /** Takes a bitmap from the medium, whether or not the node still has it; one that is not there is not missed. */
+  async remove(name: string): Promise<void> {
+    const gone = this.#stored.find((stored) => stored.name === name);
+    if (gone === undefined) return;
+    const former: FormerClusters[] = [];
+    await this.#noteClusters(gone, former);
+    const next = this.#stored.filter((stored) => stored !== gone);
+    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(next, former)));
+  }
+
+  /** Many entries of a hostile table may name one cluster, or ones: what is there already costs nothing again. */
   async #fill(bitmap: DirtyBitmap, stored: StoredBitmap): Promise<void> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const bytes = new Uint8Array(clusterSize);
+    /** Where the cluster at a host offset was taken first. */
+    const known = new Map<number, number>();
+    let onesFrom: number | undefined;
     await forTable(image, stored, async (value, index) => {
       const start = index * clusterSize;
+      if (onesFrom !== undefined && value !== 1) {
+        bitmap.deserialiseOnes(onesFrom, start);
+        onesFrom = undefined;
+      }
       if (value === 0 || start >= bitmap.byteLength) return;
+      if (value === 1) {
+        onesFrom ??= start;
+        return;
+      }
+      const first = known.get(value);
+      if (first !== undefined && bitmap.deserialiseAgain(start, first, clusterSize)) return;
       const part = bytes.subarray(0, Math.min(clusterSize, bitmap.byteLength - start));
-      if (value === 1) part.fill(0xff);
-      else await image.readFile(value, part);
+      await image.readFile(value, part);
       bitmap.deserialise(start, part);
+      if (first === undefined) known.set(value, start);
     });
+    if (onesFrom !== undefined) bitmap.deserialiseOnes(onesFrom, bitmap.byteLength);
   }
 
   /** Throws when a bitmap stands in the way of a new size. */
@@ -98,15 +170,19 @@ export class Bitmaps {
 
   /** Stores what the node has of persistent bitmaps and takes the marks away. */
   async store(): Promise<void> {
-    if (!this.#isLoaded) return;
+    if (!this.#isInUse) return;
     const held = [...this.#image.node.dirtyBitmaps].filter((bitmap) => bitmap.isPersistent && !bitmap.isInconsistent && bitmap.name !== undefined);
     const isGone = this.#stored.some(({ name }) => this.#image.node.dirtyBitmaps.find(name) === undefined);
-    if (held.length === 0 && !isGone) return;
+    if (held.length === 0 && !isGone) {
+      this.#isInUse = false;
+      return;
+    }
     if (this.#image.geometry.version < 3 && held.length > 0) throw new BlockError('Cannot store dirty bitmaps in qcow2 v2 files', { code: 'ENOTSUP' });
     const former: FormerClusters[] = [];
     for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
     for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);
     await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held, former)));
+    this.#isInUse = false;
   }
 
   /** Notes where a bitmap lies that is going to be stored elsewhere. */
@@ -127,20 +203,27 @@ export class Bitmaps {
       if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes));
       else if (image.node.dirtyBitmaps.find(stored.name) !== undefined) next.push(stored);
     }
-    // the node has its newest first
-    for (const bitmap of [...held].reverse()) {
+    // newest first, as the peer does
+    for (const bitmap of held) {
       if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
-      next.push(yield* this.#writeNew(bitmap, new TextEncoder().encode(bitmap.name ?? '')));
+      next.push(yield* this.#writeNew(bitmap, utf8.encode(bitmap.name ?? '')));
     }
+    yield* this.#replaceDirectory(next, former);
+  }
+
+  /** Another directory; the old one, and `former` clusters, go once the header names the new one. */
+  *#replaceDirectory(next: readonly StoredBitmap[], former: readonly FormerClusters[]): Steps<void> {
+    const image = this.#image;
     const old = image.header.bitmaps;
     yield* this.#nameDirectory(next);
+    // whatever becomes of the old ones: a second try must not free them again
+    this.#stored = next;
     if (old !== undefined) {
       image.metadata.remove(old.directoryOffset, old.directorySize, structure.bitmapDirectory);
       yield* freeClusters(image, old.directoryOffset, old.directorySize, 'other');
     }
     for (const { offset, length, reason } of former) yield* freeClusters(image, offset, length, reason);
     yield* image.refcountCache.flush();
-    this.#stored = next;
   }
 
   /** Writes a new directory and makes the header name it; nothing is left named when there are no bitmaps. */

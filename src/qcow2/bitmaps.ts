@@ -44,7 +44,7 @@ export function bitBytes(size: number, granularityBits: number): number {
 export async function readDirectory(image: Qcow2Image): Promise<StoredBitmap[]> {
   const { bitmaps: extension } = image.header;
   if (extension === undefined) return [];
-  if (extension.directorySize === 0) throw new BlockError('Requested bitmap directory size is zero');
+  if (extension.directorySize === 0) throw new BlockError('Requested bitmap directory size is zero', { code: 'ERR_CORRUPT' });
   const directory = new Uint8Array(extension.directorySize);
   if (!isHostOffset(extension.directoryOffset)) throw new BlockError('Failed to read bitmap directory: Input/output error', { code: 'EIO' });
   await image.readFile(extension.directoryOffset, directory);
@@ -54,9 +54,14 @@ export async function readDirectory(image: Qcow2Image): Promise<StoredBitmap[]> 
   return bitmaps;
 }
 
+/** Bytes of an entry of the directory. */
+export function entryBytes(nameLength: number): number {
+  return alignUp(bitmapEntrySize + nameLength, 8);
+}
+
 /** The directory for `bitmaps`, in their order. */
 export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
-  const lengths = bitmaps.map(({ nameBytes }) => alignUp(bitmapEntrySize + nameBytes.length, 8));
+  const lengths = bitmaps.map(({ nameBytes }) => entryBytes(nameBytes.length));
   const directory = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
   for (const [index, bitmap] of bitmaps.entries()) {
@@ -73,10 +78,10 @@ export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
 }
 
 function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number): StoredBitmap[] {
-  const broken = (): BlockError => new BlockError('Broken bitmap directory');
+  const broken = (): BlockError => new BlockError('Broken bitmap directory', { code: 'ERR_CORRUPT' });
   const bitmaps: StoredBitmap[] = [];
   for (let at = 0; at < directory.length; ) {
-    if (bitmaps.length >= count) throw new BlockError('More bitmaps found than specified in header extension');
+    if (bitmaps.length >= count) throw new BlockError('More bitmaps found than specified in header extension', { code: 'ERR_CORRUPT' });
     if (at + bitmapEntrySize > directory.length) throw broken();
     const nameLength = getU16(directory, at + 18);
     const extraLength = getU32(directory, at + 20);
@@ -95,7 +100,7 @@ function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number)
     bitmaps.push(bitmap);
     at += length;
   }
-  if (bitmaps.length < count) throw new BlockError('Less bitmaps found than specified in header extension');
+  if (bitmaps.length < count) throw new BlockError('Less bitmaps found than specified in header extension', { code: 'ERR_CORRUPT' });
   return bitmaps;
 }
 
@@ -114,10 +119,10 @@ function checkEntry(image: Qcow2Image, bitmap: StoredBitmap, type: number, nameL
     nameLength === 0 ||
     nameLength > maxBitmapNameLength ||
     tableEntries * clusterSize > maxBitmapBytes + clusterSize;
-  if (isBad) throw new BlockError(`Bitmap '${bitmap.name}' doesn't satisfy the constraints`);
+  if (isBad) throw new BlockError(`Bitmap '${bitmap.name}' doesn't satisfy the constraints`, { code: 'ERR_CORRUPT' });
   const needed = ceilDiv(bitBytes(image.size, granularityBits), clusterSize);
   if ((flags & bitmapFlag.inUse) === 0 && tableEntries !== Math.max(needed, 1)) {
-    throw new BlockError(`Could not read bitmap '${bitmap.name}' from image: Invalid argument`);
+    throw new BlockError(`Could not read bitmap '${bitmap.name}' from image: Invalid argument`, { code: 'ERR_CORRUPT' });
   }
 }
 
@@ -130,7 +135,7 @@ export async function forTable(image: Qcow2Image, bitmap: StoredBitmap, use: (va
     for (let at = 0; at < part.length; at += 8) {
       const value = getU64(part, at);
       const isFine = value === 0 || value === 1 || (isHostOffset(value) ? value % image.geometry.clusterSize === 0 : isFarCluster(image, part, at));
-      if (!isFine) throw new BlockError(`Could not read bitmap_table table from image for bitmap '${bitmap.name}': Invalid argument`);
+      if (!isFine) throw new BlockError(`Could not read bitmap_table table from image for bitmap '${bitmap.name}': Invalid argument`, { code: 'ERR_CORRUPT' });
       await use(value, (done + at) / 8);
     }
     await image.budget.tick(part.length);

@@ -28,6 +28,8 @@ export async function checkImage(image: Qcow2Image, fix: CheckFix, output: Check
   image.warn = (line) => output.line(line);
   try {
     if (!image.isReadOnly) {
+      // what a repair gives back may be what the medium names, as long as a change that failed is not put right
+      await carryOut(image.settle());
       await carryOut(image.l2Cache.flush());
       await carryOut(image.refcountCache.flush());
     }

@@ -5,6 +5,7 @@
  */
 import type { Child } from '../core/block/child.ts';
 import {
+  type BitmapStore,
   type BlockDriver,
   type BlockStatus,
   type CheckOutput,
@@ -13,15 +14,19 @@ import {
   type CreateValues,
   childRole,
   type DriverState,
+  type DriverStep,
   type FormatInfo,
   type Limits,
   type NodeHost,
   noLimits,
+  type RecordedBacking,
   type ReqFlags,
   reqFlag,
   type SnapshotInfo,
   type TruncateOptions,
 } from '../core/block/driver.ts';
+import type { NodeSettings } from '../core/block/node.ts';
+import type { OptionTree } from '../core/block/options.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
@@ -32,14 +37,14 @@ import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
 import { readGuest, writeGuest } from './io.ts';
-import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible, knownAutoclear } from './layout.ts';
-import { registerMetadata } from './metadata-places.ts';
+import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible } from './layout.ts';
 import { readMetadata } from './read-metadata.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
 import { listSnapshots, readSnapshots } from './snapshots.ts';
 import { statusOf } from './status.ts';
-import { run as carryOut, locked, type Steps } from './steps.ts';
+import { run as carryOut, locked } from './steps.ts';
+import { Writer, writeTables } from './writer.ts';
 import { discardGuest, zeroGuest } from './zero-discard.ts';
 
 class Qcow2State implements DriverState {
@@ -47,15 +52,23 @@ class Qcow2State implements DriverState {
   readonly limits: Limits;
   readonly #image: Qcow2Image;
   readonly #bitmaps: Bitmaps;
+  readonly #writer: Writer;
 
-  constructor(image: Qcow2Image, bitmaps: Bitmaps) {
+  constructor(image: Qcow2Image, bitmaps: Bitmaps, writer: Writer) {
     this.#image = image;
     this.#bitmaps = bitmaps;
+    this.#writer = writer;
     const { clusterSize, subclusterSize } = image.geometry;
     this.limits = { ...noLimits, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
   }
 
-  get imageBacking(): { filename: string; format: string | undefined } | undefined {
+  async writeBacking(backing: RecordedBacking | undefined): Promise<DriverStep> {
+    const { writeBacking } = await import('./backing.ts');
+    await this.#writer.begin();
+    return writeBacking(this.#image, backing);
+  }
+
+  get imageBacking(): RecordedBacking | undefined {
     const { backingFile, backingFormat } = this.#image.header;
     return backingFile === undefined || backingFile === '' ? undefined : { filename: backingFile, format: backingFormat === '' ? undefined : backingFormat };
   }
@@ -69,22 +82,30 @@ class Qcow2State implements DriverState {
   }
 
   write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    if (!this.#writer.isReady) return this.#whenReady(() => writeGuest(this.#image, offset, from, flags));
     return writeGuest(this.#image, offset, from, flags);
   }
 
   zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    if (!this.#writer.isReady) return this.#whenReady(() => zeroGuest(this.#image, offset, length, flags));
     return zeroGuest(this.#image, offset, length, flags);
   }
 
   discard(offset: number, length: number): Maybe<void> {
+    if (!this.#writer.isReady) return this.#whenReady(() => discardGuest(this.#image, offset, length));
     return discardGuest(this.#image, offset, length);
+  }
+
+  async #whenReady<T>(body: () => Maybe<T>): Promise<T> {
+    await this.#writer.begin();
+    return body();
   }
 
   flush(): Maybe<void> {
     const image = this.#image;
     if (image.broken !== undefined) throw image.broken;
     if (!image.l2Cache.isDirty && !image.refcountCache.isDirty && image.isSettled) return;
-    return carryOut(locked(image.mutex, () => writeTables(image)));
+    return carryOut(locked(image.mutex, () => writeTables(image, image.needsAccurateRefcounts)));
   }
 
   status(offset: number, length: number, precise: boolean): Maybe<BlockStatus> {
@@ -93,6 +114,7 @@ class Qcow2State implements DriverState {
 
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     const { resizeImage } = await import('./resize.ts');
+    await this.#writer.begin();
     await resizeImage(this.#image, size, options, this.#bitmaps);
   }
 
@@ -109,41 +131,35 @@ class Qcow2State implements DriverState {
     return checkImage(this.#image, fix, output);
   }
 
+  get bitmapStore(): BitmapStore {
+    return this.#writer;
+  }
+
   async opened(): Promise<void> {
-    if (!this.#image.isReadOnly) await this.#bitmaps.load();
+    const image = this.#image;
+    const { noIo, toCheck } = image.node.settings;
+    if (!image.isReadOnly || !(noIo || toCheck)) await this.#bitmaps.load();
+    if (!image.isReadOnly) await this.#writer.begin();
+  }
+
+  reopen(next: NodeSettings, options: OptionTree): Promise<DriverStep> {
+    return this.#writer.reopen(next, options);
   }
 
   async close(): Promise<void> {
     const image = this.#image;
     await image.corruptMark;
     if (image.isReadOnly || image.broken !== undefined) return;
-    await carryOut(
-      locked(image.mutex, function* () {
-        yield* image.settle();
-        yield* image.l2Cache.write();
-        yield* image.refcountCache.write();
-      }),
-    );
-    await this.#bitmaps.store();
-    if ((image.header.incompatible & incompatible.dirty) === 0n) return;
-    await image.flushMedium();
-    await carryOut(image.updateHeader({ incompatible: image.header.incompatible & ~incompatible.dirty }));
+    await this.#writer.close();
   }
 }
 
-/** Hands changed tables to the file. While the dirty bit is set refcounts may wait. */
-function* writeTables(image: Qcow2Image): Steps<void> {
-  yield* image.settle();
-  yield* image.l2Cache.write();
-  if (image.needsAccurateRefcounts) yield* image.refcountCache.write();
-}
-
-async function readHeader(host: NodeHost, file: Child): Promise<Header> {
+async function readHeader(settings: NodeSettings, file: Child): Promise<Header> {
   const head = new Uint8Array(fullHeaderLength);
   await readMetadata('Could not read qcow2 header', file, 0, head);
   const cluster = new Uint8Array(2 ** checkHeaderStart(head));
   await readMetadata('Could not read qcow2 header', file, 0, cluster);
-  return decodeHeader(cluster, { readOnly: host.node.readOnly, toCheck: host.node.settings.toCheck ?? false, noIo: host.node.settings.noIo ?? false });
+  return decodeHeader(cluster, { readOnly: settings.readOnly, toCheck: settings.toCheck ?? false, noIo: settings.noIo });
 }
 
 async function openDataFile(host: NodeHost, header: Header, file: Child): Promise<Child> {
@@ -154,13 +170,13 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
   }
   const isExternal = (header.incompatible & incompatible.dataFile) !== 0n;
   if (!isExternal) {
-    if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file");
-    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file');
+    if (host.options.has('data-file')) throw new BlockError("'data-file' can only be set for images with an external data file", { code: 'ERR_OPTION' });
+    if ((header.autoclear & autoclear.rawDataFile) !== 0n) throw new BlockError('data-file-raw requires a data file', { code: 'ERR_FORMAT' });
     return file;
   }
   const data = await host.openChild('data-file', childRole.data, { optional: true, recorded: header.dataFile });
   if (data !== undefined) return data;
-  throw new BlockError("'data-file' is required for this image");
+  throw new BlockError("'data-file' is required for this image", { code: 'ERR_OPTION' });
 }
 
 /** Encrypted images can be looked at; what they hold cannot be deciphered. */
@@ -169,15 +185,16 @@ function checkEncryption(host: NodeHost, header: Header): void {
   const secret = host.options.string('encrypt.key-secret');
   host.options.string('encrypt.format');
   if (host.node.settings.noIo) return;
-  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher");
+  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
   throw new BlockError('Reading encrypted images is not supported', { code: 'ENOTSUP' });
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
   invariant(file !== undefined, 'openChild gave no file');
-  const header = await readHeader(host, file);
-  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2');
+  const header = await readHeader(host.node.settings, file);
+  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined)
+    throw new BlockError('Missing CRYPTO header for crypt method 2', { code: 'ERR_FORMAT' });
   checkEncryption(host, header);
   const data = await openDataFile(host, header, file);
   const { node } = host;
@@ -193,13 +210,15 @@ async function open(host: NodeHost): Promise<DriverState> {
   image.warn = (line) => host.emit('TSIMG_WARNING', { message: line, isPlain: true });
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
-  await loadTables(image);
+  const snapshotBytes = await loadTables(image);
   const bitmaps = await Bitmaps.read(image);
-  if (!node.readOnly) await prepareForWriting(image);
-  return new Qcow2State(image, bitmaps);
+  const writer = new Writer(image, bitmaps, snapshotBytes);
+  if (!node.readOnly) await writer.prepareMedium();
+  return new Qcow2State(image, bitmaps, writer);
 }
 
-async function loadTables(image: Qcow2Image): Promise<void> {
+/** The length of the snapshot table in bytes. */
+async function loadTables(image: Qcow2Image): Promise<number> {
   const { header, file, geometry } = image;
   const table = new Uint8Array(header.refcountTableClusters * geometry.clusterSize);
   await readMetadata('Could not initialize refcount handling', file, header.refcountTableOffset, table);
@@ -210,22 +229,7 @@ async function loadTables(image: Qcow2Image): Promise<void> {
   // a check reads the snapshot table itself, and goes on where others cannot
   const snapshots = image.node.settings.toCheck ? { records: [], bytes: 0 } : await readSnapshots(image);
   image.snapshots = snapshots.records;
-  if (image.isReadOnly) return;
-  await registerMetadata(image, snapshots.bytes);
-}
-
-async function prepareForWriting(image: Qcow2Image): Promise<void> {
-  const { header } = image;
-  const unknown = header.autoclear & ~knownAutoclear;
-  const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
-  if (unknown !== 0n || staleBitmaps) {
-    // before anything else: whoever set these bits must see that we do not keep their promise
-    const kept = staleBitmaps ? knownAutoclear & ~autoclear.bitmaps : knownAutoclear;
-    await carryOut(image.updateHeader({ autoclear: header.autoclear & kept }));
-  }
-  if ((header.incompatible & incompatible.dirty) === 0n || image.node.settings.toCheck) return;
-  const { repairDirty } = await import('./repair.ts');
-  await repairDirty(image);
+  return snapshots.bytes;
 }
 
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {

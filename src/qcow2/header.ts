@@ -71,7 +71,7 @@ export interface Header {
   warnings: Warning[];
 }
 
-const invalid = (message: string): BlockError => new BlockError(message);
+const invalid = (message: string): BlockError => new BlockError(message, { code: 'ERR_FORMAT' });
 
 /** Checks magic, version and cluster size in the first bytes (at least 24, zero-padded). Returns the cluster's log2. */
 export function checkHeaderStart(head: Uint8Array): number {

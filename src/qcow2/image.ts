@@ -7,11 +7,11 @@ import type { Child } from '../core/block/child.ts';
 import type { ReqFlags } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
-import { BlockError } from '../core/util/errors.ts';
+import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
-import { hostOffset, isHostOffset } from '../core/util/offsets.ts';
+import { type HostPosition, hostOffset, isHostOffset } from '../core/util/offsets.ts';
 import { RangeLock } from '../core/util/range-lock.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
@@ -55,14 +55,15 @@ export class Qcow2Image {
   readonly file: Child;
   readonly data: Child;
   readonly header: Header;
-  readonly geometry: Geometry;
-  readonly options: ImageOptions;
+  /** Changed by `reconfigure` only, as the options and the caches are. */
+  geometry: Geometry;
+  options: ImageOptions;
   readonly hasDataFile: boolean;
   readonly mutex: Mutex = new Mutex();
   /** Guest ranges of requests that became pending; synchronous ones leave nothing behind. See io.ts for who holds what. */
   readonly ranges: RangeLock = new RangeLock();
-  readonly l2Cache: TableCache;
-  readonly refcountCache: TableCache;
+  l2Cache: TableCache;
+  refcountCache: TableCache;
   readonly metadata: MetadataMap;
   readonly compressedCache: CompressedCache = new CompressedCache();
   readonly scratch: ScratchPool = new ScratchPool();
@@ -100,14 +101,28 @@ export class Qcow2Image {
     this.hasDataFile = (parts.header.incompatible & incompatible.dataFile) !== 0n;
     this.metadata = new MetadataMap(parts.geometry.clusterSize);
     this.metadata.enabled = parts.options.overlapChecks;
-    const medium = (own: StructureBits): TableMedium => ({
+    this.l2Cache = this.#newCache(structure.activeL2, parts.geometry.sliceSize, parts.options.l2CacheTables);
+    this.refcountCache = this.#newCache(structure.refcountBlock, parts.geometry.clusterSize, parts.options.refcountCacheTables);
+  }
+
+  #newCache(own: StructureBits, tableSize: number, tables: number): TableCache {
+    const medium: TableMedium = {
       read: (offset, into) => this.readFile(offset, into),
       write: (offset, from) => this.writeFile(offset, from),
       flush: () => this.flushMedium(),
       checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
-    });
-    this.l2Cache = new TableCache(medium(structure.activeL2), parts.geometry.sliceSize, parts.options.l2CacheTables);
-    this.refcountCache = new TableCache(medium(structure.refcountBlock), parts.geometry.clusterSize, parts.options.refcountCacheTables);
+    };
+    return new TableCache(medium, tableSize, tables);
+  }
+
+  /** Goes on with other options, and with L2 slices of `sliceSize` bytes, when nothing is in flight and no table is dirty. */
+  reconfigure(options: ImageOptions, sliceSize: number): void {
+    invariant(!this.l2Cache.isDirty && !this.refcountCache.isDirty, 'tables that are to be forgotten are written');
+    this.geometry = { ...this.geometry, sliceSize, sliceEntries: sliceSize / this.geometry.entrySize };
+    this.options = options;
+    this.metadata.enabled = options.overlapChecks;
+    this.l2Cache = this.#newCache(structure.activeL2, sliceSize, options.l2CacheTables);
+    this.refcountCache = this.#newCache(structure.refcountBlock, this.geometry.clusterSize, options.refcountCacheTables);
   }
 
   /** Virtual size in bytes, whole sectors. */
@@ -135,7 +150,7 @@ export class Qcow2Image {
   }
 
   /** Host offset of the L2 table behind entry `index`; 0 = none, also beyond the table's end. */
-  l2TableOf(index: number): number {
+  l2TableOf(index: number): HostPosition {
     const at = index * 8;
     if (at >= this.l1.length) return 0;
     return (this.l1View.getUint32(at) & OFFSET_HI) * two32 + ((this.l1View.getUint32(at + 4) & OFFSET_LO) >>> 0);
@@ -166,32 +181,32 @@ export class Qcow2Image {
   // The way to both children for whatever an image names: offsets pass the gate here and nowhere else. What cannot be a
   // position lies behind the end of any file: it reads as zeros, as with the peer, and is never written (EFBIG).
 
-  readFile(offset: number, into: Uint8Array): Maybe<void> {
+  readFile(offset: HostPosition, into: Uint8Array): Maybe<void> {
     if (isHostOffset(offset)) return this.file.read(offset, into);
     into.fill(0);
   }
 
   /** Reads guest data at a host offset. */
-  readData(offset: number, into: Uint8Array): Maybe<void> {
+  readData(offset: HostPosition, into: Uint8Array): Maybe<void> {
     if (isHostOffset(offset)) return this.data.read(offset, into);
     into.fill(0);
   }
 
   /** Makes guest data at a host offset read as zeros. */
-  zeroData(offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  zeroData(offset: HostPosition, length: number, flags: ReqFlags): Maybe<void> {
     this.isUnflushed = true;
     const result = this.data.zero(hostOffset(offset), length, flags);
     if (isPending(result)) return this.#markAfter(result);
   }
 
-  writeFile(offset: number, from: Uint8Array): Maybe<void> {
+  writeFile(offset: HostPosition, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
     const result = this.file.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 
   /** Writes guest data at a host offset. */
-  writeData(offset: number, from: Uint8Array): Maybe<void> {
+  writeData(offset: HostPosition, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
     const result = this.data.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
@@ -261,6 +276,12 @@ export class Qcow2Image {
   *updateHeader(change: Partial<Header>): Steps<void> {
     yield* this.writeThrough(0, encodeHeader({ ...this.header, ...change }), encodeHeader(this.header));
     Object.assign(this.header, change);
+  }
+
+  /** Takes back a change that `updateHeader` made: in the model at once, on the medium before anything else is written. */
+  takeBack(before: Partial<Header>): void {
+    Object.assign(this.header, before);
+    this.#unsettled = { offset: 0, bytes: encodeHeader(this.header) };
   }
 
   // -- corruption ---------------------------------------------------------------------------------------------------

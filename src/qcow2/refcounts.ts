@@ -140,13 +140,14 @@ export function* allocateClusters(image: Qcow2Image, bytes: number): Steps<numbe
 }
 
 /**
- * Clusters given up by entries that are not on the medium yet may be among those that were taken: what is written there
- * must not show through the old entries after a power cut. After a failure the range is free again.
+ * Clusters given up by entries that are not durable yet may be among those that were taken: what is written there must not
+ * show through the old entries after a power cut. The entries may be written already, and only the flush is missing. After a
+ * failure the range is free again.
  */
 function* settleGivenUp(image: Qcow2Image, offset: number, length: number): Steps<void> {
-  if (image.refcountCache.dependency === undefined || !image.l2Cache.isDirty) return;
+  if (image.refcountCache.dependency === undefined) return;
   try {
-    yield* image.l2Cache.flush();
+    yield* image.refcountCache.settleOrder();
   } catch (error) {
     yield* releaseClusters(image, offset, length, 'never');
     throw error;

@@ -22,12 +22,12 @@ import { forgetRange, zeroHeld } from './zero-discard.ts';
 /** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
 export async function resizeImage(image: Qcow2Image, size: number, options: TruncateOptions, bitmaps: Bitmaps): Promise<void> {
   if (image.broken !== undefined) throw image.broken;
-  if (size % 512 !== 0) throw new BlockError('The new size must be a multiple of 512');
+  if (size % 512 !== 0) throw new BlockError('The new size must be a multiple of 512', { code: 'ERR_OPTION' });
   if (image.snapshots.length > 0 && image.geometry.version < 3) throw new BlockError("Can't resize a v2 image which has snapshots", { code: 'ENOTSUP' });
   bitmaps.checkResize();
   const old = image.size;
   if (size < old) {
-    if (options.prealloc !== 'off') throw new BlockError("Preallocation can't be used for shrinking an image");
+    if (options.prealloc !== 'off') throw new BlockError("Preallocation can't be used for shrinking an image", { code: 'ERR_OPTION' });
     await shrink(image, size);
   } else await grow(image, size, options);
 }

@@ -135,8 +135,8 @@ export class TableCache {
   /** What is dirty here must not reach the medium before all that is dirty in `on` now. */
   *dependOn(on: TableCache): Steps<void> {
     // a cycle is cut by writing one side first
-    if (on.#dependsOn !== undefined) yield* on.#settleOrder();
-    if (this.#dependsOn !== undefined && this.#dependsOn !== on) yield* this.#settleOrder();
+    if (on.#dependsOn !== undefined) yield* on.settleOrder();
+    if (this.#dependsOn !== undefined && this.#dependsOn !== on) yield* this.settleOrder();
     this.#dependsOn = on;
   }
 
@@ -145,7 +145,8 @@ export class TableCache {
     this.#needsFlush = true;
   }
 
-  *#settleOrder(): Steps<void> {
+  /** Makes durable what has to be before the first table of this cache is written. After a failure it still has to be. */
+  *settleOrder(): Steps<void> {
     const on = this.#dependsOn;
     if (on !== undefined) {
       yield* on.flush();
@@ -165,7 +166,7 @@ export class TableCache {
   /** Writes all dirty tables back, after what they depend on. Not durable until the medium is flushed. */
   *write(): Steps<void> {
     if (this.#dirty.size === 0) return;
-    yield* this.#settleOrder();
+    yield* this.settleOrder();
     for (const table of [...this.#dirty].sort((a, b) => a.offset - b.offset)) if (table.isDirty) yield* this.#writeOne(table);
   }
 

@@ -17,7 +17,7 @@ export async function blockersView(transport: Transport, name: string | undefine
   }
   const { graph } = engine;
   const found = name === undefined ? undefined : graph.findDeviceOrNode(name);
-  if (name !== undefined && found === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`);
+  if (name !== undefined && found === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`, { code: 'ERR_NOT_FOUND' });
   const lines: string[] = [];
   for (const node of found === undefined ? graph.nodes : [found]) {
     const byReason = new Map<string, { ops: string[]; owner: string }>();

@@ -50,23 +50,23 @@ export class Chardevs {
   async add(text: string): Promise<void> {
     const { id, words } = this.#read(text);
     const backend = words.get('backend');
-    if (backend === undefined) throw new BlockError(`chardev: "${id}" missing backend`);
-    if (!backends.includes(backend)) throw new BlockError(`'${backend}' is not a valid char driver name`);
+    if (backend === undefined) throw new BlockError(`chardev: "${id}" missing backend`, { code: 'ERR_OPTION' });
+    if (!backends.includes(backend)) throw new BlockError(`'${backend}' is not a valid char driver name`, { code: 'ENOTSUP' });
     const chardev = backend === 'null' ? nullDevice : backend === 'stdio' ? this.#stdio() : await this.#socket(words);
     if (this.#all.has(id)) {
       await chardev.close();
-      throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`);
+      throw new BlockError(`attempt to add duplicate property '${id}' to object (type 'container')`, { code: 'ERR_NAME' });
     }
     this.#all.set(id, chardev);
   }
 
-  /** Gives the chardev to a monitor. */
-  serve(id: string, monitor: Monitor, options: { readonly pretty: boolean }): void {
+  /** Gives the chardev to a monitor; what is returned begins to serve it. */
+  claim(id: string, monitor: Monitor, options: { readonly pretty: boolean }): () => void {
     const chardev = this.#all.get(id);
-    if (chardev === undefined) throw new BlockError(`chardev "${id}" not found`);
-    if (this.#used.has(id)) throw new BlockError(`chardev '${id}' is already in use`);
+    if (chardev === undefined) throw new BlockError(`chardev "${id}" not found`, { code: 'ERR_NOT_FOUND' });
+    if (this.#used.has(id)) throw new BlockError(`chardev '${id}' is already in use`, { code: 'ERR_NAME' });
     this.#used.add(id);
-    chardev.serve(monitor, options);
+    return () => chardev.serve(monitor, options);
   }
 
   async close(): Promise<void> {
@@ -82,16 +82,17 @@ export class Chardevs {
         id ??= value;
         continue;
       }
-      if (!knownWords.has(name)) throw new BlockError(`Invalid parameter '${name}'`);
+      if (!knownWords.has(name)) throw new BlockError(`Invalid parameter '${name}'`, { code: 'ERR_OPTION' });
       if (isFlag) {
         const given = value === 'off' ? `no${name}` : name;
         this.#host.warn(`--chardev ${text}: warning: short-form boolean option '${given}' deprecated\nPlease use ${name}=${value} instead`);
       }
       words.set(name, value);
     }
-    if (id === undefined) throw new BlockError('chardev: no id specified');
+    if (id === undefined) throw new BlockError('chardev: no id specified', { code: 'ERR_NAME' });
     if (!isIdentifier(id)) {
       throw new BlockError("Parameter 'id' expects an identifier", {
+        code: 'ERR_NAME',
         detail: "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
       });
     }
@@ -100,8 +101,8 @@ export class Chardevs {
 
   #stdio(): Chardev {
     const { input, output, isBackground } = this.#host;
-    if (isBackground) throw new BlockError('cannot use stdio with -daemonize');
-    if (this.#hasStdio) throw new BlockError('cannot use stdio by multiple character devices');
+    if (isBackground) throw new BlockError('cannot use stdio with -daemonize', { code: 'ERR_IN_USE' });
+    if (this.#hasStdio) throw new BlockError('cannot use stdio by multiple character devices', { code: 'ERR_IN_USE' });
     this.#hasStdio = true;
     const ending = new AbortController();
     let served: Promise<void> | undefined;
@@ -127,7 +128,7 @@ export class Chardevs {
     const mayWait = flag('wait', true);
     const address = socketAddress(words);
     if (!isServer) {
-      if (words.has('wait')) throw new BlockError("'wait' option is incompatible with socket in client connect mode");
+      if (words.has('wait')) throw new BlockError("'wait' option is incompatible with socket in client connect mode", { code: 'ERR_OPTION' });
       const stream = await connectStream(address);
       return {
         serve: (monitor, options) => void serveClient(monitor, stream, stream, options).catch((error: unknown) => monitor.tellBug(error)),
@@ -149,11 +150,12 @@ const nullDevice: Chardev = { serve: () => {}, close: async () => {} };
 function socketAddress(words: ReadonlyMap<string, string>): QmpAddress {
   const [path, host, port, fd] = ['path', 'host', 'port', 'fd'].map((name) => words.get(name));
   if ([path, host, fd].filter((value) => value !== undefined).length > 1) {
-    throw new BlockError("None or one of 'path', 'fd' or 'host' option required.");
+    throw new BlockError("None or one of 'path', 'fd' or 'host' option required.", { code: 'ERR_OPTION' });
   }
   if (path !== undefined) return { type: 'unix', path: path || temporarySocketPath() };
-  if (host === undefined) throw new BlockError(`Unable to parse FD number ${fd ?? ''}`);
-  if (port === undefined) throw new BlockError('chardev: socket: no port given');
-  if (!/^\d+$/.test(port)) throw new BlockError(`address resolution failed for ${host}:${port}: Servname not supported for ai_socktype`);
+  if (host === undefined) throw new BlockError(`Unable to parse FD number ${fd ?? ''}`, { code: 'ERR_PARSE' });
+  if (port === undefined) throw new BlockError('chardev: socket: no port given', { code: 'ERR_OPTION' });
+  if (!/^\d+$/.test(port))
+    throw new BlockError(`address resolution failed for ${host}:${port}: Servname not supported for ai_socktype`, { code: 'EADDRNOTAVAIL' });
   return { type: 'tcp', host, port: Number(port) % 65536 };
 }

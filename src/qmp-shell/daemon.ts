@@ -62,7 +62,8 @@ const monitorOptions: Schema<MonitorOption> = struct('MonitorOptions', {
   chardev: str,
 });
 
-export async function daemonMain(argv: readonly string[], progName: string): Promise<number> {
+/** `started` hears of the engine, which is closed when this settles. */
+export async function daemonMain(argv: readonly string[], progName: string, started: (engine: Engine) => void): Promise<number> {
   const reporter = new Reporter({ program: progName, hints: false, tryLine: () => '' });
   try {
     const { options, operands, order, stoppedAt } = parseOptions(argv, table);
@@ -76,8 +77,10 @@ export async function daemonMain(argv: readonly string[], progName: string): Pro
     }
     if (options.daemonize && !isBackground(process.env)) return await startBackground(argv);
     const isStrict = options.strict || progName === 'qemu-storage-daemon';
-    if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`);
-    const daemon = new Daemon(reporter, { isStrict, isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
+    if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`, { code: 'ERR_USAGE' });
+    const engine = new Engine({ strict: isStrict });
+    started(engine);
+    const daemon = new Daemon(engine, reporter, { isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
     const code = await daemon.run(withSpelling(argv, order), operands);
     await leaveReaders(code);
     return code;
@@ -118,7 +121,6 @@ function withSpelling(argv: readonly string[], order: readonly { readonly key: s
 }
 
 interface DaemonSettings {
-  readonly isStrict: boolean;
   readonly isMachine: boolean;
   readonly pidFile: string | undefined;
 }
@@ -127,13 +129,14 @@ class Daemon {
   readonly #engine: Engine;
   readonly #monitor: Monitor;
   readonly #chardevs: Chardevs;
+  readonly #monitors: (() => void)[] = [];
   readonly #servers: QmpServer[] = [];
   readonly #pidFile: string | undefined;
   readonly #ended: Promise<unknown>;
 
-  constructor(reporter: Reporter, settings: DaemonSettings) {
+  constructor(engine: Engine, reporter: Reporter, settings: DaemonSettings) {
     this.#pidFile = settings.pidFile;
-    this.#engine = new Engine({ strict: settings.isStrict });
+    this.#engine = engine;
     if (settings.isMachine) this.#engine.machine = new Machine(this.#engine);
     let end: (failure?: unknown) => void = () => {};
     this.#ended = new Promise((resolve) => {
@@ -165,10 +168,13 @@ class Daemon {
     const stay = setInterval(() => {}, 1 << 30);
     let pidFile: PidFile | undefined;
     try {
-      for (const option of order) await this.#carryOut(option);
-      if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`);
-      if (this.#pidFile !== undefined) pidFile = writePid(this.#pidFile);
-      if (isBackground(process.env)) reportReady();
+      if (await this.#prepare(order)) {
+        // nobody is listened to before everything that the command line asks for is there
+        for (const serve of this.#monitors) serve();
+        if (operands[0] !== undefined) throw new BlockError(`${operands[0]}: Unexpected argument`, { code: 'ERR_USAGE' });
+        if (this.#pidFile !== undefined) pidFile = writePid(this.#pidFile);
+        if (isBackground(process.env)) reportReady();
+      }
       const failure = await this.#ended;
       if (failure !== undefined) throw failure;
       // the reply to quit is written by whoever asked: it goes out before the channels are closed
@@ -180,6 +186,17 @@ class Daemon {
       await Promise.all([...this.#servers.map((server) => server.close()), this.#chardevs.close()]);
       process.stdin.destroy();
       pidFile?.remove();
+    }
+  }
+
+  /** Carries out what the command line asks for. False when the program was told to end meanwhile, though an image does not open. */
+  async #prepare(order: readonly GivenOption[]): Promise<boolean> {
+    try {
+      for (const option of order) await this.#carryOut(option);
+      return true;
+    } catch (error) {
+      if (error instanceof BlockError && error.code === 'ECANCELED') return false;
+      throw error;
     }
   }
 
@@ -220,8 +237,8 @@ class Daemon {
   }
 
   #addMonitor({ chardev, mode, pretty }: MonitorOption): void {
-    if (mode === 'readline') throw new BlockError('Only QMP is supported');
-    this.#chardevs.serve(chardev, this.#monitor, { pretty: pretty ?? false });
+    if (mode === 'readline') throw new BlockError('Only QMP is supported', { code: 'ENOTSUP' });
+    this.#monitors.push(this.#chardevs.claim(chardev, this.#monitor, { pretty: pretty ?? false }));
   }
 }
 

@@ -31,7 +31,7 @@ export class EventLog {
         if (found !== undefined) return found;
       }
       if (signal?.aborted === true) throw new BlockError('interrupted', { code: 'EINTR' });
-      if (this.#closed !== undefined) throw new BlockError(this.#closed);
+      if (this.#closed !== undefined) throw new BlockError(this.#closed, { code: 'ERR_OPTION' });
       const leftMs = deadline - Date.now();
       if (leftMs <= 0) throw this.#missed(name, data, timeoutMs);
       await this.#next(leftMs, signal);

@@ -41,7 +41,7 @@ async function readFacts(transport: Transport): Promise<Facts> {
   const graph = reply['return'];
   if (!isJsonObject(graph)) {
     const error = reply['error'];
-    throw new BlockError(isJsonObject(error) ? String(error['desc']) : 'The server does not tell its block graph');
+    throw new BlockError(isJsonObject(error) ? String(error['desc']) : 'The server does not tell its block graph', { code: 'ERR_OPTION' });
   }
   const list = async (command: string, args: JsonObject = {}): Promise<JsonObject[]> =>
     // a storage daemon has no devices, an old server may lack a query: the picture is drawn without them

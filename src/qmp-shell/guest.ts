@@ -33,7 +33,7 @@ function usage(verb: string | undefined): BlockError {
 /** Runs one line; returns what to print. */
 export async function runGuest(engine: Engine, words: readonly string[]): Promise<string> {
   const { machine } = engine;
-  if (machine === undefined) throw new BlockError('There is no simulated machine here');
+  if (machine === undefined) throw new BlockError('There is no simulated machine here', { code: 'ERR_STATE' });
   const [verb, disk, ...rest] = words;
   switch (verb) {
     case 'write':
@@ -73,7 +73,7 @@ async function request(machine: Machine, verb: 'write' | 'read' | 'discard' | 'z
   switch (verb) {
     case 'write': {
       const byte = patternText === undefined ? 0xcd : Number(patternText);
-      if (!Number.isInteger(byte) || byte < 0 || byte > 255) throw new BlockError(`${patternText} is not a valid pattern byte`);
+      if (!Number.isInteger(byte) || byte < 0 || byte > 255) throw new BlockError(`${patternText} is not a valid pattern byte`, { code: 'ERR_OPTION' });
       await inPieces(offset, length, (at, piece) => device.write(at, new Uint8Array(piece).fill(byte)));
       break;
     }
@@ -105,7 +105,7 @@ function runningDisk(machine: Machine, id: string): DiskDevice {
   const disk = findDisk(machine, id);
   if (disk.node === undefined) throw new BlockError(`Disk '${id}' has no medium`, { code: 'ENOMEDIUM' });
   if (machine.runState === 'running') return disk;
-  throw new BlockError('The machine is stopped: its guest does nothing', { hint: "'cont' lets it run" });
+  throw new BlockError('The machine is stopped: its guest does nothing', { code: 'ERR_STATE', hint: "'cont' lets it run" });
 }
 
 /** Throws an error that names the disks there are. */

@@ -97,6 +97,6 @@ function memberLine(transport: Transport, schema: SchemaIndex, command: string, 
   const remarks = [member.isOptional ? 'optional' : '', member.isDeprecated ? 'deprecated' : ''].filter((word) => word !== '');
   const offered = offeredWords(transport, command, member.name, schema.words(member.type));
   const kind = schema.takesText(member.type) && offered.length > 0 && offered.length <= maxWords ? offered.join('|') : schema.typeText(member.type);
-  const about = wordsFor(driver ?? command, member.name);
+  const about = wordsFor(command, driver, member.name);
   return `    ${member.name}=${remarks.length === 0 ? '' : ` (${remarks.join(', ')})`}  ${kind}${about === '' ? '' : ` – ${about}`}`;
 }

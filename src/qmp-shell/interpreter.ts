@@ -149,7 +149,7 @@ export class Interpreter {
   async #command(line: string): Promise<Outcome> {
     if (line.startsWith('{')) {
       const message = parseJson(line);
-      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object');
+      if (!isJsonObject(message)) throw new BlockError('QMP input must be a JSON object', { code: 'ERR_PROTOCOL' });
       return this.#send(message);
     }
     if (await this.#isHumanLine(line)) return this.#human(line);
@@ -204,7 +204,7 @@ export class Interpreter {
   /** What the error itself knows (who holds a lock) beats general advice. */
   async #hintOf(reply: JsonObject, message: string, question: Question): Promise<string | undefined> {
     const source: unknown = Object.getOwnPropertyDescriptor(reply, 'source')?.value;
-    if (source instanceof BlockError && source.hint !== undefined) return source.hint;
+    if (source instanceof BlockError && source.hint !== undefined && source.hint !== '') return source.hint;
     const { misspelling, suggestion } = await import('./suggestions.ts');
     return (await misspelling(this.transport, message, question)) ?? hintFor(message, question) ?? (await suggestion(this.transport, message, question));
   }
@@ -287,7 +287,10 @@ function isHumanError(text: string): boolean {
 export function failed(thrown: unknown, question?: Question): Outcome {
   const error = asBlockError(thrown);
   const message = error.detail === undefined ? error.message : `${error.message}\n${error.detail}`;
-  return { output: '', failure: { errorClass: error.qmpClass, message, hint: error.hint ?? hintFor(error.message, question), isReply: false } };
+  return {
+    output: '',
+    failure: { errorClass: error.qmpClass, message, hint: error.hint === '' ? undefined : (error.hint ?? hintFor(error.message, question)), isReply: false },
+  };
 }
 
 function usage(text: string): BlockError {

@@ -62,6 +62,17 @@ export async function written(stream: NodeJS.WriteStream): Promise<void> {
   await new Promise<void>((resolve) => void stream.write('', () => resolve()));
 }
 
+/**
+ * Ends the program although a medium has not answered the thread that opens it: Node would wait for that thread. By the
+ * system's `_exit`, else by a signal.
+ */
+export async function leaveStuckThreads(code: number): Promise<void> {
+  const { loadSyscalls } = await import('../core/storage/syscalls.ts');
+  loadSyscalls()?.exitNow(code);
+  for (const signal of signals) process.removeAllListeners(signal);
+  process.kill(process.pid, 'SIGTERM');
+}
+
 function ignore(): void {}
 
 /** Node sets the terminal back at its very end and aborts when that fails: it leaves descriptors alone that are something else by then. */

@@ -3,7 +3,7 @@ import { rawWarning } from '../cli/raw-warning.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { Engine } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
 import { Machine } from '../machine/machine.ts';
 import { allCommands } from '../monitor/catalogue.ts';
 import { Monitor } from '../monitor/monitor.ts';
@@ -13,7 +13,8 @@ import type { DiskOption } from './options.ts';
 export interface MachineOptions {
   readonly disks: readonly DiskOption[];
   readonly qmp: readonly QmpAddress[];
-  readonly isStrict: boolean;
+  /** When it fires while images are opened, nobody waits for them any more. */
+  readonly signal: AbortSignal;
   readonly onQuit: () => void;
   readonly print: (text: string) => void;
   readonly printed: () => Promise<void>;
@@ -25,15 +26,16 @@ export interface RunningMachine extends AsyncDisposable {
   readonly monitor: Monitor;
 }
 
-/** Everything is taken down again when one part fails. */
-export async function startMachine(options: MachineOptions): Promise<RunningMachine> {
-  const engine = new Engine({ strict: options.isStrict });
+/** A machine on `engine`, which is closed with it. Everything is taken down again when one part fails. */
+export async function startMachine(engine: Engine, options: MachineOptions): Promise<RunningMachine> {
   const servers: QmpServer[] = [];
   const close = async (): Promise<void> => {
     // the engine first: clients hear what its end raises
     await engine.close();
     await Promise.all(servers.map((server) => server.close()));
   };
+  const giveUp = (): void => void engine.close();
+  options.signal.addEventListener('abort', giveUp);
   try {
     engine.machine = new Machine(engine);
     for (const disk of options.disks) await addDisk(engine, disk);
@@ -50,13 +52,15 @@ export async function startMachine(options: MachineOptions): Promise<RunningMach
   } catch (error) {
     await close();
     throw error;
+  } finally {
+    options.signal.removeEventListener('abort', giveUp);
   }
 }
 
 /** Opens the image and puts it under a disk of the machine. */
 export async function addDisk(engine: Engine, disk: DiskOption): Promise<void> {
   // before the image is touched: it may be the one that the first of them has open
-  if (engine.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`);
+  if (engine.machine?.has(disk.name) === true) throw new BlockError(`Duplicate ID '${disk.name}' for drive`, { code: 'ERR_NAME' });
   const node = await engine.opener.openImage({ filename: disk.filename, format: disk.format, options: diskOptions(disk) });
   if (node.isProbed && node.driver.name === 'raw' && !node.readOnly) process.stderr.write(rawWarning(nodeFilename(node)));
   await engine.machine?.addDisk(disk.name, node);

@@ -12,11 +12,12 @@ import { Reporter } from '../cli/report.ts';
 import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { type JsonObject, writeJson } from '../core/util/json.ts';
+import { Engine } from '../engine/engine.ts';
 import { packageText, qemuVersion } from '../monitor/monitor.ts';
 import { parseTarget } from '../monitor/qmp-client.ts';
 import { EventLog } from './event-log.ts';
 import { Interpreter } from './interpreter.ts';
-import { type EndCause, keepFromBugs, watchForEnd, written } from './lifetime.ts';
+import { type EndCause, keepFromBugs, leaveStuckThreads, watchForEnd, written } from './lifetime.ts';
 import { type RunningMachine, startMachine } from './machine-host.ts';
 import { parseDisk, parseQmpAddress, parseShell, type ShellArguments, shellHelp, shellTable } from './options.ts';
 import { createPainter, eventText, hasColour, type Painter, plainPainter, warningText } from './render.ts';
@@ -26,11 +27,21 @@ import { connectTransport, localTransport, type Transport } from './transport.ts
 
 export async function main(argv: readonly string[], progName: string): Promise<number> {
   enableDebug(process.env);
+  const engines: Engine[] = [];
+  const code = await runProgram(argv, progName, (engine) => engines.push(engine));
+  // Node would wait for the threads of opens that were given up
+  if (engines.some(({ opener }) => opener.waiting > 0)) await leaveStuckThreads(code);
+  return code;
+}
+
+/** `started` hears of the engine, which is closed when this settles. */
+async function runProgram(argv: readonly string[], progName: string, started: (engine: Engine) => void): Promise<number> {
   if (argv.includes('--daemon') || progName === 'qemu-storage-daemon') {
     const { daemonMain } = await import('./daemon.ts');
     return daemonMain(
       argv.filter((word) => word !== '--daemon'),
       progName,
+      started,
     );
   }
   const isTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
@@ -52,7 +63,7 @@ export async function main(argv: readonly string[], progName: string): Promise<n
       return 0;
     }
     reporter = new Reporter({ program: progName, hints: isTerminal || options.hints });
-    return await new Shell(options, operands, reporter, isTerminal).run();
+    return await new Shell(options, operands, reporter, isTerminal).run(started);
   } catch (error) {
     return reporter.error(error);
   }
@@ -92,7 +103,7 @@ class Shell {
     this.#server = server;
   }
 
-  async run(): Promise<number> {
+  async run(started: (engine: Engine) => void): Promise<number> {
     watchForEnd((cause) => this.#endFor(cause));
     keepFromBugs((text) => this.#warn(text));
     // a script is read before anything is started
@@ -102,7 +113,9 @@ class Shell {
     let transport: Transport | undefined;
     try {
       if (this.#server === undefined) {
-        machine = await this.#startMachine();
+        const engine = new Engine({ strict: this.#options.strict });
+        started(engine);
+        machine = await this.#startMachine(engine);
         transport = localTransport(machine.monitor.openSession({ isNegotiated: true, hearsOwnEvents: true, onNote: (text) => this.#note(text) }));
       } else transport = await this.#connect(this.#server);
       transport.listen((event) => this.#hear(event));
@@ -130,11 +143,11 @@ class Shell {
     if (this.#hasReader) process.stderr.write(text);
   }
 
-  #startMachine(): Promise<RunningMachine> {
-    return startMachine({
+  #startMachine(engine: Engine): Promise<RunningMachine> {
+    return startMachine(engine, {
       disks: this.#options.disk.map(parseDisk),
       qmp: this.#options.qmp.map(parseQmpAddress),
-      isStrict: this.#options.strict,
+      signal: this.#ending.signal,
       // the reply to quit is printed first
       onQuit: () => setImmediate(() => this.#ending.abort()),
       print: (text) => process.stdout.write(text),
@@ -280,6 +293,6 @@ function readScript(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new BlockError(`Could not open '${file}': ${errnoText(error)}`, { cause: error });
+    throw new BlockError(`Could not open '${file}': ${errnoText(error)}`, { code: 'ERR_OPTION', cause: error });
   }
 }

@@ -20,7 +20,7 @@ const marks = ' .-0#';
 
 export async function mapView(engine: Engine, name: string, painter: Painter = plainPainter): Promise<string> {
   const node = engine.graph.findDeviceOrNode(name);
-  if (node === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`);
+  if (node === undefined) throw new BlockError(`Cannot find device='${name}' nor node-name='${name}'`, { code: 'ERR_NOT_FOUND' });
   const size = node.size();
   if (size === 0) return `${name} is empty.\n`;
   const cell = cellSize(size);

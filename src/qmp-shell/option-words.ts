@@ -1,6 +1,11 @@
-/* A few words about each argument that help shows, and one line that shows a command in use. Texts only. */
+/*
+ * A few words about each argument that help shows, and one line that shows a command in use. What a driver takes besides is
+ * told by the driver's own table.
+ */
+import { findOption } from '../core/block/driver-options.ts';
+import { driverEntries } from '../engine/drivers.ts';
 
-/** By name; `COMMAND NAME` or `DRIVER NAME` where a name means something else there. */
+/** By name; `COMMAND NAME` where a name means something else there. */
 const words: Readonly<Record<string, string>> = {
   // -- nodes
   driver: 'format, filter or protocol of the node',
@@ -14,33 +19,10 @@ const words: Readonly<Record<string, string>> = {
   active: 'false: the image is not used yet',
   file: 'the node below, by name or by its options (file.driver=…)',
   backing: 'the node that shows through where nothing is written; null for none',
-  filename: 'name of the file',
-  locking: 'lock the file as QEMU does',
-  aio: 'ignored: kept for QEMU',
-  'raw offset': 'first byte of the window',
-  'raw size': 'length of the window',
-  'null-co size': 'size of the disk',
-  'read-zeroes': 'reads give zeros',
-  'latency-ns': 'time that each request takes',
-  target: 'node that gets the old data, or the copy',
+  // -- commands
+  target: 'node that gets the copy',
   bitmap: 'dirty bitmap that says which clusters count',
   'on-cbw-error': 'when the old data cannot be saved: fail the guest’s write, or the view',
-  'cbw-timeout': 'seconds that saving may take',
-  'min-cluster-size': 'smallest unit that is copied',
-  'lazy-refcounts': 'write reference counts late',
-  'pass-discard-request': 'a guest’s discard frees space in the file',
-  'pass-discard-snapshot': 'a deleted snapshot frees space in the file',
-  'pass-discard-other': 'other freed clusters free space in the file',
-  'discard-no-unref': 'keep clusters that the guest discards',
-  'overlap-check': 'metadata that are protected from wrong writes',
-  'cache-size': 'bytes for cached tables',
-  'l2-cache-size': 'bytes for cached mapping tables',
-  'l2-cache-entry-size': 'unit of the mapping cache',
-  'refcount-cache-size': 'bytes for cached reference counts',
-  'cache-clean-interval': 'seconds after which unused tables go',
-  encrypt: 'how the image is encrypted',
-  'data-file': 'node that holds the guest’s data',
-  // -- commands
   node: 'the node that it belongs to',
   granularity: 'bytes that one bit stands for',
   persistent: 'keep it in the image',
@@ -86,9 +68,12 @@ const words: Readonly<Record<string, string>> = {
   'command-line': 'a line of the human monitor',
 };
 
-/** What an argument is, in a few words; '' where there are none. `of` is the command or the driver. */
-export function wordsFor(of: string, name: string): string {
-  return words[`${of} ${name}`] ?? words[name] ?? '';
+/** What an argument is, in a few words; '' where there are none. With a driver the argument is an option of a node. */
+export function wordsFor(command: string, driver: string | undefined, name: string): string {
+  const table = driver === undefined ? undefined : driverEntries.find((entry) => entry.name === driver)?.options;
+  const option = findOption(table?.own ?? [], name);
+  if (option === undefined) return words[`${command} ${name}`] ?? words[name] ?? '';
+  return option.default === undefined || typeof option.default === 'boolean' ? option.help : `${option.help} (default: ${option.default})`;
 }
 
 /** A line as it may be typed. */
@@ -98,6 +83,8 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=file': 'blockdev-add driver=file node-name=f0 filename=disk.raw',
   'blockdev-add driver=null-co': 'blockdev-add driver=null-co node-name=n0 size=1073741824',
   'blockdev-add driver=copy-before-write': 'blockdev-add driver=copy-before-write node-name=cbw file=src target=tmp',
+  'blockdev-add driver=host_device': 'blockdev-add driver=host_device node-name=d0 filename=/dev/sdb',
+  'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',
   'blockdev-add driver=snapshot-access': 'blockdev-add driver=snapshot-access node-name=view file=cbw',
   'blockdev-backup': 'blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none',
   'blockdev-del': 'blockdev-del node-name=target0',

@@ -71,12 +71,12 @@ export function parseDisk(text: string): DiskOption {
   try {
     const equals = text.indexOf('=');
     const name = text.slice(0, Math.max(0, equals));
-    if (!isIdentifier(name)) throw new BlockError('NAME=FILE is expected');
+    if (!isIdentifier(name)) throw new BlockError('NAME=FILE is expected', { code: 'ERR_PARSE' });
     const { file, format, readonly: readOnly, node, ...rest } = parseKeyValues(`file=${text.slice(equals + 1)}`);
     const surplus = Object.keys(rest)[0];
-    if (surplus !== undefined) throw new BlockError(`Parameter '${surplus}' is unexpected`);
+    if (surplus !== undefined) throw new BlockError(`Parameter '${surplus}' is unexpected`, { code: 'ERR_OPTION' });
     const filename = wordOf('file', file);
-    if (filename === undefined || filename === '') throw new BlockError('NAME=FILE is expected');
+    if (filename === undefined || filename === '') throw new BlockError('NAME=FILE is expected', { code: 'ERR_PARSE' });
     return {
       name,
       filename,
@@ -91,20 +91,20 @@ export function parseDisk(text: string): DiskOption {
 
 function wordOf(name: string, value: unknown): string | undefined {
   if (value === undefined || typeof value === 'string') return value;
-  throw new BlockError(`Parameter '${name}' is unexpected`);
+  throw new BlockError(`Parameter '${name}' is unexpected`, { code: 'ERR_OPTION' });
 }
 
 function switchOf(name: string, word: string | undefined): boolean {
   if (word === undefined || /^(?:off|no|n|false)$/.test(word)) return false;
   if (/^(?:on|yes|y|true)$/.test(word)) return true;
-  throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`);
+  throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
 }
 
 /** The value of --qmp. Throws BlockError that names the option. */
 export function parseQmpAddress(text: string): QmpAddress {
   try {
     // a plain path is the SERVER of a client: here it would be a file that nobody asked for
-    if (!/^unix:.|^tcp:[^/]*:[^:/]*$/s.test(text)) throw new BlockError('unix:PATH or tcp:HOST:PORT is expected');
+    if (!/^unix:.|^tcp:[^/]*:[^:/]*$/s.test(text)) throw new BlockError('unix:PATH or tcp:HOST:PORT is expected', { code: 'ERR_PARSE' });
     const target = parseTarget(text);
     return 'path' in target ? { type: 'unix', path: target.path } : { type: 'tcp', host: target.host, port: target.port };
   } catch (error) {

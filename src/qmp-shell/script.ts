@@ -75,7 +75,7 @@ export class LineRunner {
 /** Milliseconds of `30s`, `500ms`, `2m`, or plain seconds. */
 function parseTime(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m)?$/.exec(text);
-  if (match === null) throw new BlockError(`'${text}' is no time: 30s, 500ms, 2m`);
+  if (match === null) throw new BlockError(`'${text}' is no time: 30s, 500ms, 2m`, { code: 'ERR_PARSE' });
   return Number(match[1]) * ({ ms: 1, s: 1000, m: 60_000 }[match[2] ?? 's'] ?? 1000);
 }
 

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { errnoCode } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 
 export interface ShellLineOptions {
@@ -20,12 +21,12 @@ export async function runShellLine(line: string, options: ShellLineOptions = {})
   options.signal?.addEventListener('abort', kill, { once: true });
   try {
     const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
-      child.on('error', (error) => reject(new BlockError(`/bin/sh: ${error.message}`, { cause: error })));
+      child.on('error', (error) => reject(new BlockError(`/bin/sh: ${error.message}`, { code: errnoCode(error) ?? 'EIO', cause: error })));
       child.on('close', (...end) => resolve(end));
     });
     if (options.signal?.aborted === true) throw new BlockError('interrupted', { code: 'EINTR' });
-    if (signal !== null) throw new BlockError(`'${line}' was ended by ${signal}`);
-    if (code !== 0) throw new BlockError(`'${line}' ended with exit code ${code}`);
+    if (signal !== null) throw new BlockError(`'${line}' was ended by ${signal}`, { code: 'ERR_STATE' });
+    if (code !== 0) throw new BlockError(`'${line}' ended with exit code ${code}`, { code: 'ERR_STATE' });
   } finally {
     options.signal?.removeEventListener('abort', kill);
   }

@@ -50,7 +50,7 @@ export interface JobFacts {
   readonly id: string;
   readonly current: number;
   readonly total: number;
-  readonly speed: number;
+  readonly speed: number | bigint;
 }
 
 export function jobsText(jobs: readonly JobFacts[]): string {

@@ -1,6 +1,8 @@
 /* What the documents name exists, and what the README shows works as it stands there. */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { builtProgram, projectRoot, run } from '../support/run.ts';
@@ -56,5 +58,35 @@ describe('README', () => {
       // the old spelling earns notes, and nothing else
       expect({ words, code, stderr: stderr.replace(/^note: .*\n/gm, '') }).toEqual({ words, code: 0, stderr: '' });
     }
+  });
+
+  it('shows lines without a terminal that work as they are typed', async () => {
+    const block = /## Without a terminal\n\n```\n(.*?)```/s.exec(readme)?.[1] ?? '';
+    expect(block.split('\n').filter((line) => line.startsWith('npx '))).toHaveLength(5);
+    using folder = tempFolder('readme');
+    const programs = ['tsimg', 'tsnbd', 'tsqmp'].map((name) => `${name}() { '${process.execPath}' '${builtProgram(name)}' "$@"; }\n`);
+    const lines = `set -e\n${programs.join('')}npx() { "$@"; }\n${block.replaceAll('/tmp/', `${folder.path}/`)}`;
+    const { code, stdout, stderr } = await run('sh', ['-c', lines], { cwd: folder.path });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    for (const part of ['"device": "hd"', 'wrote 65536 bytes at offset 0', 'allocated here: 65536 of 1073741824 bytes']) expect(stdout).toContain(part);
+    // the image is served to one client: this is it
+    const client = connect(folder.file('disk.sock'));
+    const [greeting] = (await once(client, 'data')) as [Buffer];
+    expect(greeting.toString('latin1')).toMatch(/^NBDMAGICIHAVEOPT/);
+    client.destroy();
+  });
+
+  it('shows a library program whose types need nothing else', async () => {
+    const program = /```js\n(.*?)```/s.exec(readme)?.[1] ?? '';
+    builtProgram('tsimg');
+    using folder = tempFolder('readme');
+    mkdirSync(folder.file('node_modules'));
+    symlinkSync(projectRoot, folder.file('node_modules/tsimg'));
+    writeFileSync(folder.file('package.json'), '{"type":"module"}');
+    writeFileSync(folder.file('program.ts'), program);
+    const compilerOptions = { strict: true, noEmit: true, skipLibCheck: false, target: 'es2023', module: 'nodenext', types: [], preserveSymlinks: true };
+    writeFileSync(folder.file('tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
+    const { code, stdout } = await run(process.execPath, [join(projectRoot, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json'], { cwd: folder.path });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
   });
 });

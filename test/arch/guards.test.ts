@@ -39,6 +39,13 @@ const unguarded = [
   'qom-set',
   // a new node; what it lies on is guarded by permissions
   'blockdev-add',
+  // dirty bitmaps: busy ones are refused by themselves
+  'block-dirty-bitmap-add',
+  'block-dirty-bitmap-clear',
+  'block-dirty-bitmap-disable',
+  'block-dirty-bitmap-enable',
+  'block-dirty-bitmap-merge',
+  'block-dirty-bitmap-remove',
   // `device` is a job's name
   'block-job-cancel',
   'block-job-complete',

@@ -89,7 +89,7 @@ describe('tarball', () => {
       join(projectRoot, 'dist', 'index.js'),
     ];
     const names = programs.flatMap((path) =>
-      [...readFileSync(path, 'utf8').matchAll(/(?:\brequire\d*|\bimport)\(["']([^"'.][^"']*)["']\)|\bfrom\s?["']([^"'.][^"']*)["']/g)].map(
+      [...readFileSync(path, 'utf8').matchAll(/(?:\brequire\d*|\bimport)\(["']([^"'.][^"']*)["']\)|\bfrom\s?["']([^"'.$][^"']*)["']/g)].map(
         (match) => match[1] ?? match[2] ?? '',
       ),
     );

@@ -16,7 +16,7 @@ function reporter(hints?: boolean, isTTY = false): { report: Reporter; text: () 
 
 describe('reports', () => {
   it('print the message, its detail, and the hint only where hints are on', () => {
-    const error = new BlockError('Failed to get "write" lock', { detail: 'Is another process using the image [x]?', hint: 'it is' });
+    const error = new BlockError('Failed to get "write" lock', { code: 'EAGAIN', detail: 'Is another process using the image [x]?', hint: 'it is' });
     const quiet = reporter();
     expect(quiet.report.error(error)).toBe(1);
     expect(quiet.text()).toBe('tsimg: Failed to get "write" lock\nIs another process using the image [x]?\n');
@@ -49,7 +49,11 @@ describe('reports', () => {
 
   it('print the error of the body before that of the close', () => {
     const { report, text } = reporter();
-    const both = Object.assign(new Error(''), { name: 'SuppressedError', error: new BlockError('close'), suppressed: new BlockError('body') });
+    const both = Object.assign(new Error(''), {
+      name: 'SuppressedError',
+      error: new BlockError('close', { code: 'EIO' }),
+      suppressed: new BlockError('body', { code: 'EIO' }),
+    });
     expect(report.error(both)).toBe(1);
     expect(text()).toBe('tsimg: body\ntsimg: close\n');
   });

@@ -2,4 +2,5 @@
 import { filterSuite } from './filter.suite.ts';
 
 filterSuite({ driver: 'raw', options: {}, followsSize: true });
+filterSuite({ driver: 'preallocate', options: {}, followsSize: true });
 filterSuite({ driver: 'copy-before-write', options: { target: 'other' }, followsSize: false });

@@ -32,11 +32,12 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'null-co': () => ({ driver: 'null-co', size: 65536, 'read-zeroes': true }),
   raw: () => ({ driver: 'raw', file: file() }),
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
+  preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
-/** The peer says the same of its filters; qcow2 is yet to come. */
-const refusing = ['qcow2', 'copy-before-write', 'snapshot-access'];
+/** The peer says the same of its filters. */
+const refusing = ['copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });
@@ -45,10 +46,14 @@ async function reopen(node: BlockNode, settings: BlockNode['settings'], fails = 
   await engine.graph.turn(async () => {
     using _section = await drainNodes([node]);
     const prepared = await prepareReopen(node, settings);
-    runTransaction((transaction) => {
-      prepared.apply(transaction);
-      if (fails) throw new Error('aborted');
-    });
+    try {
+      runTransaction((transaction) => {
+        prepared.apply(transaction);
+        if (fails) throw new Error('aborted');
+      });
+    } finally {
+      await prepared.settle();
+    }
   });
 }
 

@@ -1,4 +1,5 @@
 import { backupScripts } from './qmp-cases-backup.ts';
+import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
 import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { compareScripts } from './qmp-suite.ts';
@@ -7,4 +8,5 @@ compareScripts('nodes over QMP', nodeScripts);
 compareScripts('exports over QMP', exportScripts);
 compareScripts('jobs over QMP', jobScripts);
 compareScripts('backups over QMP', backupScripts);
+compareScripts('dirty bitmaps over QMP', bitmapScripts);
 compareScripts('orders around jobs over QMP', jobOrderScripts);

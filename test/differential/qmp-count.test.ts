@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { hmpScripts } from './hmp-cases.ts';
 import { backupScripts } from './qmp-cases-backup.ts';
+import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
 import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { wireScripts } from './qmp-cases-wire.ts';
@@ -18,7 +19,7 @@ it('the comparison with a machine holds enough exchanges', () => {
 });
 
 it('every script has a name of its own', () => {
-  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, backupScripts, jobOrderScripts, hmpScripts]) {
+  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, backupScripts, bitmapScripts, jobOrderScripts, hmpScripts]) {
     expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);
   }
 });

@@ -14,6 +14,12 @@ export function makeQmpFixture(folder: string, program: (name: string) => string
   img('create', '-q', '-f', 'qcow2', 'second.qcow2', '4M');
   img('create', '-q', '-f', 'qcow2', 'small.qcow2', '1M');
   img('create', '-q', '-f', 'qcow2', 'big.qcow2', '8M');
+  img('create', '-q', '-f', 'qcow2', '-o', 'compat=0.10', 'old.qcow2', '4M');
+  img('create', '-q', '-f', 'qcow2', 'marked.qcow2', '4M');
+  img('bitmap', '--add', 'marked.qcow2', 'b0');
+  img('bitmap', '--add', '-g', '512', 'marked.qcow2', 'fine');
+  io('marked.qcow2', 'qcow2', 'write -q -P 6 64k 100k', 'write -q -P 7 2M 1k');
+  img('bitmap', '--disable', 'marked.qcow2', 'fine');
   img('create', '-q', '-f', 'raw', 'disk.raw', '4M');
   io('disk.raw', 'raw', 'write -q -P 3 0 1M');
   img('create', '-q', '-f', 'raw', 'other.raw', '4M');

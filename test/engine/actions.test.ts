@@ -5,7 +5,7 @@ import type { BlockNode } from '../../src/core/block/node.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { type Action, runAction, runActions } from '../../src/engine/ops/action.ts';
 import { addNodeAction, deleteNodeAction } from '../../src/engine/ops/nodes.ts';
-import { type ActionArgs, runTransaction } from '../../src/engine/ops/transaction.ts';
+import { type ActionArgs, actionOf, runTransaction } from '../../src/engine/ops/transaction.ts';
 import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
 
 let made: MemoryEngine;
@@ -87,19 +87,23 @@ describe('the order', () => {
   it.each([0, 1, 2])('a failed open of action %i is told at its place: what stands before it is applied and may fail first', async (bad) => {
     const { engine } = await twoNodes();
     const { log, action } = script();
-    const actions = [0, 1, 2].map((index) => action(String(index), index === bad ? { open: new BlockError('no such file') } : {}));
+    const actions = [0, 1, 2].map((index) => action(String(index), index === bad ? { open: new BlockError('no such file', { code: 'EIO' }) } : {}));
     await expect(runActions(engine, actions)).rejects.toThrow('no such file');
     expect(log.filter((line) => line.startsWith('open'))).toEqual([0, 1, 2].slice(0, bad + 1).map((index) => `open ${index}`));
     expect(log.filter((line) => line.startsWith('apply'))).toEqual([0, 1, 2].slice(0, bad).map((index) => `apply ${index}`));
     expect(log.filter((line) => line.startsWith('commit'))).toEqual([]);
-    const first = action('first', { apply: new BlockError('earlier') });
+    const first = action('first', { apply: new BlockError('earlier', { code: 'EIO' }) });
     await expect(runActions(engine, [first, ...actions])).rejects.toThrow('earlier');
   });
 
   it('every clean is tried; the first error is told', async () => {
     const { engine } = await twoNodes();
     const { log, action } = script();
-    const actions = [action('1', { clean: new BlockError('close 1') }), action('2', { clean: new BlockError('close 2') }), action('3')];
+    const actions = [
+      action('1', { clean: new BlockError('close 1', { code: 'EIO' }) }),
+      action('2', { clean: new BlockError('close 2', { code: 'EIO' }) }),
+      action('3'),
+    ];
     await expect(runActions(engine, actions)).rejects.toThrow('close 2');
     expect(log.slice(-3)).toEqual(['clean 3', 'clean 2', 'clean 1']);
   });
@@ -144,7 +148,7 @@ describe('the drained section', () => {
 
   it('ends when an action fails', async () => {
     const { engine } = await twoNodes();
-    await expect(runAction(engine, script().action('1', { drains: true, apply: new BlockError('no') }))).rejects.toThrow('no');
+    await expect(runAction(engine, script().action('1', { drains: true, apply: new BlockError('no', { code: 'EIO' }) }))).rejects.toThrow('no');
     expect(counts(engine.graph.nodes)).toEqual([0, 0]);
   });
 });
@@ -214,7 +218,7 @@ describe('a bug', () => {
             throw new TypeError('bug');
           },
         });
-        throw new BlockError('the reason');
+        throw new BlockError('the reason', { code: 'EIO' });
       },
     };
     await expect(runActions(engine, [action('1'), broken])).rejects.toThrow('the reason');
@@ -247,7 +251,7 @@ describe('actions of nodes', () => {
     const { engine } = where;
     const before = picture(where);
     const add = (): Action<BlockNode> => addNodeAction(engine, { driver: 'null-co', 'node-name': 'n' });
-    await expect(runActions<unknown>(engine, [add(), script().action('x', { apply: new BlockError('no') })])).rejects.toThrow('no');
+    await expect(runActions<unknown>(engine, [add(), script().action('x', { apply: new BlockError('no', { code: 'EIO' }) })])).rejects.toThrow('no');
     expect(picture(where)).toEqual(before);
     const node = await runAction(engine, add());
     expect([node.name, node.monitorOwned, engine.graph.find('n') === node]).toEqual(['n', true, true]);
@@ -315,6 +319,22 @@ describe('transaction', () => {
     await expect(runTransaction(engine, [bitmap('remove', 'old'), bitmap('clear', 'old')], false)).rejects.toThrow("Bitmap 'old' is currently in use");
     await runTransaction(engine, [bitmap('remove', 'old')], false);
     expect(engine.graph.find('a')?.dirtyBitmaps.find('old')).toBeUndefined();
+  });
+
+  it('is one instant of all disks: requests in flight are waited for, whatever the actions need; a command alone does not wait', async () => {
+    const { engine } = await withBitmaps();
+    const node = engine.graph.find('b');
+    const order: string[] = [];
+    node?.enter();
+    const clear = actionOf(engine, { type: 'block-dirty-bitmap-clear', data: { node: 'a', name: 'old' } });
+    await runAction(engine, clear);
+    const together = runTransaction(engine, [bitmap('clear', 'old')], false).then(() => order.push('transaction'));
+    await new Promise((resolve) => setImmediate(resolve));
+    order.push('request');
+    node?.leave();
+    await together;
+    expect(order).toEqual(['request', 'transaction']);
+    expect(node?.quiesceCount).toBe(0);
   });
 
   it('only backups end together', async () => {

@@ -5,6 +5,7 @@ import { BlockBackend, writerPerms } from '../../src/core/block/backend.ts';
 import { FaultyStorage } from '../../src/core/storage/faulty.ts';
 import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
+import { Engine } from '../../src/engine/engine.ts';
 import { startBackup } from '../../src/engine/ops/backup.ts';
 import { addExport, startNbdServer } from '../../src/engine/ops/exports.ts';
 import { Machine } from '../../src/machine/machine.ts';
@@ -107,7 +108,7 @@ describe('errors', () => {
       await (await writer(made, name)).write(0, new Uint8Array(512), 0);
     }
     made.engine.onClose(async () => {
-      throw new BlockError('listener');
+      throw new BlockError('listener', { code: 'EIO' });
     });
     broken.add('a').add('c');
     await expect(made.engine.close()).rejects.toThrow('listener');
@@ -121,5 +122,28 @@ describe('errors', () => {
     await addDisk(made, 'a');
     await (await writer(made, 'a')).write(0, new Uint8Array(512), 0);
     await expect(made.engine.close()).rejects.toThrow('flush of a');
+  });
+});
+
+describe('a medium that never answers', () => {
+  it('holds nobody up, and is counted until it does', async () => {
+    let answer: (error: BlockError) => void = () => {};
+    const engine = new Engine({
+      openStorage: () =>
+        new Promise((_resolve, reject) => {
+          answer = reject;
+        }),
+    });
+    const opening = engine.addNode({ driver: 'file', 'node-name': 'x', filename: 'dead.raw' });
+    const refused = expect(opening).rejects.toMatchObject({ code: 'ECANCELED' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(engine.opener.waiting).toBe(1);
+    // a second call waits as the first does
+    await Promise.all([engine.close(), engine.close()]);
+    await refused;
+    expect(engine.opener.waiting).toBe(1);
+    answer(new BlockError('Input/output error', { code: 'EIO' }));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(engine.opener.waiting).toBe(0);
   });
 });

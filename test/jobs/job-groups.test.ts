@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import type { BlockJob } from '../../src/jobs/block-job.ts';
 import { JobGroup } from '../../src/jobs/group.ts';
-import type { Job } from '../../src/jobs/job.ts';
+import { FakeNode, userOf } from '../support/fake-node.ts';
 import { atOnce, failing, type Given, idle, make, type Run, type Setting, setting, started, turns } from './job-support.ts';
 
 describe('jobs that end together', () => {
-  const pair = (where: Setting, first: Run, second: Run, given: Given = {}): [Job, Job] => {
+  const pair = (where: Setting, first: Run, second: Run, given: Given = {}): [BlockJob, BlockJob] => {
     const group = new JobGroup();
     return [started(where, first, { id: 'a', ...given }, group), started(where, second, { id: 'b' }, group)];
   };
@@ -52,6 +53,32 @@ describe('jobs that end together', () => {
     await first.whenEnded();
     await turns();
     expect(where.log.slice(-4)).toEqual(['BLOCK_JOB_COMPLETED a', 'a concluded', 'a null', 'another change']);
+  });
+
+  it('conclude when nothing is in flight on the nodes of any of them, and hold back what comes meanwhile', async () => {
+    const where = setting();
+    const [one, other] = [new FakeNode('one'), new FakeNode('other')];
+    const [userOfOne, userOfOther] = [userOf(one.node, where.graph), userOf(other.node, where.graph)];
+    const counts: number[][] = [];
+    const clean = async (): Promise<void> => {
+      // its jobs have left their nodes by now
+      counts.push([one, other].map(({ node }) => node.quiesceCount));
+      void Promise.resolve(userOfOther.read(0, new Uint8Array(1)));
+      await turns(1);
+    };
+    const [first, second] = pair(where, atOnce, atOnce, { clean });
+    first.addNode('main', one.node);
+    second.addNode('main', other.node);
+    one.hold('write');
+    const writing = Promise.resolve(userOfOne.write(0, new Uint8Array(1)));
+    await turns();
+    expect([first.status, second.status]).toEqual(['pending', 'pending']);
+    await one.release();
+    await Promise.all([first.whenEnded(), second.whenEnded(), writing]);
+    await turns(1);
+    expect(counts).toEqual([[1, 1]]);
+    expect(other.log).toEqual(['quiesce', 'resume', 'read 0+1']);
+    expect([one, other].map(({ node }) => node.quiesceCount)).toEqual([0, 0]);
   });
 
   it('are prepared once, also when two commands finalize them', async () => {

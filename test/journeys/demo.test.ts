@@ -18,6 +18,15 @@ describe('the demo', () => {
     expect(stdout.match(/reader \d: all 33554432 bytes as they were at the instant of the backup/g)).toHaveLength(4);
     expect(stdout).toMatch(/the guest wrote [1-9]\d* bytes and changed [1-9]\d* of 512 clusters/);
     expect(stdout).toMatch(/copy-before-write saved [1-9]\d* of 512 clusters first/);
+    // a note stands between the line that earns it and what that line is answered
+    const lines = stdout.split('\n');
+    const noted = lines.flatMap((line, at) => (line.startsWith('note: ') ? [at] : []));
+    expect(noted.length).toBeGreaterThan(1);
+    for (const at of noted) {
+      const subject = /^note: ([\w-]+):/.exec(lines[at] ?? '')?.[1] ?? '?';
+      const asked = lines.slice(0, at).findLast((line) => line.startsWith('(QEMU) '));
+      expect(asked, lines[at]).toContain(`(QEMU) ${subject} `);
+    }
     expect(stdout).not.toContain('\u001b');
     expect(readdirSync(folder.path)).toEqual([]);
   });

@@ -24,7 +24,7 @@ describe('structs', () => {
   it('takes what the block layer and the system say for an answer, and nothing else', () => {
     const system = Object.assign(new Error('x'), { code: 'EIO' });
     const other = Object.assign(new Error('x'), { code: 'ERR_OUT_OF_RANGE' });
-    expect([new BlockError('x'), system, other, new TypeError('x'), 'x'].map(isForeseen)).toEqual([true, true, false, false, false]);
+    expect([new BlockError('x', { code: 'EIO' }), system, other, new TypeError('x'), 'x'].map(isForeseen)).toEqual([true, true, false, false, false]);
     expect([nbdErrno(new BlockError('x', { code: 'ERR_CORRUPT' })), nbdErrno(system)]).toEqual([5, 5]);
   });
 });

@@ -75,6 +75,11 @@ export class Guest {
     this.#promise();
   }
 
+  /** Has the image repaired. False when a request failed on the way. */
+  async repair(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<boolean> {
+    return await this.#attempt(() => this.backend.node?.state.check?.(fix, { line: () => {}, error: () => {} }));
+  }
+
   /** What the disk holds, as the guest last saw it. */
   get content(): readonly number[] {
     return this.#current;

@@ -1,4 +1,4 @@
 import { others } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('others', others, 8000);
+judgeAll('others', others, 5700);

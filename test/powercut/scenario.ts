@@ -27,6 +27,12 @@ export interface Scenario {
   /** What is there, durably, before the tape runs. */
   readonly before?: (guest: Guest) => Promise<void>;
   readonly play: (guest: Guest, random: Random) => Promise<void>;
+  /** Makes of what is there another start for each seed; the media are the caller's to change. */
+  readonly prepare?: (media: Map<string, Uint8Array>, random: Random) => void;
+  /** The image is damaged: what may be found of it until it is repaired. */
+  readonly damaged?: 'leaks' | 'anything' | 'unreadable';
+  /** Looks at the image file of a medium, before and after its repair; throws when something is wrong. */
+  readonly inspect?: (image: Uint8Array, where: string) => void;
   /** Looks at what else an opened medium has; throws when that is wrong. */
   readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
   /** Media to judge, where they are costly: else as many as for all. */
@@ -72,11 +78,14 @@ async function newMedia(scenario: Scenario): Promise<Media> {
 
 async function guestOf(engine: Engine, scenario: Scenario, tape: Tape): Promise<Guest> {
   const { open = {} } = scenario;
-  const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false, discard: true, perms: resizerPerms, options: open });
+  const toCheck = scenario.damaged !== undefined;
+  const how = { filename: image, format: 'qcow2', readOnly: false, discard: true, toCheck, perms: resizerPerms };
+  const backend = await engine.openBackend({ ...how, options: open });
   return new Guest(backend, tape, scenario.backing);
 }
 
 interface Played {
+  readonly start: Media;
   readonly tape: Tape;
   readonly promises: readonly Promised[];
   /** The end, as the media are. */
@@ -88,7 +97,7 @@ async function play(scenario: Scenario, start: Media, seed: number, tape: Tape):
   let guest: Guest | undefined;
   try {
     guest = await guestOf(engine, scenario, tape);
-    await guest.begin();
+    if (scenario.damaged !== 'unreadable') await guest.begin();
     await scenario.play(guest, seeded(seed));
     await guest.flush();
   } catch (error) {
@@ -98,19 +107,25 @@ async function play(scenario: Scenario, start: Media, seed: number, tape: Tape):
   await engine.close().catch((error: unknown) => {
     if (!(error instanceof BlockError)) throw error;
   });
-  return { tape, promises: guest?.promises ?? [], end: bytesOf(media) };
+  return { start, tape, promises: guest?.promises ?? [], end: bytesOf(media) };
 }
 
 /** Judges `count` different media of a scenario, and all of its faults. */
 export async function tryScenario(scenario: Scenario, usual: number): Promise<Outcome> {
   const { count = usual } = scenario;
-  const start = await newMedia(scenario);
+  const base = await newMedia(scenario);
+  const startOf = (seed: number): Media => {
+    if (scenario.prepare === undefined) return base;
+    const media = new Map(base);
+    scenario.prepare(media, seeded(seed));
+    return media;
+  };
   const seen = new Set<string>();
-  let sample = start;
+  let sample = base;
   const judgeCuts = async (played: Played, random: Random, from: number, to: number, more: number, limit: number): Promise<void> => {
     for (let cut = from; cut <= to && seen.size < limit; cut++) {
       const promised = played.promises.filter(({ at }) => at <= cut).at(-1);
-      for (const media of cutsAt(start, played.tape, cut, more, random)) {
+      for (const media of cutsAt(played.start, played.tape, cut, more, random)) {
         const hash = hashOf(media);
         if (seen.has(hash)) continue;
         seen.add(hash);
@@ -120,14 +135,14 @@ export async function tryScenario(scenario: Scenario, usual: number): Promise<Ou
     }
   };
   let faults = 0;
-  const first = await play(scenario, start, 1, new Tape());
+  const first = await play(scenario, startOf(1), 1, new Tape());
   for (let index = 0; index < first.tape.asked; index++) {
     for (const code of ['EIO', 'ENOSPC'] as const) {
       const tape = new Tape();
       tape.fault = { index, code, isLate: code === 'EIO' && index % 2 === 0 };
       const where = `${code}${tape.fault.isLate ? ' (late)' : ''} at change ${index}`;
       try {
-        const played = await play(scenario, start, 1, tape);
+        const played = await play(scenario, startOf(1), 1, tape);
         faults++;
         await judge(scenario, played.end, played.promises.at(-1), true, where);
         // a cut a little later
@@ -139,8 +154,8 @@ export async function tryScenario(scenario: Scenario, usual: number): Promise<Ou
       }
     }
   }
-  for (let seed = 1; seen.size < count && seed <= 60; seed++) {
-    const played = seed === 1 ? first : await play(scenario, start, seed, new Tape());
+  for (let seed = 1; seen.size < count && seed <= 300; seed++) {
+    const played = seed === 1 ? first : await play(scenario, startOf(seed), seed, new Tape());
     try {
       await judgeCuts(played, seeded(seed + 1000), 0, played.tape.length, 3, count);
     } catch (error) {
@@ -178,11 +193,15 @@ async function checked(backend: BlockBackend, isRepair = false): Promise<Found> 
 }
 
 async function judge(scenario: Scenario, media: Media, promised: Promised | undefined, isThorough: boolean, where: string): Promise<void> {
+  const { damaged, inspect } = scenario;
+  inspect?.(media.get(image) ?? new Uint8Array(0), where);
   if (scenario.isLazy !== true) {
     const { engine } = engineOver(media);
     try {
-      const found = await checked(await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true }));
-      if (found.isCorrupt) throw new Error(`${where}: check finds ${found.text}`);
+      const reader = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+      if (damaged !== undefined && damaged !== 'unreadable' && promised !== undefined) await compare(reader, promised, `${where}, before repair`);
+      const found = await checked(reader);
+      if (found.isCorrupt && (damaged ?? 'leaks') === 'leaks') throw new Error(`${where}: check finds ${found.text}`);
     } finally {
       await engine.close();
     }
@@ -190,17 +209,22 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   // a writer's open repairs what the dirty bit tells of
   const { engine, media: repaired } = engineOver(media);
   try {
-    const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false });
+    const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false, toCheck: damaged !== undefined });
+    if (damaged === 'unreadable') await checked(backend, true);
     if (promised !== undefined) await compare(backend, promised, where);
     await scenario.verify?.(backend, where);
     await checked(backend, true);
+    // a leak behind the end of the file is in sight only when the repair has made the file longer
+    if (damaged !== undefined) await checked(backend, true);
     const after = await checked(backend);
-    if (!after.isClean) throw new Error(`${where}: after repair ${after.text}`);
+    if (!after.isClean) throw new Error(`${where}: after repair ${after.text || 'leaks'}`);
   } finally {
     await engine.close();
   }
+  const left = bytesOf(repaired);
+  inspect?.(left.get(image) ?? new Uint8Array(0), `${where}, repaired`);
   if (!isThorough) return;
-  const again = engineOver(bytesOf(repaired));
+  const again = engineOver(left);
   const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
   if (promised !== undefined) await compare(backend, promised, `${where}, repaired`);
   const last = await checked(backend);

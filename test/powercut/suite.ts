@@ -6,8 +6,10 @@ import { findPeer } from '../support/peers.ts';
 import { tempFolder } from '../support/tmp.ts';
 import { type Outcome, type Scenario, tryScenario } from './scenario.ts';
 
-const usual = 720;
+const usual = 420;
 const least = 300;
+/** However busy the machine is: a test that is stuck, not one that is slow. */
+const stuckAfter = 900_000;
 
 /** Judges all scenarios of a group, `atLeast` different media of them together. */
 export function judgeAll(group: string, scenarios: readonly Scenario[], atLeast: number): void {
@@ -18,29 +20,37 @@ export function judgeAll(group: string, scenarios: readonly Scenario[], atLeast:
     return known;
   };
   describe(`power cuts and faults: ${group}`, () => {
-    it.each(scenarios)('$name', async (scenario) => {
-      const { media, faults, sample } = await judge(scenario);
-      expect(media).toBeGreaterThanOrEqual(least);
-      expect(faults).toBeGreaterThan(10);
-      const qemuImg = findPeer('qemu-img');
-      if (qemuImg === undefined || scenario.isLazy === true) return;
-      using folder = tempFolder('power-cut');
-      for (const [path, bytes] of sample) writeFileSync(folder.file(path), bytes);
-      // leaks are told by 3
-      let code = 0;
-      try {
-        execFileSync(qemuImg, ['check', '-q', 'image.qcow2'], { cwd: folder.path, stdio: 'ignore' });
-      } catch (error) {
-        code = (error as { status: number }).status;
-      }
-      expect([0, 3]).toContain(code);
-    });
+    it.each(scenarios)(
+      '$name',
+      async (scenario) => {
+        const { media, faults, sample } = await judge(scenario);
+        expect(media).toBeGreaterThanOrEqual(least);
+        expect(faults).toBeGreaterThan(10);
+        const qemuImg = findPeer('qemu-img');
+        if (qemuImg === undefined || scenario.isLazy === true || (scenario.damaged ?? 'leaks') !== 'leaks') return;
+        using folder = tempFolder('power-cut');
+        for (const [path, bytes] of sample) writeFileSync(folder.file(path), bytes);
+        // leaks are told by 3
+        let code = 0;
+        try {
+          execFileSync(qemuImg, ['check', '-q', 'image.qcow2'], { cwd: folder.path, stdio: 'ignore' });
+        } catch (error) {
+          code = (error as { status: number }).status;
+        }
+        expect([0, 3]).toContain(code);
+      },
+      stuckAfter,
+    );
 
-    it(`judged at least ${atLeast} different media`, async () => {
-      let total = 0;
-      for (const scenario of scenarios) total += (await judge(scenario)).media;
-      expect(total).toBeGreaterThanOrEqual(atLeast);
-    });
+    it(
+      `judged at least ${atLeast} different media`,
+      async () => {
+        let total = 0;
+        for (const scenario of scenarios) total += (await judge(scenario)).media;
+        expect(total).toBeGreaterThanOrEqual(atLeast);
+      },
+      stuckAfter,
+    );
 
     afterAll(() => {
       let media = 0;

@@ -1,5 +1,6 @@
 /* graph, blockers, map, guest and help: what they show of a machine. */
 import { describe, expect, it } from 'vitest';
+import { driverEntries } from '../../src/engine/drivers.ts';
 import { allCommands } from '../../src/monitor/catalogue.ts';
 import { MachineShell } from './machine-shell.ts';
 
@@ -201,6 +202,17 @@ describe('help', () => {
     const firstOptional = rows.findIndex((row) => row.includes('(optional'));
     expect(rows.slice(firstOptional).every((row) => row.includes('(optional'))).toBe(true);
     expect(await shell.say('help block-export-add')).toMatch(/^ {4}name= \(optional\) {2}string/m);
+  });
+
+  it.each(driverEntries)("tells of $name what the driver's own table tells, in an example too", async ({ name, options }) => {
+    await using shell = await MachineShell.start(size);
+    const text = await shell.say(`help blockdev-add driver=${name}`);
+    for (const option of options.own) {
+      const row = text.split('\n').find((line) => line.startsWith(`    ${option.name}=`));
+      expect(row, option.name).toContain(option.help);
+      expect(row?.includes('(optional'), option.name).toBe(option.isRequired !== true);
+    }
+    expect(text).toMatch(new RegExp(`example:\\n {4}blockdev-add driver=${name} `));
   });
 
   it('shows every command with arguments in use, in a line that parses', async () => {

@@ -388,7 +388,14 @@ const bitmaps: readonly HostileImage[] = [
       putBitmaps(canvas, 8 * mebi, 1, { tableOffset: 9 * mebi, entries: 8192, flags: 0, granularityBits: 9 });
       canvas.words(9 * mebi, 8192, () => 1n);
     },
-    isSlow: true,
+  },
+  {
+    name: 'bitmaps-50-of-512-mib-all-ones',
+    fields: { size: 1n << 41n, l1Size: 4096, autoclear: 1n, extensions: [bitmapsExtension(50, 8 * mebi)] },
+    paint: (canvas) => {
+      putBitmaps(canvas, 8 * mebi, 50, { tableOffset: 9 * mebi, entries: 8192, flags: 0, granularityBits: 9 });
+      canvas.words(9 * mebi, 8192, () => 1n);
+    },
   },
   {
     name: 'bitmap-of-512-mib-one-cluster',
@@ -398,7 +405,6 @@ const bitmaps: readonly HostileImage[] = [
       canvas.words(9 * mebi, 8192, () => BigInt(10 * mebi));
       canvas.put(10 * mebi, new Uint8Array(65536).fill(170));
     },
-    isSlow: true,
   },
 ];
 

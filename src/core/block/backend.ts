@@ -5,6 +5,7 @@
 import { BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
+import { Waiters } from '../util/waiters.ts';
 import { type ChainStatus, chainStatus } from './block-status.ts';
 import type { Child, Parent } from './child.ts';
 import { childRole, type Limits, noLimits, type PermRequest, type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
@@ -36,8 +37,9 @@ export class BlockBackend implements Parent, AsyncDisposable {
   #root: Child | undefined;
   #inFlight = 0;
   #quiesced = 0;
-  #queue: (() => void)[] = [];
-  #idle: (() => void)[] = [];
+  /** Requests that came in a drained section. */
+  readonly #queue = new Waiters();
+  readonly #idle = new Waiters();
 
   constructor(graph: Graph, options: BackendOptions) {
     this.#graph = graph;
@@ -199,11 +201,11 @@ export class BlockBackend implements Parent, AsyncDisposable {
   }
 
   #leave(): void {
-    if (--this.#inFlight === 0) for (const wake of this.#idle.splice(0)) wake();
+    if (--this.#inFlight === 0) this.#idle.wakeAll();
   }
 
   async #queued<T>(again: () => Maybe<T>): Promise<T> {
-    await new Promise<void>((resolve) => this.#queue.push(resolve));
+    await this.#queue.wait();
     return again();
   }
 
@@ -219,7 +221,7 @@ export class BlockBackend implements Parent, AsyncDisposable {
   resume(): void {
     invariant(this.#quiesced > 0, 'resume without quiesce');
     if (--this.#quiesced > 0) return;
-    for (const wake of this.#queue.splice(0)) wake();
+    this.#queue.wakeAll();
   }
 
   sizeChanged(): void {
@@ -228,7 +230,7 @@ export class BlockBackend implements Parent, AsyncDisposable {
 
   whenIdle(): Maybe<void> {
     if (this.#inFlight === 0) return;
-    return new Promise((resolve) => this.#idle.push(resolve));
+    return this.#idle.wait();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

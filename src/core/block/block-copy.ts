@@ -10,6 +10,7 @@ import { alignDown, ceilDiv } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type RangeHold, RangeLock } from '../util/range-lock.ts';
 import type { Child } from './child.ts';
+import type { DirtyBitmap } from './dirty-bitmap.ts';
 import { maxPiece, RangeCopy } from './range-copy.ts';
 
 export class BlockCopy {
@@ -56,6 +57,28 @@ export class BlockCopy {
     const end = offset + length >= this.size ? this.#left.size : Math.floor((offset + length) / this.clusterSize);
     if (end > first) this.#left.clear(first, end);
     this.onProgress();
+  }
+
+  /** Gives up all that `wanted`, a bitmap of a node of this size, does not have, in whole clusters. */
+  keepOnly(wanted: DirtyBitmap): void {
+    let at = 0;
+    for (const { offset, length } of wanted.runs()) {
+      const first = Math.floor(offset / this.clusterSize);
+      if (first > at) this.#left.clear(at, first);
+      at = Math.max(at, ceilDiv(offset + length, this.clusterSize));
+    }
+    this.#left.clear(at, this.#left.size);
+    this.onProgress();
+  }
+
+  /** Marks in `bitmap` all that is left to copy. */
+  markLeft(bitmap: DirtyBitmap): void {
+    const end = this.#left.size;
+    for (let first = this.#left.nextSet(0, end); first < end; ) {
+      const last = this.#left.nextClear(first, end);
+      bitmap.set(first * this.clusterSize, Math.min(last * this.clusterSize, this.size) - first * this.clusterSize);
+      first = this.#left.nextSet(last, end);
+    }
   }
 
   /**

@@ -133,6 +133,16 @@ export class DirtyBitmap {
     this.#bits.writeBytes(start, from);
   }
 
+  /** Takes ones as the bytes from byte `start` to byte `end`. */
+  deserialiseOnes(start: number, end: number): void {
+    this.#bits.set(start * 8, end * 8);
+  }
+
+  /** Takes as the bytes from byte `to` on those that byte `from` and what follows have already; false where that costs as much as to have them given. */
+  deserialiseAgain(to: number, from: number, length: number): boolean {
+    return this.#bits.repeatBytes(to, from, length);
+  }
+
   // -- for operations -------------------------------------------------------------------------------------------------------
   /** Throws, in the peer's words, when one of the obstacles is there. */
   check(obstacles: readonly BitmapObstacle[] = changeObstacles): void {
@@ -151,6 +161,16 @@ export class DirtyBitmap {
     }
   }
 
+  /** Throws unless a bitmap of `size` bytes can take it in. */
+  checkSource(size: number): void {
+    this.check(useObstacles);
+    if (size !== this.#size) {
+      throw new BlockError(`Bitmaps are of different sizes (destination size is ${size}, source size is ${this.#size}) and can't be merged`, {
+        code: 'ERR_STATE',
+      });
+    }
+  }
+
   /** Makes all clean; calling the returned function makes it as it was. */
   clear(): () => void {
     const before = this.#bits;
@@ -163,10 +183,11 @@ export class DirtyBitmap {
   /** Marks what is marked in `from`, of whichever granularity; calling the returned function takes it back. Throws when it cannot be. */
   merge(from: DirtyBitmap): () => void {
     this.check();
-    from.check(useObstacles);
-    if (from.size !== this.#size) {
-      throw new BlockError(`Bitmaps are of different sizes (destination size is ${this.#size}, source size is ${from.size}) and can't be merged`);
-    }
+    from.checkSource(this.#size);
+    return this.#add(from);
+  }
+
+  #add(from: DirtyBitmap): () => void {
     const before = this.#bits;
     this.#bits = before.resized(before.size);
     if (from.granularity === this.granularity) this.#bits.merge(from.#bits);
@@ -174,6 +195,13 @@ export class DirtyBitmap {
     return () => {
       this.#bits = before;
     };
+  }
+
+  /** Takes back what `successor` noted in its place, whatever stands against other changes. For DirtyBitmaps only. */
+  reclaim(successor: DirtyBitmap): void {
+    this.#add(successor);
+    this.isBusy = false;
+    this.isEnabled = successor.isEnabled;
   }
 
   /** The node has another size: new bytes are clean. For DirtyBitmaps only. */
@@ -186,19 +214,24 @@ export class DirtyBitmap {
 /** The dirty bitmaps of one node, newest first. */
 export class DirtyBitmaps implements ChangeObserver {
   readonly #node: BlockNode;
-  #all: DirtyBitmap[] = [];
+  /** Oldest first: an image may have thousands. */
+  readonly #all: DirtyBitmap[] = [];
+  readonly #named = new Map<string, DirtyBitmap>();
   #watch: Disposable | undefined;
 
   constructor(node: BlockNode) {
     this.#node = node;
   }
 
-  [Symbol.iterator](): IterableIterator<DirtyBitmap> {
-    return this.#all[Symbol.iterator]();
+  *[Symbol.iterator](): IterableIterator<DirtyBitmap> {
+    for (let index = this.#all.length - 1; index >= 0; index--) {
+      const bitmap = this.#all[index];
+      if (bitmap !== undefined) yield bitmap;
+    }
   }
 
   find(name: string): DirtyBitmap | undefined {
-    return this.#all.find((bitmap) => bitmap.name === name);
+    return this.#named.get(name);
   }
 
   /** The bitmap with this name. Throws in the peer's words when there is none. */
@@ -216,20 +249,22 @@ export class DirtyBitmaps implements ChangeObserver {
 
   /** Throws unless it is a power of two that is large enough. */
   checkGranularity(granularity: number): void {
-    if (granularity < minGranularity || !isPowerOfTwo(granularity)) throw new BlockError('Granularity must be power of 2 and at least 512');
+    if (granularity < minGranularity || !isPowerOfTwo(granularity))
+      throw new BlockError('Granularity must be power of 2 and at least 512', { code: 'ERR_OPTION' });
   }
 
   /** Adds a bitmap, all clean. Throws in the peer's words for a name or a granularity that cannot be. */
   add(options: BitmapOptions): DirtyBitmap {
     const { name, granularity } = options;
-    if (name === '') throw new BlockError('Bitmap name cannot be empty');
+    if (name === '') throw new BlockError('Bitmap name cannot be empty', { code: 'ERR_NAME' });
     this.checkGranularity(granularity);
     if (name !== undefined) {
       if (this.find(name) !== undefined) throw new BlockError(`Bitmap already exists: ${name}`, { code: 'EEXIST' });
-      if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`);
+      if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`, { code: 'ERR_NAME' });
     }
     const bitmap = new DirtyBitmap(this.#node, options);
-    this.#all.unshift(bitmap);
+    this.#all.push(bitmap);
+    if (name !== undefined) this.#named.set(name, bitmap);
     this.#watch ??= this.#node.observe(this);
     return bitmap;
   }
@@ -239,6 +274,7 @@ export class DirtyBitmaps implements ChangeObserver {
     const index = this.#all.indexOf(bitmap);
     invariant(index >= 0, 'removal of a bitmap that is not there');
     this.#all.splice(index, 1);
+    if (bitmap.name !== undefined) this.#named.delete(bitmap.name);
     if (this.#all.length > 0) return;
     this.#watch?.[Symbol.dispose]();
     this.#watch = undefined;
@@ -262,6 +298,7 @@ export class DirtyBitmaps implements ChangeObserver {
     const { name } = bitmap;
     this.remove(bitmap);
     successor.name = name;
+    if (name !== undefined) this.#named.set(name, successor);
     successor.isPersistent = bitmap.isPersistent;
     return successor;
   }
@@ -269,9 +306,7 @@ export class DirtyBitmaps implements ChangeObserver {
   /** The operation failed: what the successor noted is added to what `bitmap` says, and `bitmap` records again if it did. */
   reclaim(bitmap: DirtyBitmap): void {
     const successor = takeSuccessor(bitmap);
-    bitmap.isBusy = false;
-    bitmap.merge(successor);
-    bitmap.isEnabled = successor.isEnabled;
+    bitmap.reclaim(successor);
     this.remove(successor);
   }
 

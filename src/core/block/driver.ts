@@ -11,6 +11,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
+import type { DriverOptionTable } from './driver-options.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { OptionReader, OptionTree } from './options.ts';
 
@@ -85,13 +86,30 @@ export interface TruncateOptions {
   readonly prealloc: Prealloc;
 }
 
-export interface ReopenStep {
+/** What a driver has made ready. Exactly one of commit and abort is called; both are synchronous and do not fail. */
+export interface DriverStep {
   commit(): void;
   abort(): void;
+  /** After either, still drained: what needs the permissions that are in force then. What fails in it fails the first change. */
+  settle?(): Promise<void>;
+}
+
+/** What an image says of its backing file. */
+export interface RecordedBacking {
+  readonly filename: string;
+  readonly format: string | undefined;
+}
+
+/** Where a driver keeps dirty bitmaps of its node over its end. */
+export interface BitmapStore {
+  /** Throws, in the peer's words, when one like this could not be kept. */
+  check(name: string, granularity: number): void;
+  /** Takes it from the medium; nothing when it is not there. */
+  remove(name: string): Promise<void>;
 }
 
 /** For drivers that keep nothing that depends on settings. */
-export const nothingToReopen: ReopenStep = { commit: () => {}, abort: () => {} };
+export const nothingToReopen: DriverStep = { commit: () => {}, abort: () => {} };
 
 /** The open instance of a driver. Called by io.ts and graph.ts of its node and by nobody else. */
 export interface DriverState {
@@ -118,11 +136,16 @@ export interface DriverState {
   /** The node has its state, and so its size: what belongs to the node itself (dirty bitmaps) is loaded now. */
   opened?(): Promise<void>;
   /**
-   * Gets ready to go on with other settings, on drained nodes: all that can wait or fail (flush, a new descriptor). Commit
-   * puts them into force and abort drops what was made; both are synchronous and do not fail, and exactly one is called.
-   * Absent: the driver cannot be reopened.
+   * Gets ready to go on with other settings, and with the driver's own `options`, on drained nodes: all that can wait or
+   * fail (flush, a new descriptor). Commit puts them into force and abort drops what was made; both are synchronous and do
+   * not fail, and exactly one is called. Absent: the driver cannot be reopened.
    */
-  reopen?(next: NodeSettings): Promise<ReopenStep>;
+  reopen?(next: NodeSettings, options: OptionTree): Promise<DriverStep>;
+  /**
+   * Writes the name and the format of another backing file into the image, or that it has none; abort takes it back. On
+   * drained nodes, in the graph turn. Says nothing of the node that is attached. Absent: an image records none.
+   */
+  writeBacking?(backing: RecordedBacking | undefined): Promise<DriverStep>;
   /** Finishes: writes out metadata and releases what open took; children are detached afterwards by the graph. */
   close(): Promise<void>;
   /**
@@ -138,7 +161,7 @@ export interface DriverState {
   // facets, only where the driver has them
   info?(): FormatInfo;
   /** The name recorded in the image, whether or not it is the node attached. */
-  readonly imageBacking?: { readonly filename: string; readonly format: string | undefined } | undefined;
+  readonly imageBacking?: RecordedBacking | undefined;
   /** A filename that opens this node again, when the driver has one (file: its path). */
   readonly exactFilename?: string | undefined;
   /** Tells the medium from all others, whatever name it was opened by (file: device and inode). */
@@ -150,6 +173,8 @@ export interface DriverState {
   snapshots?(): readonly SnapshotInfo[];
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
+  /** Absent: its dirty bitmaps end with the node. */
+  readonly bitmapStore?: BitmapStore | undefined;
   /** The frozen view that snapshot-access reads (copy-before-write has it). */
   readonly snapshotView?: SnapshotView | undefined;
 }
@@ -293,6 +318,8 @@ export interface BlockDriver {
 export interface DriverEntry {
   readonly name: string;
   readonly kind: DriverKind;
+  /** Its own options. */
+  readonly options: DriverOptionTable;
   /** Options of a protocol that a filename beginning with its name stands for. Absent: option `filename`, as it is. */
   parseFilename?(filename: string): OptionTree;
   /** 0 – 100, how sure the driver is that an image starting with `head` is its own. */

@@ -67,9 +67,9 @@ export class Graph {
 
   /** Checks a user's node name: form, length, uniqueness among nodes and devices. Throws QEMU's messages. */
   checkName(name: string): void {
-    if (!isIdentifier(name)) throw new BlockError(`Invalid node-name: '${name}'`);
-    if (name.length > maxNodeName) throw new BlockError('Node name too long');
-    if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`);
+    if (!isIdentifier(name)) throw new BlockError(`Invalid node-name: '${name}'`, { code: 'ERR_NAME' });
+    if (name.length > maxNodeName) throw new BlockError('Node name too long', { code: 'ERR_NAME' });
+    if (this.isDeviceName(name)) throw new BlockError(`node-name=${name} is conflicting with a device id`, { code: 'ERR_NAME' });
     if (this.#nodes.has(name)) throw duplicateName(name);
   }
 
@@ -146,7 +146,7 @@ export class Graph {
   attach(name: string, roles: ChildRoles, parent: Parent, node: BlockNode, transaction: Transaction, perms?: { perm: PermBits; shared: PermBits }): Child {
     const above = parent.asNode;
     if (above !== undefined && isReachable(node, above)) {
-      throw new BlockError(`Making '${node.name}' a ${name} child of '${above.name}' would create a cycle`);
+      throw new BlockError(`Making '${node.name}' a ${name} child of '${above.name}' would create a cycle`, { code: 'ERR_IN_USE' });
     }
     const child = new Child(name, roles, parent, node, perms?.perm ?? perm.none, perms?.shared ?? perm.all);
     if (above !== undefined && !above.isOpen && perms === undefined) {
@@ -232,7 +232,7 @@ export class Graph {
     checkNotFrozen(child);
     const above = child.parent.asNode;
     if (above !== undefined && isReachable(to, above))
-      throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`);
+      throw new BlockError(`Making '${to.name}' a ${child.name} child of '${above.name}' would create a cycle`, { code: 'ERR_IN_USE' });
     this.#repoint(child, to, transaction);
     refreshPermissions([from, to], transaction);
   }

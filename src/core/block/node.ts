@@ -5,11 +5,13 @@
 import { type BlockError, invariant } from '../util/errors.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';
 import { RangeLock } from '../util/range-lock.ts';
+import { Waiters } from '../util/waiters.ts';
 import { BrokenState } from './broken.ts';
 import type { Child, Parent } from './child.ts';
 import { DirtyBitmaps } from './dirty-bitmap.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
+import type { OptionTree } from './options.ts';
 
 /** Options of every node (QAPI BlockdevOptions base), as they are in force. */
 export interface NodeSettings {
@@ -44,7 +46,9 @@ export class BlockNode implements Parent {
   /** Why it is read-only although it was to be written: what opening its medium for writing came to. */
   whyReadOnly: BlockError | undefined;
   /** The options the node was opened with, for query commands and json: filenames. */
-  openOptions: Readonly<Record<string, unknown>> = {};
+  openOptions: OptionTree = {};
+  /** The same as they were read, defaults among them, by dotted key; frozen. */
+  options: Readonly<Record<string, string | number | boolean>> = {};
   /** The backing node is another than the one the image names. */
   isBackingOverridden = false;
   readonly children: Child[] = [];
@@ -71,7 +75,7 @@ export class BlockNode implements Parent {
   highestWrite = 0;
   #settings: NodeSettings;
   #state: DriverState | undefined;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idle = new Waiters();
 
   constructor(name: string, driver: BlockDriver, settings: NodeSettings) {
     this.name = name;
@@ -206,7 +210,7 @@ export class BlockNode implements Parent {
   /** Settles when nothing is in flight on this node. */
   whenIdle(): Maybe<void> {
     if (this.inFlight === 0) return;
-    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+    return this.#idle.wait();
   }
 
   /** Counts a request, or work that goes on behind one; `leave` ends it. */
@@ -215,8 +219,6 @@ export class BlockNode implements Parent {
   }
 
   leave(): void {
-    if (--this.inFlight === 0 && this.#idleWaiters.length > 0) {
-      for (const resolve of this.#idleWaiters.splice(0)) resolve();
-    }
+    if (--this.inFlight === 0 && !this.#idle.isEmpty) this.#idle.wakeAll();
   }
 }

@@ -25,7 +25,7 @@ export async function openChild(opening: Opening, node: BlockNode, reader: Optio
   const value = reader.take(key) ?? (recorded === undefined ? undefined : await opening.gate.dataFile(node, recorded));
   if (value === undefined || value === null) {
     if (wish.optional) return undefined;
-    throw new BlockError(`A block device must be specified for "${key}"`);
+    throw new BlockError(`A block device must be specified for "${key}"`, { code: 'ERR_OPTION' });
   }
   if (typeof value === 'string') return opening.subtree.attach(key, roles, node, findNode(opening, value, node));
   const role = (roles & childRole.filtered) !== 0 && wish.child === 'format' ? 'format' : (wish.child ?? 'file');
@@ -48,13 +48,14 @@ export function findNode(opening: Opening, reference: string, parent?: BlockNode
   const found = opening.subtree.find(reference);
   if (found === undefined) throw notFound(reference);
   // of the subtree itself, and above what is opened now
-  if (!found.isOpen && found !== parent) throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`);
+  if (!found.isOpen && found !== parent)
+    throw new BlockError(`Making '${reference}' a child of what is opened below it would create a cycle`, { code: 'ERR_IN_USE' });
   return found;
 }
 
 export async function openFileToProbe(opening: Opening, reader: OptionReader, settings: NodeSettings, inherited: Inherited): Promise<BlockNode> {
   const file = reader.take('file');
-  if (file === undefined || file === null) throw new BlockError('Must specify either driver or file');
+  if (file === undefined || file === null) throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
   if (typeof file === 'string') return findNode(opening, file);
   return opening.open(asTree(file), inheritedByFile(settings, childRole.metadata, inherited), 'file');
 }

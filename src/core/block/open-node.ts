@@ -2,6 +2,7 @@
  * Opens one node of a subtree: settings, probing, its file first, the driver, its backing chain, the options that nobody
  * took. Any failure closes and detaches what was made here, in reverse.
  */
+import { didYouMean } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import { BlockBackend, noIoPerms } from './backend.ts';
 import type { DriverState, NodeHost } from './driver.ts';
@@ -13,7 +14,7 @@ import type { Opening } from './opening.ts';
 import { fileOptions, OptionReader, type OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import { probeLength } from './registry.ts';
-import { checkSettings, type Inherited, readSettings } from './settings.ts';
+import { checkSettings, type Inherited, readSettings, settingNames } from './settings.ts';
 
 /** The file below a node that is not made yet, kept by a user of its own where it may lose all others meanwhile. */
 class FirstChild {
@@ -62,11 +63,12 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
   const isProbed = driverName === undefined;
   try {
     if (driverName === undefined) {
-      if (role === 'file') throw new BlockError('Must specify either driver or file');
+      if (role === 'file') throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
       first.node = await openFileToProbe(opening, reader, settings, inherited);
       driverName = await probe(opening, first);
     }
     const driver = await context.registry.load(driverName);
+    reader.useTable(context.registry.entry(driverName)?.options.own ?? []);
     // the file below is older than its user, also where the user's name turns out to be taken
     first.node ??= await openFileFirst(opening, driver, reader, settings, inherited);
     if (first.node !== undefined) checkLoop(first.node, inherited);
@@ -88,6 +90,7 @@ export async function openNodeIn(opening: Opening, options: OptionTree, inherite
     await first.letGo();
     await openBacking(opening, node, reader, inherited);
     checkNothingLeft(node, reader);
+    node.options = reader.values();
     await subtree.settle((transaction) => refreshPermissions([node], transaction));
     return node;
   } catch (error) {
@@ -106,7 +109,7 @@ function withProtocol(opening: Opening, options: OptionTree): OptionTree {
 async function probe(opening: Opening, first: FirstChild): Promise<string> {
   await first.hold();
   const file = first.node;
-  if (file === undefined) throw new BlockError('Must specify either driver or file');
+  if (file === undefined) throw new BlockError('Must specify either driver or file', { code: 'ERR_OPTION' });
   const head = new Uint8Array(Math.min(probeLength, file.size()));
   await readNode(file, 0, head, 0);
   return opening.context.registry.probe(head, nodeFilename(file));
@@ -151,6 +154,6 @@ function checkNothingLeft(node: BlockNode, reader: OptionReader): void {
   const { kind, name } = node.driver;
   throw new BlockError(
     kind === 'protocol' ? `Block protocol '${name}' doesn't support the option '${left}'` : `Block format '${name}' does not support the option '${left}'`,
-    { code: 'EINVAL' },
+    { code: 'EINVAL', hint: didYouMean(left, [...reader.known(), ...settingNames]) },
   );
 }

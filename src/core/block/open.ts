@@ -88,7 +88,7 @@ export class Opener {
     return this.openNode(this.#imageOptions(name), name);
   }
 
-  /** How many subtrees wait for a medium, a driver or the graph turn. */
+  /** How many subtrees wait for a medium, a driver or the graph turn; after `close` those whose medium has not answered yet. */
   get waiting(): number {
     return [...this.#underway].filter((entry) => entry.top === undefined).length;
   }
@@ -100,12 +100,15 @@ export class Opener {
   async close(): Promise<void> {
     this.#isClosed = true;
     const entries = [...this.#underway];
-    this.#underway.clear();
     for (const { subtree, reject } of entries) {
       subtree.giveUp();
       reject(givenUp());
     }
-    for (const { top } of entries) if (top !== undefined) await this.#context.graph.releaseUnused(top);
+    for (const entry of entries) {
+      if (entry.top === undefined) continue;
+      this.#underway.delete(entry);
+      await this.#context.graph.releaseUnused(entry.top);
+    }
   }
 
   async #start(options: OptionTree, how: OpenHow, holdsTurn: boolean): Promise<Unpublished> {

@@ -2,24 +2,38 @@
  * Options of a node while it opens: a nested object whose values are typed (QMP) or strings (command lines). Each reader
  * takes what it knows; what is left at the end is an error. Filenames in all their forms become such objects here.
  */
-import { BlockError } from '../util/errors.ts';
-import { type Json, type JsonObject, parseJson } from '../util/json.ts';
+import { meantValue } from '../util/did-you-mean.ts';
+import { BlockError, invariant } from '../util/errors.ts';
+import { type Json, JsonDouble, type JsonObject, parseJson, writeJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
+import { limited, narrowed } from '../util/offsets.ts';
+import { parseNumberOption } from '../util/schema-scalars.ts';
 import { parseSizeOption } from '../util/size.ts';
 import type { DriverEntry } from './driver.ts';
+import { type DriverOption, findOption, membersOf } from './driver-options.ts';
 
 export type OptionValue = Json | OptionTree | undefined;
 export interface OptionTree {
   [key: string]: OptionValue;
 }
 
-/** Takes options by dotted key, removing what was taken. */
+/** Takes options by dotted key, removing what was taken, and keeps what it was read as. */
 export class OptionReader {
   readonly #tree: OptionTree;
+  /** As it was given. */
+  readonly #given: OptionTree;
+  readonly #values: Record<string, string | number | boolean> = {};
+  #table: readonly DriverOption[] | undefined;
 
   /** Copies `tree`; the caller's object stays as it is. */
   constructor(tree: OptionTree) {
+    this.#given = tree;
     this.#tree = structuredCloneTree(tree);
+  }
+
+  /** From here on the driver reads: only what its table has, with the table's defaults. */
+  useTable(table: readonly DriverOption[]): void {
+    this.#table = table;
   }
 
   has(key: string): boolean {
@@ -37,51 +51,88 @@ export class OptionReader {
   }
 
   string(key: string): string | undefined {
-    const value = this.take(key);
+    const value = this.#valueOf(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'object') throw new BlockError(`Invalid parameter type for '${key}', expected: string`);
-    return String(value);
+    if (typeof value === 'object') throw new BlockError(`Invalid parameter type for '${key}', expected: string`, { code: 'ERR_OPTION' });
+    return this.#keep(key, String(value));
   }
 
-  bool(key: string, fallback: boolean): boolean {
-    const value = this.take(key);
-    if (value === undefined) return fallback;
-    if (typeof value === 'boolean') return value;
-    if (value === 'on' || value === 'yes' || value === 'true' || value === 'y') return true;
-    if (value === 'off' || value === 'no' || value === 'false' || value === 'n') return false;
-    throw new BlockError(`Parameter '${key}' expects 'on' or 'off'`);
+  /** `fallback` where nothing is given and the driver's table has no default. */
+  bool(key: string, fallback = false): boolean {
+    const value = this.#valueOf(key) ?? fallback;
+    if (typeof value === 'boolean') return this.#keep(key, value);
+    if (value === 'on' || value === 'yes' || value === 'true' || value === 'y') return this.#keep(key, true);
+    if (value === 'off' || value === 'no' || value === 'false' || value === 'n') return this.#keep(key, false);
+    throw new BlockError(`Parameter '${key}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
   }
 
-  /** Bytes, with the suffixes of QEMU's sizes when given as text. */
+  /** Bytes, with the suffixes of QEMU's sizes when given as text. More than 2^53 - 1 count as that: for limits. */
   size(key: string): number | undefined {
-    const value = this.take(key);
-    if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') {
-      if (value < 0) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return value;
-    }
-    if (typeof value === 'string') {
-      const bytes = parseSizeOption(key, value);
-      if (bytes > BigInt(Number.MAX_SAFE_INTEGER)) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return Number(bytes);
-    }
-    throw new BlockError(`Parameter '${key}' expects a size`);
+    const bytes = this.bytes(key);
+    return bytes === undefined ? undefined : limited(bytes);
   }
 
+  /** The same, exactly: for what is an offset, or is repeated in messages. */
+  bytes(key: string): number | bigint | undefined {
+    return this.#exact(key, parseSizeOption);
+  }
+
+  /** An integer from 0 on, where a minus counts back from 2^64. Beyond 2^53 - 1 it counts as that. */
   number(key: string): number | undefined {
-    const value = this.take(key);
-    if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number') return value;
-    if (typeof value === 'string' && /^-?\d+$/.test(value)) return Number(value);
-    throw new BlockError(`Parameter '${key}' expects a number`);
+    const value = this.integer(key);
+    return value === undefined ? undefined : limited(value);
   }
 
-  enum<T extends string>(key: string, values: readonly T[], fallback: T): T {
-    const value = this.string(key);
-    if (value === undefined) return fallback;
+  /** The same, exactly. */
+  integer(key: string): number | bigint | undefined {
+    return this.#exact(key, parseNumberOption);
+  }
+
+  /** QEMU too reads numbers of JSON as the texts that they print as. */
+  #exact(key: string, parse: (key: string, text: string) => bigint): number | bigint | undefined {
+    const value = this.#valueOf(key);
+    if (value === undefined || value === null) return undefined;
+    const isNumber = typeof value === 'number' || typeof value === 'bigint' || value instanceof JsonDouble;
+    const exact = narrowed(parse(key, typeof value === 'string' ? value : isNumber ? writeJson(value) : ''));
+    this.#keep(key, limited(exact));
+    return exact;
+  }
+
+  /** One of `values`; `fallback` as with `bool`. */
+  enum<T extends string>(key: string, values: readonly T[], fallback?: T): T {
+    const value = this.#valueOf(key) ?? fallback;
     const found = values.find((candidate) => candidate === value);
-    if (found === undefined) throw new BlockError(`invalid parameter value: ${value}`);
-    return found;
+    if (found === undefined) throw new BlockError(`invalid parameter value: ${String(value)}`, { code: 'ERR_OPTION', hint: meantValue(String(value), values) });
+    return this.#keep(key, found);
+  }
+
+  /** What was read, defaults among it, by dotted key. */
+  values(): Readonly<Record<string, string | number | boolean>> {
+    return Object.freeze({ ...this.#values });
+  }
+
+  /** The options that decide what the guest sees, as they were given; undefined when none of them was. */
+  strong(): Readonly<Record<string, unknown>> | undefined {
+    const entries = (this.#table ?? []).filter(({ name, isStrong }) => isStrong === true && this.#given[name] !== undefined);
+    return entries.length === 0 ? undefined : Object.fromEntries(entries.map(({ name }) => [name, this.#given[name]]));
+  }
+
+  #valueOf(key: string): OptionValue {
+    const value = this.take(key);
+    if (this.#table === undefined) return value;
+    const option = findOption(this.#table, key);
+    invariant(option !== undefined, `option '${key}' is not in the driver's table`);
+    return value ?? option.default;
+  }
+
+  #keep<T extends string | number | boolean>(key: string, value: T): T {
+    this.#values[key] = value;
+    return value;
+  }
+
+  /** What the driver takes, as dotted keys. */
+  known(): string[] {
+    return (this.#table ?? []).flatMap((option) => [option.name, ...membersOf(option.type).map(({ name }) => `${option.name}.${name}`)]);
   }
 
   /** What nobody took, as dotted keys. */
@@ -185,12 +236,12 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
       if (error instanceof BlockError) throw error.prepend('Could not parse the JSON options: ');
       throw error;
     }
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given');
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new BlockError('Invalid JSON object given', { code: 'ERR_PARSE' });
     return { tree: unflatten(value as JsonObject) as OptionTree, isJson: true };
   }
   if (!hasProtocol(filename)) return { tree: fileOptions(filename, context), isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`);
+  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   return { tree: protocolOptions(protocol, filename, context), isJson: false };
 }
 

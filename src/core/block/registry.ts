@@ -1,4 +1,5 @@
 /* Drivers by name, loaded at first use. Filled explicitly by the composition root; no driver registers itself. */
+import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import type { BlockDriver, DriverEntry } from './driver.ts';
 
@@ -32,7 +33,7 @@ export class DriverRegistry {
     const loaded = this.#loaded.get(name);
     if (loaded !== undefined) return loaded;
     const entry = this.#entries.get(name);
-    if (entry === undefined) throw new BlockError(`Unknown driver '${name}'`);
+    if (entry === undefined) throw new BlockError(`Unknown driver '${name}'`, { code: 'ENOTSUP', hint: meantValue(name, [...this.#entries.keys()]) });
     const driver = await entry.load();
     this.#loaded.set(name, driver);
     return driver;

@@ -6,27 +6,34 @@
 import { BlockError } from '../util/errors.ts';
 import { perm } from '../util/perm-bits.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
+import type { OptionTree } from './options.ts';
 import { refreshPermissions } from './permissions.ts';
 import type { Transaction } from './transaction.ts';
 
-/** Exactly one of both is called. */
+/** Exactly one of `apply` and `abort` is called. */
 export interface PreparedReopen {
   /** Puts the settings into force with the commit of `transaction`. Throws QEMU's words for users who need what goes. */
   apply(transaction: Transaction): void;
   abort(): void;
+  /** To be called after either, still drained. */
+  settle(): Promise<void>;
 }
 
-export async function prepareReopen(node: BlockNode, next: NodeSettings): Promise<PreparedReopen> {
+/** `options`: all of the node, as they are to be. Those that its driver can change while it is open come into force, too. */
+export async function prepareReopen(node: BlockNode, next: NodeSettings, options: OptionTree = node.openOptions): Promise<PreparedReopen> {
   const { state, driver } = node;
   if (state.reopen === undefined) {
     throw new BlockError(`Block format '${driver.name}' used by node '${node.name}' does not support reopening files`, { code: 'ENOTSUP' });
   }
-  const step = await state.reopen(next);
+  const step = await state.reopen(next, options);
   return {
     apply: (transaction) => {
       const before = node.settings;
       transaction.add({
-        commit: () => step.commit(),
+        commit: () => {
+          node.openOptions = options;
+          step.commit();
+        },
         abort: () => {
           node.settings = before;
           step.abort();
@@ -39,5 +46,9 @@ export async function prepareReopen(node: BlockNode, next: NodeSettings): Promis
       refreshPermissions([node], transaction);
     },
     abort: () => step.abort(),
+    settle: async () => {
+      // the next change tries again, and tells what it comes to
+      await step.settle?.().catch(() => {});
+    },
   };
 }

@@ -2,6 +2,7 @@
  * What every node obeys whatever its driver: settings read from its options, and what a child takes over from its parent
  * where its own options say nothing.
  */
+import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import { type ChildRoles, childRole } from './driver.ts';
 import type { NodeSettings } from './node.ts';
@@ -42,12 +43,17 @@ export function inheritedByFile(settings: NodeSettings, roles: ChildRoles, above
   };
 }
 
+/** The options that every node has. */
+export const settingNames: readonly string[] = [
+  ...['driver', 'node-name', 'read-only', 'auto-read-only', 'force-share', 'discard', 'detect-zeroes', 'cache.direct', 'cache.no-flush', 'active'],
+];
+
 /** Takes the settings out of the options. */
 export function readSettings(reader: OptionReader, inherited: Inherited): NodeSettings {
   const discardText = reader.string('discard');
   const discard = discardText === undefined ? inherited.discard : parseDiscard(discardText);
   const detectZeroes = reader.enum('detect-zeroes', ['off', 'on', 'unmap'] as const, 'off');
-  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported');
+  if (!reader.bool('active', true)) throw new BlockError('Nodes that are inactive are not supported', { code: 'ENOTSUP' });
   const readOnlyGiven = reader.has('read-only');
   const forceShare = reader.bool('force-share', inherited.forceShare);
   return {
@@ -64,14 +70,14 @@ export function readSettings(reader: OptionReader, inherited: Inherited): NodeSe
 
 /** What does not go together; told after the errors of the file below. */
 export function checkSettings({ forceShare, readOnly, detectZeroes, discard }: NodeSettings): void {
-  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images');
+  if (forceShare && !readOnly) throw new BlockError('force-share=on can only be used with read-only images', { code: 'ERR_OPTION' });
   if (detectZeroes === 'unmap' && !discard) {
-    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
+    throw new BlockError('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap', { code: 'ERR_OPTION' });
   }
 }
 
 function parseDiscard(text: string): boolean {
   if (text === 'unmap' || text === 'on') return true;
   if (text === 'ignore' || text === 'off') return false;
-  throw new BlockError('Invalid discard option');
+  throw new BlockError('Invalid discard option', { code: 'ERR_OPTION', hint: meantValue(text, ['ignore', 'off', 'unmap', 'on']) });
 }

@@ -7,6 +7,7 @@
 import { BlockCopy } from '../block/block-copy.ts';
 import { chainStatus } from '../block/block-status.ts';
 import type { Child } from '../block/child.ts';
+import type { DirtyBitmap } from '../block/dirty-bitmap.ts';
 import {
   type BlockDriver,
   type BlockStatus,
@@ -24,13 +25,14 @@ import type { BlockNode } from '../block/node.ts';
 import { Bitmap } from '../util/bitmap.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
-import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
+import { ceilDiv } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type PermBits, perm } from '../util/perm-bits.ts';
 import { RangeLock } from '../util/range-lock.ts';
 
 /** Smallest unit of copying: many small copies cost more than one larger. */
 const minClusterSize = 65536;
+const maxInt64 = 2n ** 63n - 1n;
 
 /** Above it QEMU's bitmaps end the program. */
 const maxClusterSize = 2147483648;
@@ -47,6 +49,7 @@ export interface SavedClusters {
 }
 
 interface CbwOptions {
+  readonly only?: DirtyBitmap | undefined;
   readonly clusterSize: number;
   readonly onError: OnCbwError;
   readonly timeoutMs: number;
@@ -83,11 +86,19 @@ export class CopyBeforeWriteState implements DriverState {
     this.#clusters = ceilDiv(this.#size, options.clusterSize);
     this.#done = new Bitmap(this.#clusters);
     this.#access = new Bitmap(this.#clusters, true);
+    if (options.only !== undefined) this.#keepOnly(options.only);
     this.snapshotView = {
       read: (offset, into) => this.#snapshotRead(offset, into),
       status: (offset, length, precise) => this.#snapshotStatus(offset, length, precise),
       discard: (offset, length) => this.#snapshotDiscard(offset, length),
     };
+  }
+
+  #keepOnly(wanted: DirtyBitmap): void {
+    this.copy.keepOnly(wanted);
+    const { clusterSize } = this.#options;
+    this.#access.clear(0, this.#clusters);
+    for (const { offset, length } of wanted.runs()) this.#access.set(Math.floor(offset / clusterSize), ceilDiv(offset + length, clusterSize));
   }
 
   get limits(): Limits {
@@ -286,34 +297,54 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   const target = await host.openChild('target', childRole.data, { child: 'format' });
-  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"');
-  const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const, 'break-guest-write');
+  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
+  const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const);
   const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
   const bitmapNode = options.string('bitmap.node');
   const bitmapName = options.string('bitmap.name');
-  if (bitmapNode !== undefined || bitmapName !== undefined) {
-    if (host.findNode(bitmapNode ?? '') === undefined) throw new BlockError(`Node '${bitmapNode ?? ''}' not found`);
-    throw new BlockError(`Dirty bitmap '${bitmapName ?? ''}' not found`);
+  const only = bitmapNode === undefined && bitmapName === undefined ? undefined : findBitmap(host, bitmapNode ?? '', bitmapName ?? '');
+  return makeCopyBeforeWrite(host.node, file, target, { leastCluster: options.bytes('min-cluster-size') ?? 0, onError, timeoutMs, clock: host.clock, only });
+}
+
+function findBitmap(host: NodeHost, nodeName: string, name: string): DirtyBitmap {
+  const node = host.findNode(nodeName);
+  if (node === undefined) throw new BlockError(`Node '${nodeName}' not found`, { code: 'ERR_NOT_FOUND' });
+  return node.dirtyBitmaps.get(name);
+}
+
+/** Throws when the filter cannot begin with what `only` has. */
+function checkOnly(only: DirtyBitmap, size: number): void {
+  try {
+    only.checkSource(size);
+  } catch (error) {
+    throw error instanceof BlockError
+      ? error.prepend(`Cannot create block-copy-state: Failed to merge bitmap '${only.name ?? ''}' to internal copy-bitmap: `)
+      : error;
   }
-  return makeCopyBeforeWrite(host.node, file, target, { leastCluster: options.size('min-cluster-size') ?? 0, onError, timeoutMs, clock: host.clock });
 }
 
 export interface CopyBeforeWriteOptions {
   /** Smallest unit of copying, bytes: a power of two; 0 = no wish. */
-  readonly leastCluster: number;
+  readonly leastCluster: number | bigint;
   readonly onError: OnCbwError;
   /** How long a guest's write waits for its copy; 0 = to the end. */
   readonly timeoutMs: number;
   readonly clock: Clock;
+  /** What is dirty there is all that the filter keeps. */
+  readonly only?: DirtyBitmap | undefined;
 }
 
 /** The filter `node` over edges that it has already. Throws for a unit that cannot be; holds nothing that needs closing. */
 export function makeCopyBeforeWrite(node: BlockNode, file: Child, target: Child, options: CopyBeforeWriteOptions): CopyBeforeWriteState {
-  const { leastCluster: least, onError, timeoutMs, clock } = options;
-  if (least !== 0 && !isPowerOfTwo(least)) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2');
-  if (least > maxClusterSize) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`);
-  const clusterSize = Math.max(minClusterSize, least, target.node.limits.clusterSize);
-  return new CopyBeforeWriteState(node, file, target, { clusterSize, onError, timeoutMs, clock });
+  const { leastCluster: least, onError, timeoutMs, clock, only } = options;
+  if (least > maxInt64) throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxInt64}`, { code: 'ERR_OPTION' });
+  const wish = BigInt(least);
+  if ((wish & (wish - 1n)) !== 0n) throw new BlockError('Cannot create block-copy-state: min-cluster-size needs to be a power of 2', { code: 'ERR_OPTION' });
+  if (least > maxClusterSize)
+    throw new BlockError(`Cannot create block-copy-state: min-cluster-size too large: ${least} > ${maxClusterSize}`, { code: 'ERR_OPTION' });
+  const clusterSize = Math.max(minClusterSize, Number(least), target.node.limits.clusterSize);
+  if (only !== undefined) checkOnly(only, file.size());
+  return new CopyBeforeWriteState(node, file, target, { clusterSize, onError, timeoutMs, clock, only });
 }
 
 function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermRequest {

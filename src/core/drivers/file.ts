@@ -7,10 +7,10 @@ import {
   type BlockDriver,
   type BlockStatus,
   type DriverState,
+  type DriverStep,
   type Limits,
   type NodeHost,
   noLimits,
-  type ReopenStep,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
@@ -67,7 +67,7 @@ class FileState implements DriverState {
     };
   }
 
-  async reopen(settings: NodeSettings): Promise<ReopenStep> {
+  async reopen(settings: NodeSettings): Promise<DriverStep> {
     await this.#storage.flush();
     let next: Storage;
     try {
@@ -204,17 +204,18 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { name } = node.driver;
   // as an option a name is a name, whatever it begins with
   const filename = options.string('filename');
-  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`);
-  const locking = options.enum('locking', ['auto', 'on', 'off'] as const, 'auto');
-  const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const, 'threads');
+  if (filename === undefined || filename === '') throw new BlockError(`The '${name}' block driver requires a file name`, { code: 'ERR_OPTION' });
+  const locking = options.enum('locking', ['auto', 'on', 'off'] as const);
+  const aio = options.enum('aio', ['threads', 'native', 'io_uring'] as const);
   options.number('aio-max-batch');
-  options.bool('drop-cache', true);
-  options.bool('x-check-cache-dropped', false);
+  options.bool('drop-cache');
+  options.bool('x-check-cache-dropped');
   const manager = options.string('pr-manager');
-  if (manager !== undefined) throw new BlockError(`No persistent reservation manager with id '${manager}'`);
+  if (manager !== undefined) throw new BlockError(`No persistent reservation manager with id '${manager}'`, { code: 'ERR_NOT_FOUND' });
   const { cache } = node.settings;
   // the way is ours to choose; what the peer demands of it holds all the same
-  if (aio === 'native' && !cache.direct) throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.');
+  if (aio === 'native' && !cache.direct)
+    throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.', { code: 'ERR_OPTION' });
   const openWith = (settings: NodeSettings): Promise<Storage> =>
     host.openStorage(filename, {
       readOnly: settings.readOnly,

@@ -1,9 +1,12 @@
 /* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
-import { type BlockDriver, type BlockStatus, type DriverState, type NodeHost, noLimits, nothingToReopen, type ReopenStep, reqFlag } from '../block/driver.ts';
+import { type BlockDriver, type BlockStatus, type DriverState, type DriverStep, type NodeHost, noLimits, nothingToReopen, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
+import { errnoText } from '../util/errno.ts';
+import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import type { Maybe } from '../util/maybe.ts';
+import { isOffset, limited } from '../util/offsets.ts';
 
 const defaultSize = 1024 ** 3;
 
@@ -18,8 +21,7 @@ class NullState implements DriverState {
   readonly #clock: Clock;
 
   constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>, clock: Clock) {
-    // disks are whole sectors, as QEMU has them
-    this.#size = alignUp(size, 512);
+    this.#size = size;
     this.#readZeroes = readZeroes;
     this.#latencyNs = latencyNs;
     this.#clock = clock;
@@ -62,7 +64,7 @@ class NullState implements DriverState {
     return 0;
   }
 
-  async reopen(): Promise<ReopenStep> {
+  async reopen(): Promise<DriverStep> {
     return nothingToReopen;
   }
 
@@ -73,14 +75,20 @@ class NullState implements DriverState {
   }
 }
 
+/** Disks are whole sectors, as QEMU has them; what cannot be told exactly is too large. */
+function wholeDisk(size: number | bigint): number {
+  const whole = alignUp(Number(size), 512);
+  if (isOffset(whole)) return whole;
+  throw new BlockError(`Could not refresh total sector count: ${errnoText('EFBIG')}`, { code: 'EFBIG' });
+}
+
 async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
-  // names repeat the options that the guest can notice, as they were given
-  const given = Object.fromEntries(['size', 'read-zeroes'].map((key) => [key, options.peek(key)]).filter(([, value]) => value !== undefined));
-  const size = options.size('size');
-  const readZeroes = options.bool('read-zeroes', false);
-  const latency = options.number('latency-ns') ?? 0;
-  return new NullState(size ?? defaultSize, readZeroes, latency, given, host.clock);
+  const size = options.bytes('size') ?? defaultSize;
+  const readZeroes = options.bool('read-zeroes');
+  const latency = options.integer('latency-ns') ?? 0;
+  if (latency >= 2n ** 63n) throw new BlockError('latency-ns is invalid', { code: 'EINVAL' });
+  return new NullState(wholeDisk(size), readZeroes, limited(latency), options.strong() ?? {}, host.clock);
 }
 
 export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };

@@ -9,10 +9,10 @@ import {
   type CreateValues,
   childRole,
   type DriverState,
+  type DriverStep,
   type Limits,
   type NodeHost,
   nothingToReopen,
-  type ReopenStep,
   type ReqFlags,
   type TruncateOptions,
 } from '../block/driver.ts';
@@ -20,7 +20,6 @@ import type { Prealloc } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
-import { parseSizeOption } from '../util/size.ts';
 
 const sector = 512;
 
@@ -93,7 +92,7 @@ class RawState implements DriverState {
     await this.#file.truncate(size + this.#offset, options);
   }
 
-  async reopen(): Promise<ReopenStep> {
+  async reopen(): Promise<DriverStep> {
     return nothingToReopen;
   }
 
@@ -109,38 +108,26 @@ function wholeSize(file: Child): number {
   return alignUp(file.size(), sector);
 }
 
-/** Exact up to 2^64 - 1, so that what is too large is told as it was given. */
-function windowOption(options: NodeHost['options'], name: string): bigint | undefined {
-  const value = options.peek(name);
-  if (typeof value !== 'string') {
-    const size = options.size(name);
-    return size === undefined ? undefined : BigInt(size);
-  }
-  options.take(name);
-  return parseSizeOption(name, value);
-}
-
 async function open(host: NodeHost): Promise<DriverState> {
-  // names and queries repeat the options as they were given
-  const given = { offset: host.options.peek('offset'), size: host.options.peek('size') };
-  const offset = windowOption(host.options, 'offset') ?? 0n;
-  const size = windowOption(host.options, 'size');
-  const isWindow = offset !== 0n || size !== undefined;
+  // exact, so that what is too large is told as it was given
+  const offset = host.options.bytes('offset') ?? 0;
+  const size = host.options.bytes('size');
+  const isWindow = offset !== 0 || size !== undefined;
   const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"');
+  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   if (isWindow) {
-    const present = BigInt(wholeSize(file));
+    const present = wholeSize(file);
     if (present < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${present})`, { code: 'EINVAL' });
-    if (size !== undefined && present - offset < size) {
+    if (size !== undefined && present - Number(offset) < size) {
       throw new BlockError(
         `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${present})`,
         { code: 'EINVAL' },
       );
     }
-    if (size !== undefined && size % BigInt(sector) !== 0n) throw new BlockError('Specified size is not multiple of 512', { code: 'EINVAL' });
+    if (size !== undefined && Number(size) % sector !== 0) throw new BlockError('Specified size is not multiple of 512', { code: 'EINVAL' });
   }
   return new RawState(file, Number(offset), size === undefined ? undefined : Number(size), {
-    strongOptions: Object.values(given).some((value) => value !== undefined) ? withoutUndefined(given) : undefined,
+    strongOptions: host.options.strong(),
     ...(host.node.readOnly || host.looksLikeAnother === undefined ? {} : { looksLikeAnother: host.looksLikeAnother }),
   });
 }
@@ -154,14 +141,10 @@ function isPrealloc(value: unknown): value is Prealloc {
   return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
 }
 
-function withoutUndefined(members: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
-}
-
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const size = Number(values['size'] ?? 0);
   const preallocation = values['preallocation'] ?? 'off';
-  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`);
+  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`, { code: 'ERR_OPTION' });
   await host.createFile(filename, size, preallocation);
 }
 

@@ -20,6 +20,8 @@ const properties = struct('IothreadProperties', {
 
 const maxInt64 = 9223372036854775807n;
 const defaultPoolSize = 64n;
+/** QEMU counts threads in an int. */
+const maxPoolSize = 0x7fff_ffffn;
 
 /** Removing one leaves its users what they have, as in QEMU. */
 export class IoThread implements UserObject {
@@ -41,7 +43,8 @@ export const iothreadType: AnyObjectType = defineObjectType({
   },
   make: (id, given) => {
     const most = given['thread-pool-max'] ?? defaultPoolSize;
-    if ((given['thread-pool-min'] ?? 0n) > most || most === 0n) throw new BlockError('bad thread-pool-min/thread-pool-max values', { code: 'EINVAL' });
+    if ((given['thread-pool-min'] ?? 0n) > most || most === 0n || most > maxPoolSize)
+      throw new BlockError('bad thread-pool-min/thread-pool-max values', { code: 'EINVAL' });
     return new IoThread(id);
   },
 });

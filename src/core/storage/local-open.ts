@@ -7,6 +7,7 @@ import { closeSync, constants, fstatSync, lstatSync, open, openSync, type Stats,
 import { errnoText } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import { systemName } from '../util/name-codec.ts';
+import { Waiters } from '../util/waiters.ts';
 import { LocalFile, type LocalFileOptions, smallRequest } from './local-file.ts';
 import type { OpenStorage, OpenStorageOptions, StorageCaps } from './storage.ts';
 import { systemError } from './system-error.ts';
@@ -39,21 +40,19 @@ function openNow(path: string, how: OpenStorageOptions): number {
 }
 
 let opensUnderWay = 0;
-const waitingOpens: (() => void)[] = [];
+const waitingOpens = new Waiters();
 
 async function openPooled(path: string, how: OpenStorageOptions): Promise<number> {
   const name = nameFor(path);
   if (opensUnderWay < maxOpens) opensUnderWay++;
-  else await new Promise<void>((resolve) => waitingOpens.push(resolve));
+  else await waitingOpens.wait();
   try {
     return await new Promise<number>((resolve, reject) => {
       open(name, openFlags(how), 0o644, (error, fd) => (error === null ? resolve(fd) : reject(openError(error, path, how))));
     });
   } finally {
-    const next = waitingOpens.shift();
     // the place is handed over: nobody can slip in between
-    if (next === undefined) opensUnderWay--;
-    else next();
+    if (!waitingOpens.wakeOne()) opensUnderWay--;
   }
 }
 

@@ -10,6 +10,6 @@ export function readSecretFile(path: string): Uint8Array {
     return fs.readFileSync(systemName(path));
   } catch (error) {
     const verb = error instanceof Error && 'syscall' in error && error.syscall === 'read' ? 'Error reading file' : 'Failed to open file';
-    throw new BlockError(`Unable to read ${path}: ${verb} “${path}”: ${errnoText(error)}`, { cause: error });
+    throw new BlockError(`Unable to read ${path}: ${verb} “${path}”: ${errnoText(error)}`, { code: 'ERR_OPTION', cause: error });
   }
 }

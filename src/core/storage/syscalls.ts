@@ -58,6 +58,8 @@ export interface Syscalls {
   unlock(fd: number, byte: number): void;
   /** True when another open file description holds a lock that an exclusive one would clash with. */
   isLockedByOther(fd: number, byte: number): boolean;
+  /** Ends the process as it stands; threads that are in a system call are not waited for. */
+  exitNow(code: number): void;
   /** Bytes copied inside the kernel; 0 when it cannot. */
   copyRange(fromFd: number, from: number, toFd: number, to: number, length: number): number;
 }
@@ -110,6 +112,7 @@ function load(): Syscalls | undefined {
   const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');
   const fcntl = libc.func('int fcntl(int fd, int cmd, void *arg)');
+  const exitNow = libc.func('void _exit(int status)');
   const copyFileRange = libc.func('int64_t copy_file_range(int in, _Inout_ int64_t *offIn, int out, _Inout_ int64_t *offOut, size_t len, uint32_t flags)');
 
   const seek = (fd: number, offset: number, whence: number): number | undefined => {
@@ -163,6 +166,7 @@ function load(): Syscalls | undefined {
       if (lock(fd, F_OFD_GETLK, F_WRLCK, byte) !== 0) return false;
       return lockBuffer.readInt16LE(0) !== F_UNLCK;
     },
+    exitNow: (code) => void exitNow(code),
     copyRange: (fromFd, from, toFd, to, length) => {
       const copied = Number(copyFileRange(fromFd, [from], toFd, [to], length, 0));
       return Math.max(0, copied);

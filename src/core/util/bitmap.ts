@@ -7,10 +7,12 @@ const wordsPerPage = 1024;
 const bytesPerPage = wordsPerPage * 4;
 const bitsPerPage = wordsPerPage * 32;
 const allOnes = 0xffffffff;
+/** Pages that stand at several places, here or in other bitmaps: whoever changes one takes a copy. */
+const sharedPages = new WeakSet<Uint32Array>();
 
 export class Bitmap {
   readonly size: number;
-  readonly #initial: boolean;
+  #initial: boolean;
   /** A page, or the one value of all its bits. Absent: as in the beginning. */
   readonly #pages = new Map<number, Uint32Array | boolean>();
   #count: number;
@@ -90,6 +92,25 @@ export class Bitmap {
     }
   }
 
+  /**
+   * Gives the bits of `length` bytes from byte `to` on the values of those from byte `from` on: whole pages, which are not
+   * copied until one of them changes. False, with nothing done, where the bytes are not whole pages inside the bitmap.
+   */
+  repeatBytes(to: number, from: number, length: number): boolean {
+    const isWhole = to % bytesPerPage === 0 && from % bytesPerPage === 0 && length % bytesPerPage === 0;
+    if (!isWhole || (Math.max(to, from) + length) * 8 > this.size) return false;
+    for (let done = 0; done < length; done += bytesPerPage) {
+      const page = this.#page((from + done) / bytesPerPage);
+      const at = (to + done) / bytesPerPage;
+      this.#fill(at * bitsPerPage, (at + 1) * bitsPerPage, page === true);
+      if (typeof page === 'boolean') continue;
+      sharedPages.add(page);
+      this.#pages.set(at, page);
+      this.#count += countBits(page);
+    }
+    return true;
+  }
+
   /** The other way round: gives the bits from byte `start` on the values in `from`; bits past the end are ignored. */
   writeBytes(start: number, from: Uint8Array): void {
     for (let at = 0; at < from.length; ) {
@@ -128,10 +149,16 @@ export class Bitmap {
   /** The page as words that can be changed. */
   #words(index: number): Uint32Array {
     const page = this.#page(index);
-    if (typeof page !== 'boolean') return page;
+    if (typeof page !== 'boolean') return sharedPages.has(page) ? this.#copy(index, page) : page;
     const words = new Uint32Array(wordsPerPage);
     // bits past the end stay clear, so that counts stay right
     if (page) fillWords(words, 0, Math.min(bitsPerPage, this.size - index * bitsPerPage), true);
+    this.#pages.set(index, words);
+    return words;
+  }
+
+  #copy(index: number, page: Uint32Array): Uint32Array {
+    const words = page.slice();
     this.#pages.set(index, words);
     return words;
   }
@@ -165,6 +192,13 @@ export class Bitmap {
 
   #fill(start: number, end: number, value: boolean): void {
     const last = Math.min(end, this.size);
+    if (start === 0 && last === this.size) {
+      // as in the beginning
+      this.#pages.clear();
+      this.#initial = value;
+      this.#count = value ? this.size : 0;
+      return;
+    }
     for (let at = start; at < last; ) {
       const index = Math.floor(at / bitsPerPage);
       const pageStart = index * bitsPerPage;
@@ -206,7 +240,8 @@ function fillWords(words: Uint32Array, start: number, end: number, value: boolea
 
 function countBits(words: Uint32Array): number {
   let count = 0;
-  for (const word of words) count += popCount(word);
+  // an iterator is many times slower
+  for (let index = 0; index < words.length; index++) count += popCount(words[index] ?? 0);
   return count;
 }
 

@@ -23,6 +23,14 @@ export function didYouMean(typed: string, words: Iterable<string>): string {
   return word === undefined ? '' : `did you mean '${word}'?`;
 }
 
+/** More words than this are a wall of text. */
+const maxWords = 16;
+
+/** The same for a value out of a set: without a near word the set, unless it is large. */
+export function meantValue(typed: string, words: readonly string[]): string {
+  return didYouMean(typed, words) || (words.length > 0 && words.length <= maxWords ? `it is one of ${words.join(', ')}` : '');
+}
+
 /** Spellings that differ in nothing but case and the kind of hyphen are the same word. */
 function plain(word: string): string {
   return word.toLowerCase().replaceAll('_', '-');

@@ -9,7 +9,7 @@ export type QmpErrorClass = 'GenericError' | 'CommandNotFound' | 'DeviceNotActiv
 
 export interface BlockErrorOptions {
   /** What kind of error it is, for programs. */
-  readonly code?: ErrorCode | undefined;
+  readonly code: ErrorCode;
   readonly qmpClass?: QmpErrorClass | undefined;
   /** QEMU's own second line (`Is another process using the image [f]?`): always printed by command-line tools. */
   readonly detail?: string | undefined;
@@ -26,9 +26,9 @@ export class BlockError extends Error {
   readonly detail: string | undefined;
   readonly hint: string | undefined;
 
-  constructor(message: string, options: BlockErrorOptions = {}) {
+  constructor(message: string, options: BlockErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.code = options.code ?? 'EINVAL';
+    this.code = options.code;
     this.qmpClass = options.qmpClass ?? 'GenericError';
     this.detail = options.detail;
     this.hint = options.hint;

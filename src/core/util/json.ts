@@ -103,7 +103,7 @@ export class JsonStream {
     else if (kind === '[') this.#brackets++;
     else if (kind === ']') this.#brackets--;
     const report = (text: string): void => {
-      this.#onError(new BlockError(`${line}:${column}: JSON parse error, ${text}`));
+      this.#onError(new BlockError(`${line}:${column}: JSON parse error, ${text}`, { code: 'ERR_PARSE' }));
     };
 
     if (kind === 'error' || kind === 'end') {
@@ -119,7 +119,7 @@ export class JsonStream {
     const excess = this.#exceededLimit(length);
     if (excess !== undefined) {
       this.#afterError();
-      this.#onError(new BlockError(excess));
+      this.#onError(new BlockError(excess, { code: 'ERR_OPTION' }));
       return;
     }
     this.#tokens++;
@@ -264,7 +264,7 @@ export function parseJson(text: string | Uint8Array): Json {
   let result: { value: Json } | { error: BlockError } | undefined;
   const more = (next: { value: Json } | { error: BlockError }): void => {
     if (result === undefined) result = next;
-    else if ('value' in result) result = { error: new BlockError('Expecting at most one JSON value') };
+    else if ('value' in result) result = { error: new BlockError('Expecting at most one JSON value', { code: 'ERR_PARSE' }) };
   };
   const stream = new JsonStream(
     (value) => {
@@ -277,7 +277,7 @@ export function parseJson(text: string | Uint8Array): Json {
   stream.feed(text);
   stream.end();
   const final = result as { value: Json } | { error: BlockError } | undefined;
-  if (final === undefined) throw new BlockError('Expecting a JSON value');
+  if (final === undefined) throw new BlockError('Expecting a JSON value', { code: 'ERR_PARSE' });
   if ('error' in final) throw final.error;
   return final.value;
 }

@@ -17,7 +17,7 @@ const maxFragment = 127;
 /** Strict grammar: every word is `key=value`, only the first may be a value of `impliedKey`. Throws BlockError, also when help is asked for. */
 export function parseKeyValues(text: string, impliedKey?: string): KeyValues {
   const { values, help } = parseKeyValuesOrHelp(text, impliedKey);
-  if (help) throw new BlockError('Help is not available for this option');
+  if (help) throw new BlockError('Help is not available for this option', { code: 'ERR_OPTION' });
   return values;
 }
 
@@ -42,7 +42,7 @@ export function parseKeyValuesOrHelp(text: string, impliedKey?: string): { value
       at += length + 1;
     } else {
       const path = checkedFragments(word);
-      if (!hasValue) throw new BlockError(`Expected '=' after parameter '${word}'`);
+      if (!hasValue) throw new BlockError(`Expected '=' after parameter '${word}'`, { code: 'ERR_PARSE' });
       const value = unescapedValue(text, at + length + 1);
       put(values, path, value.text);
       at = value.next;
@@ -82,11 +82,11 @@ function checkedFragments(key: string): string[] {
     const end = at + fragment.length;
     const isFirstIndex = at === 0 && /^\d/.test(fragment);
     if (fragment === '' || isFirstIndex || (end < key.length && key[end] !== '.')) {
-      throw new BlockError(`Invalid parameter '${key}'`);
+      throw new BlockError(`Invalid parameter '${key}'`, { code: 'ERR_OPTION' });
     }
     if (fragment.length > maxFragment) {
       const part = fragment.length === key.length ? '' : ' fragment';
-      throw new BlockError(`Parameter${part} '${fragment}' is too long`);
+      throw new BlockError(`Parameter${part} '${fragment}' is too long`, { code: 'ERR_OPTION' });
     }
     fragments.push(fragment);
     if (end === key.length) return fragments;
@@ -112,7 +112,7 @@ function put(values: KeyValues, path: readonly string[], value: string): void {
 }
 
 function inconsistent(name: string): BlockError {
-  return new BlockError(`Parameters '${name}.*' used inconsistently`);
+  return new BlockError(`Parameters '${name}.*' used inconsistently`, { code: 'ERR_OPTION' });
 }
 
 /** Turns objects whose keys are all indices into lists, from the inside out. */
@@ -134,7 +134,7 @@ function listed(value: KeyValue, name: string): KeyValue {
   const list: KeyValue[] = [];
   for (let i = 0; i < elements.size; i++) {
     const element = elements.get(i);
-    if (element === undefined) throw new BlockError(`Parameter '${name}.${i}' missing`);
+    if (element === undefined) throw new BlockError(`Parameter '${name}.${i}' missing`, { code: 'ERR_OPTION' });
     list.push(element);
   }
   return list;
@@ -239,11 +239,11 @@ export function unflatten(mixed: Readonly<Record<string, unknown>>): Record<stri
     let level = root;
     for (const fragment of path) {
       const existing = level.get(fragment) ?? new Map<string, unknown>();
-      if (!(existing instanceof Map)) throw new BlockError('Cannot mix scalar and non-scalar keys');
+      if (!(existing instanceof Map)) throw new BlockError('Cannot mix scalar and non-scalar keys', { code: 'ERR_OPTION' });
       level.set(fragment, existing);
       level = existing as Map<string, unknown>;
     }
-    if (level.has(last)) throw new BlockError('Cannot mix scalar and non-scalar keys');
+    if (level.has(last)) throw new BlockError('Cannot mix scalar and non-scalar keys', { code: 'ERR_OPTION' });
     level.set(last, value);
   }
   const object = Object.create(null) as Record<string, unknown>;
@@ -257,10 +257,10 @@ function grown(value: unknown): unknown {
   const entries = [...(value as Map<string, unknown>)];
   const indices = entries.map(([key]) => (/^\d+$/.test(key) ? Number(key) : -1)).filter((index) => index >= 0);
   if (indices.length > 0) {
-    if (indices.length !== entries.length) throw new BlockError('Cannot mix list and non-list keys');
+    if (indices.length !== entries.length) throw new BlockError('Cannot mix list and non-list keys', { code: 'ERR_OPTION' });
     const largest = indices.reduce((most, index) => Math.max(most, index), 0);
     if (largest !== entries.length - 1) {
-      throw new BlockError(`List indices are not contiguous, saw ${entries.length} elements but ${largest} largest index`);
+      throw new BlockError(`List indices are not contiguous, saw ${entries.length} elements but ${largest} largest index`, { code: 'ERR_OPTION' });
     }
     const list: unknown[] = [];
     for (const [key, member] of entries) list[Number(key)] = grown(member);

@@ -9,12 +9,19 @@ import { BlockError } from './errors.ts';
 
 declare const hostBrand: unique symbol;
 declare const guestBrand: unique symbol;
+declare const space: unique symbol;
+
+/** A position on a medium in the midst of arithmetic, not looked at yet: any number may be one, but not a guest's position. */
+export type HostPosition = number & { readonly [space]?: 'host' };
+
+/** A position on a guest's disk in the midst of arithmetic: any number may be one, but not a position on a medium. */
+export type GuestPosition = number & { readonly [space]?: 'guest' };
 
 /** A byte position or a length on a medium that can be carried out exactly. */
-export type HostOffset = number & { readonly [hostBrand]: true };
+export type HostOffset = HostPosition & { readonly [hostBrand]: true };
 
 /** A byte position or a length on a disk as the guest sees it. */
-export type GuestOffset = number & { readonly [guestBrand]: true };
+export type GuestOffset = GuestPosition & { readonly [guestBrand]: true };
 
 /** The largest of both. */
 export const largestOffset: number = Number.MAX_SAFE_INTEGER;
@@ -49,6 +56,30 @@ export function guestOffset(value: number | bigint): GuestOffset {
   const number = Number(value);
   if (isGuestOffset(number)) return number;
   throw outOfRange(number, value, 'EIO');
+}
+
+/** QEMU has no disk above this, whatever its format: 2^63 - 2^30 bytes. */
+export const largestDisk: bigint = 2n ** 63n - 2n ** 30n;
+
+/**
+ * The gate for sizes that disks are to have. Throws BlockError EINVAL (`offset(N) exceeds maximum(M)`) for what QEMU has no
+ * disk for, and EFBIG (`Could not resize file: File too large`) for what cannot be told exactly.
+ */
+export function diskSize(value: number | bigint): GuestOffset {
+  if (value > largestDisk) throw new BlockError(`offset(${value}) exceeds maximum(${largestDisk})`, { code: 'EINVAL' });
+  if (value > largestOffset) throw new BlockError(`Could not resize file: ${errnoText('EFBIG')}`, { code: 'EFBIG', cause: value });
+  return guestOffset(value);
+}
+
+/** A number that is a limit: beyond +-(2^53 - 1) it is as good as the largest and the smallest. */
+export function limited(value: number | bigint): number {
+  return Math.max(-largestOffset, Math.min(Number(value), largestOffset));
+}
+
+/** The same integer as a number where that is exact. */
+export function narrowed(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
 }
 
 /** `base` moved by `by` bytes, either way. Throws as the gate does. */

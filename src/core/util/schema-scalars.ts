@@ -51,7 +51,7 @@ export function keyvalSize(text: string): bigint | undefined {
 /** The value of an option of type bool in `-o`-style lists. Throws BlockError. */
 export function parseBoolOption(name: string, text: string): boolean {
   const value = keyvalBool(text);
-  if (value === undefined) throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`);
+  if (value === undefined) throw new BlockError(`Parameter '${name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });
   return value;
 }
 
@@ -62,5 +62,5 @@ export function parseNumberOption(name: string, text: string): bigint {
   if (/^[ \t\n\v\f\r]*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text) && !/^[ \t\n\v\f\r]*[+-]?0\d*[89]/.test(text)) {
     throw new BlockError(`Value '${text}' is too large for parameter '${name}'`, { code: 'ERANGE' });
   }
-  throw new BlockError(`Parameter '${name}' expects a number`);
+  throw new BlockError(`Parameter '${name}' expects a number`, { code: 'ERR_OPTION' });
 }

@@ -7,6 +7,7 @@
 import { BlockError } from './errors.ts';
 import { isJsonObject, JsonDouble } from './json.ts';
 import { jsonKeyOrder } from './json-order.ts';
+import { limited, narrowed } from './offsets.ts';
 import type { AlternateKind, AlternateNode, Branch, Fields, IntNode, Schema, SchemaNode, UnionNode } from './schema.ts';
 import { keyvalBool, keyvalInteger, keyvalNumber, keyvalSize } from './schema-scalars.ts';
 import { firstUnexpected } from './schema-unexpected.ts';
@@ -50,7 +51,7 @@ class Walker {
       case 'enum': {
         const word = this.#string(value, at);
         if (!node.values().includes(word)) {
-          throw new BlockError(`Parameter '${lastName(at)}' does not accept value '${word}'`);
+          throw new BlockError(`Parameter '${lastName(at)}' does not accept value '${word}'`, { code: 'ERR_OPTION' });
         }
         return word;
       }
@@ -78,7 +79,7 @@ class Walker {
       case 'alternate': {
         const branch = this.#alternateBranch(node, value);
         if (branch === undefined) {
-          throw new BlockError(`Invalid parameter type for '${lastName(at)}', expected: ${node.name}`);
+          throw new BlockError(`Invalid parameter type for '${lastName(at)}', expected: ${node.name}`, { code: 'ERR_OPTION' });
         }
         return this.visit(branch.node, value, at);
       }
@@ -130,7 +131,7 @@ class Walker {
       const value = Object.hasOwn(members, name) ? members[name] : undefined;
       if (value === undefined) {
         if ('optional' in field) continue;
-        throw new BlockError(`Parameter '${this.#fullName(place)}' is missing`);
+        throw new BlockError(`Parameter '${this.#fullName(place)}' is missing`, { code: 'ERR_OPTION' });
       }
       known.push(name);
       result[name] = this.visit(field.node, value, place);
@@ -142,7 +143,7 @@ class Walker {
     if (names.length === known.length) return;
     const name = firstUnexpected(jsonKeyOrder(names), known);
     if (name === undefined) return;
-    throw new BlockError(`Parameter '${this.#fullName({ parent: at, step: name })}' is unexpected`);
+    throw new BlockError(`Parameter '${this.#fullName({ parent: at, step: name })}' is unexpected`, { code: 'ERR_OPTION' });
   }
 
   #alternateBranch(node: AlternateNode, value: unknown): Schema<unknown> | undefined {
@@ -191,27 +192,22 @@ class Walker {
     const low = node.signed ? -(2n ** BigInt(node.bits - 1)) : 0n;
     const high = 2n ** BigInt(node.signed ? node.bits - 1 : node.bits) - 1n;
     if (integer < low || integer > high) {
-      throw new BlockError(`Parameter '${lastName(at)}' expects ${node.signed ? '' : 'u'}int${node.bits}_t`);
+      throw new BlockError(`Parameter '${lastName(at)}' expects ${node.signed ? '' : 'u'}int${node.bits}_t`, { code: 'ERR_OPTION' });
     }
     if (node.result === 'bigint') return integer;
-    const number = Number(integer);
-    if (Number.isSafeInteger(number)) return number;
-    if (node.result === 'saturate') return number < 0 ? Number.MIN_SAFE_INTEGER : Number.MAX_SAFE_INTEGER;
-    throw new BlockError(`Parameter '${this.#fullName(at)}' is beyond the supported range of ±(2^53 - 1)`, {
-      code: 'EOVERFLOW',
-    });
+    return node.result === 'integer' ? narrowed(integer) : limited(integer);
   }
 
   #wrongType(at: Place, type: string): BlockError {
-    return new BlockError(`Invalid parameter type for '${this.#fullName(at)}', expected: ${type}`);
+    return new BlockError(`Invalid parameter type for '${this.#fullName(at)}', expected: ${type}`, { code: 'ERR_OPTION' });
   }
 
   #expects(at: Place, what: string): BlockError {
-    return new BlockError(`Parameter '${this.#fullName(at)}' expects ${what}`);
+    return new BlockError(`Parameter '${this.#fullName(at)}' expects ${what}`, { code: 'ERR_OPTION' });
   }
 
   #notScalar(at: Place): BlockError {
-    return new BlockError(`Parameters '${this.#fullName(at)}.*' are unexpected`);
+    return new BlockError(`Parameters '${this.#fullName(at)}.*' are unexpected`, { code: 'ERR_OPTION' });
   }
 
   #fullName(at: Place): string {

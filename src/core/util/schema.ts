@@ -7,8 +7,8 @@
 import type { Json } from './json.ts';
 import { isBranchSchema, walk } from './schema-walk.ts';
 
-/** What an integer turns into for the program: a number (error above 2^53-1), a number capped at 2^53-1, or a bigint. */
-export type IntegerResult = 'number' | 'saturate' | 'bigint';
+/** What an integer turns into for the program: a number (±(2^53 - 1) where it is beyond), the integer itself as a number where that is exact, or a bigint. */
+export type IntegerResult = 'limit' | 'integer' | 'bigint';
 
 export type SchemaNode =
   | { readonly kind: 'str' }
@@ -99,7 +99,7 @@ export const num: Schema<number> = { node: { kind: 'num' } };
 export const nullValue: Schema<null> = { node: { kind: 'null' } };
 export const any: Schema<Json> = { node: { kind: 'any' } };
 
-function intNode(signed: boolean, bits: 8 | 16 | 32 | 64, isSize = false, result: IntegerResult = 'number'): IntNode {
+function intNode(signed: boolean, bits: 8 | 16 | 32 | 64, isSize = false, result: IntegerResult = 'limit'): IntNode {
   return { kind: 'int', signed, bits, isSize, result };
 }
 export const int8: Schema<number> = { node: intNode(true, 8) };
@@ -114,9 +114,9 @@ export const size: Schema<number> = { node: intNode(false, 64, true) };
 export function exact(of: Schema<number>): Schema<bigint> {
   return { ...of, node: intResult(of.node, 'bigint') } as Schema<unknown> as Schema<bigint>;
 }
-/** An integer that is a limit (a speed): values above 2^53-1 become 2^53-1 instead of an error. */
-export function saturating(of: Schema<number>): Schema<number> {
-  return { ...of, node: intResult(of.node, 'saturate') };
+/** An integer that is shown again, or that has a message of its own where it is too large: beyond ±(2^53 - 1) a bigint. */
+export function integer(of: Schema<number>): Schema<number | bigint> {
+  return { ...of, node: intResult(of.node, 'integer') };
 }
 function intResult(node: SchemaNode, result: IntegerResult): SchemaNode {
   return node.kind === 'int' ? { ...node, result } : node;

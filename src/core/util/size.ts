@@ -44,7 +44,7 @@ export interface SizeRange {
  */
 export function parseSizeExact(text: string, what: string, range: SizeRange = {}): bigint {
   const value = readSize(text);
-  if (value === 'invalid') throw new BlockError(`Invalid ${what} specified: '${text}'`);
+  if (value === 'invalid') throw new BlockError(`Invalid ${what} specified: '${text}'`, { code: 'ERR_PARSE' });
   const min = BigInt(range.min ?? 0);
   const max = BigInt(range.max ?? 2n ** 63n - 1n);
   if (value === 'range' || value < min || value > max) {
@@ -66,6 +66,7 @@ export function parseSizeOption(name: string, text: string): bigint {
   }
   if (value === 'invalid') {
     throw new BlockError(`Parameter '${name}' expects a non-negative number below 2^64`, {
+      code: 'ERR_OPTION',
       detail: 'Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.',
     });
   }

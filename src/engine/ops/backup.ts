@@ -4,6 +4,7 @@
  */
 
 import { isReachable } from '../../core/block/chain.ts';
+import { type DirtyBitmap, useObstacles } from '../../core/block/dirty-bitmap.ts';
 import { drainNodes } from '../../core/block/drain.ts';
 import { childRole, reqFlag } from '../../core/block/driver.ts';
 import { addFilter, type FilterSpec } from '../../core/block/filter-node.ts';
@@ -11,7 +12,7 @@ import type { BlockNode } from '../../core/block/node.ts';
 import { runTransaction, type Transaction } from '../../core/block/transaction.ts';
 import { CopyBeforeWriteState, copyBeforeWriteDriver, makeCopyBeforeWrite } from '../../core/drivers/copy-before-write.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
-import { BackupBody } from '../../jobs/backup.ts';
+import { BackupBody, type BitmapMode } from '../../jobs/backup.ts';
 import { BlockJob } from '../../jobs/block-job.ts';
 import type { JobGroup } from '../../jobs/group.ts';
 import type { BlockJobOptions, OnError } from '../../jobs/job-body.ts';
@@ -24,9 +25,9 @@ export interface BackupArgs {
   readonly device: string;
   readonly target: string;
   readonly sync: 'top' | 'full' | 'none' | 'incremental' | 'bitmap';
-  readonly speed?: number | undefined;
+  readonly speed?: number | bigint | undefined;
   readonly bitmap?: string | undefined;
-  readonly 'bitmap-mode'?: 'on-success' | 'never' | 'always' | undefined;
+  readonly 'bitmap-mode'?: BitmapMode | undefined;
   readonly compress?: boolean | undefined;
   readonly 'on-source-error'?: OnError | undefined;
   readonly 'on-target-error'?: OnError | undefined;
@@ -36,7 +37,7 @@ export interface BackupArgs {
   readonly 'filter-node-name'?: string | undefined;
   readonly 'discard-source'?: boolean | undefined;
   readonly 'x-perf'?:
-    | { readonly 'max-workers'?: number | undefined; readonly 'max-chunk'?: number | undefined; readonly 'min-cluster-size'?: number | undefined }
+    | { readonly 'max-workers'?: number | undefined; readonly 'max-chunk'?: number | undefined; readonly 'min-cluster-size'?: number | bigint | undefined }
     | undefined;
 }
 
@@ -48,10 +49,12 @@ export function backupAction(engine: Engine, args: BackupArgs, group?: JobGroup)
     apply: (transaction) => {
       const source = lookupEither(engine, args.device);
       const target = lookupEither(engine, args.target);
-      checkBitmapArguments(args);
+      const given = checkBitmapArguments(source, args);
       checkNodes(source, target, args);
+      if (given !== undefined) useBitmap(given, transaction);
+      checkSizes(source, target, args);
       const filter = insertFilter(engine, source, target, args, transaction);
-      const job = createJob(engine, filter, target, args, group);
+      const job = createJob(engine, filter, target, args, given, group);
       // it begins with a pause of its own: those of one transaction go on one after the other, the newest first
       job.quiesce();
       transaction.add({
@@ -72,34 +75,63 @@ export function startBackup(engine: Engine, args: BackupArgs): Promise<BlockJob>
   return runAction(engine, backupAction(engine, args));
 }
 
-function checkBitmapArguments(args: BackupArgs): void {
-  const { sync, bitmap } = args;
-  const mode = args['bitmap-mode'];
-  if ((sync === 'bitmap' || sync === 'incremental') && bitmap === undefined) {
-    throw new BlockError(`must provide a valid bitmap name for '${sync}' sync mode`);
+interface GivenBitmap {
+  readonly bitmap: DirtyBitmap;
+  readonly mode: BitmapMode;
+}
+
+function checkBitmapArguments(source: BlockNode, args: BackupArgs): GivenBitmap | undefined {
+  const { sync, bitmap: name } = args;
+  const mode = sync === 'incremental' ? (args['bitmap-mode'] ?? 'on-success') : args['bitmap-mode'];
+  if ((sync === 'bitmap' || sync === 'incremental') && name === undefined) {
+    throw new BlockError(`must provide a valid bitmap name for '${sync}' sync mode`, { code: 'ERR_OPTION' });
   }
-  if (sync === 'incremental' && mode !== undefined && mode !== 'on-success') {
-    throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+  if (sync === 'incremental' && mode !== 'on-success') {
+    throw new BlockError("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'", { code: 'ERR_OPTION' });
   }
-  if (bitmap !== undefined) throw new BlockError(`Bitmap '${bitmap}' could not be found`);
-  if (mode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap');
+  if (name === undefined) {
+    if (mode !== undefined) throw new BlockError('Cannot specify bitmap sync mode without a bitmap', { code: 'ERR_OPTION' });
+    return undefined;
+  }
+  const bitmap = source.dirtyBitmaps.find(name);
+  if (bitmap === undefined) throw new BlockError(`Bitmap '${name}' could not be found`, { code: 'ERR_NOT_FOUND' });
+  if (mode === undefined) throw new BlockError('Bitmap sync mode must be given when providing a bitmap', { code: 'ERR_OPTION' });
+  bitmap.check(useObstacles);
+  if (sync === 'none') throw new BlockError(`sync mode '${sync}' does not produce meaningful bitmap outputs`, { code: 'ERR_OPTION' });
+  if (mode === 'never' && sync !== 'bitmap' && sync !== 'incremental') {
+    throw new BlockError(`Bitmap sync mode '${mode}' has no meaningful effect when combined with sync mode '${sync}'`, { code: 'ERR_OPTION' });
+  }
+  return { bitmap, mode };
+}
+
+/** From here on a successor notes what changes, until the job has settled what becomes of both. */
+function useBitmap({ bitmap, mode }: GivenBitmap, transaction: Transaction): void {
+  if (mode !== 'never') bitmap.check();
+  const { dirtyBitmaps } = bitmap.node;
+  dirtyBitmaps.createSuccessor(bitmap);
+  transaction.add({ abort: () => dirtyBitmaps.reclaim(bitmap) });
 }
 
 const maxInt32 = 2147483647;
 const maxInt64 = 9223372036854775807n;
 
 function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
-  if (source === target) throw new BlockError('Source and target cannot be the same');
-  if (args.compress && !takesCompressed(target)) throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`);
+  if (source === target) throw new BlockError('Source and target cannot be the same', { code: 'ERR_IN_USE' });
+  if (args.compress && !takesCompressed(target))
+    throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`, { code: 'ENOTSUP' });
   source.blockers.check('backup-source');
   target.blockers.check('backup-target');
+}
+
+function checkSizes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
   const perf = args['x-perf'] ?? {};
   const workers = perf['max-workers'] ?? 1;
-  if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`);
-  if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive');
+  if (workers < 1 || workers > maxInt32) throw new BlockError(`max-workers must be between 1 and ${maxInt32}`, { code: 'ERR_OPTION' });
+  if ((perf['max-chunk'] ?? 0) < 0) throw new BlockError('max-chunk must be zero (which means no limit) or positive', { code: 'ERR_OPTION' });
   const least = perf['min-cluster-size'] ?? 0;
-  if (least < 0) throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`);
-  if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes');
+  if (least < 0 || least > maxInt64)
+    throw new BlockError(`min-cluster-size too large: ${BigInt.asUintN(64, BigInt(least))} > ${maxInt64}`, { code: 'ERR_OPTION' });
+  if (source.size() !== target.size()) throw new BlockError('Source and target image have different sizes', { code: 'ERR_STATE' });
 }
 
 /** A format that stores compressed clusters; a filter above one does not count, nor does raw, which only hands its flags down. */
@@ -156,14 +188,22 @@ function saying<T>(context: string, body: () => T): T {
   }
 }
 
-function createJob(engine: Engine, filter: BlockNode, target: BlockNode, args: BackupArgs, group: JobGroup | undefined): BlockJob {
+function createJob(
+  engine: Engine,
+  filter: BlockNode,
+  target: BlockNode,
+  args: BackupArgs,
+  given: GivenBitmap | undefined,
+  group: JobGroup | undefined,
+): BlockJob {
   const { copy } = filterState(filter);
   const maxChunk = args['x-perf']?.['max-chunk'] ?? 0;
   if (maxChunk > 0 && maxChunk < copy.clusterSize) {
-    throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`);
+    throw new BlockError(`Required max-chunk (${maxChunk}) is less than backup cluster size (${copy.clusterSize})`, { code: 'ERR_OPTION' });
   }
   const body = new BackupBody({
-    sync: args.sync === 'full' || args.sync === 'top' ? args.sync : 'none',
+    sync: args.sync === 'incremental' ? 'bitmap' : args.sync,
+    bitmap: given,
     copy,
     onSourceError: args['on-source-error'] ?? 'report',
     onTargetError: args['on-target-error'] ?? 'report',

@@ -3,7 +3,9 @@
  * Rule source: observed behaviour of QEMU 11.1.
  */
 import { changeObstacles, type DirtyBitmap, useObstacles } from '../../core/block/dirty-bitmap.ts';
+import type { BlockNode } from '../../core/block/node.ts';
 import { BlockError } from '../../core/util/errors.ts';
+import { chain } from '../../core/util/maybe.ts';
 import type { Engine } from '../engine.ts';
 import type { Action } from './action.ts';
 import { lookupEither } from './lookup.ts';
@@ -34,31 +36,52 @@ export function addBitmapAction(engine: Engine, args: AddBitmapArgs): Action {
     drains: false,
     apply: (transaction) => {
       const { name } = args;
-      if (name === '') throw new BlockError('Bitmap name cannot be empty');
+      if (name === '') throw new BlockError('Bitmap name cannot be empty', { code: 'ERR_NAME' });
       const node = lookupEither(engine, args.node);
       const { dirtyBitmaps } = node;
       const granularity = args.granularity ?? dirtyBitmaps.defaultGranularity;
       dirtyBitmaps.checkGranularity(granularity);
-      if (args.persistent) throw new BlockError(`Can't store persistent bitmaps to ${node.displayName}: Operation not supported`, { code: 'ENOTSUP' });
-      const bitmap = dirtyBitmaps.add({ name, granularity, isEnabled: args.disabled !== true });
+      const isPersistent = args.persistent === true;
+      if (isPersistent) checkCanBeStored(node, name, granularity);
+      const bitmap = dirtyBitmaps.add({ name, granularity, isEnabled: args.disabled !== true, isPersistent });
       transaction.add({ abort: () => dirtyBitmaps.remove(bitmap) });
     },
   };
 }
 
-/** It stays, busy, until the transaction is committed: a later action finds its name taken. */
+function checkCanBeStored(node: BlockNode, name: string, granularity: number): void {
+  const { bitmapStore } = node.state;
+  if (bitmapStore === undefined) throw new BlockError(`Can't store persistent bitmaps to ${node.displayName}: Operation not supported`, { code: 'ENOTSUP' });
+  if (node.readOnly) throw new BlockError(`Cannot add a persistent bitmap to read-only or inactive node '${node.name}'`, { code: 'EPERM' });
+  bitmapStore.check(name, granularity);
+}
+
+/**
+ * It stays, busy, until the transaction is committed: a later action finds its name taken. From the medium it goes at
+ * once, as with the peer: taken back, it is stored again when the node closes.
+ */
 export function removeBitmapAction(engine: Engine, args: BitmapName): Action {
+  let bitmap: DirtyBitmap | undefined;
   return {
     drains: false,
+    touched: () => (bitmap === undefined ? [] : [bitmap.node]),
     apply: (transaction) => {
-      const bitmap = findBitmap(engine, args);
-      bitmap.check(['busy', 'read-only']);
-      bitmap.isBusy = true;
-      transaction.add({
-        commit: () => bitmap.node.dirtyBitmaps.remove(bitmap),
-        abort: () => {
-          bitmap.isBusy = false;
-        },
+      const found = findBitmap(engine, args);
+      const { node } = found;
+      found.check(['busy']);
+      if (found.isPersistent && node.readOnly) {
+        throw new BlockError(`Cannot remove persistent bitmap '${args.name}': no write access to node '${node.name}'`, { code: 'EPERM' });
+      }
+      found.check(['read-only']);
+      return chain(found.isPersistent ? node.state.bitmapStore?.remove(args.name) : undefined, () => {
+        bitmap = found;
+        found.isBusy = true;
+        transaction.add({
+          commit: () => node.dirtyBitmaps.remove(found),
+          abort: () => {
+            found.isBusy = false;
+          },
+        });
       });
     },
   };

@@ -63,9 +63,9 @@ export async function addDriveByOptions(engine: Engine, text: string): Promise<s
   if (machine.has(id)) return `${notes}Duplicate ID '${id}' for drive\n`;
   return attempt(notes, async () => {
     const number = bus === undefined ? 1 : interfaces.indexOf(bus);
-    if (number < 0) throw new BlockError(`unsupported bus type '${bus}'`);
+    if (number < 0) throw new BlockError(`unsupported bus type '${bus}'`, { code: 'ENOTSUP' });
     const mode = cache === undefined ? undefined : cacheModes[cache];
-    if (cache !== undefined && mode === undefined) throw new BlockError('invalid cache option');
+    if (cache !== undefined && mode === undefined) throw new BlockError('invalid cache option', { code: 'ERR_OPTION' });
     for (const word of deviceWords) delete rest[word];
     const options: OptionTree = {
       ...(unflatten(rest) as OptionTree),
@@ -82,8 +82,8 @@ export async function addDriveByOptions(engine: Engine, text: string): Promise<s
           : await engine.opener.openImage({ filename: file, format: format ?? driver, options });
       try {
         // the medium's own errors come first
-        if (engine.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`);
-        if (number !== 0) throw new BlockError(`Can't hot-add drive to type ${number}`);
+        if (engine.graph.find(id) !== undefined) throw new BlockError(`Device name '${id}' conflicts with an existing node name`, { code: 'ERR_NAME' });
+        if (number !== 0) throw new BlockError(`Can't hot-add drive to type ${number}`, { code: 'ERR_OPTION' });
         machine.addDrive(id, node);
       } catch (error) {
         if (node !== undefined) await engine.graph.releaseUnused(node);

@@ -10,8 +10,8 @@ export async function deleteDriveOrNode(engine: Engine, id: string): Promise<voi
   const disk = engine.machine?.findDrive(id);
   if (disk === undefined) {
     const node = engine.graph.find(id);
-    if (node === undefined) throw new BlockError(`Device '${id}' not found`, { qmpClass: 'DeviceNotFound' });
-    if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`);
+    if (node === undefined) throw new BlockError(`Device '${id}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
+    if (!node.monitorOwned) throw new BlockError(`Node ${node.name} is not owned by the monitor`, { code: 'ERR_STATE' });
     await deleteNode(engine, id);
     return;
   }
@@ -26,12 +26,12 @@ export async function deleteDriveOrNode(engine: Engine, id: string): Promise<voi
 /** qom-set of a disk's property `drive`: puts the device onto another node while its requests wait. */
 export async function setDrive(engine: Engine, path: string, property: string, value: unknown): Promise<void> {
   const disk = engine.machine?.findDevice(path);
-  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
-  if (property !== 'drive') throw new BlockError(`Property 'scsi-hd.${property}' not found`);
-  if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string");
+  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
+  if (property !== 'drive') throw new BlockError(`Property 'scsi-hd.${property}' not found`, { code: 'ERR_NOT_FOUND' });
+  if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string", { code: 'ERR_OPTION' });
   await engine.graph.turn(async () => {
     const node = engine.graph.findDeviceOrNode(value);
-    if (node === undefined) throw new BlockError(`Cannot find device='' nor node-name='${value}'`);
+    if (node === undefined) throw new BlockError(`Cannot find device='' nor node-name='${value}'`, { code: 'ERR_NOT_FOUND' });
     await disk.setNode(node);
   });
 }
@@ -39,18 +39,18 @@ export async function setDrive(engine: Engine, path: string, property: string, v
 /** qom-get of a device: what its drive is called, and its type. */
 export function deviceProperty(engine: Engine, path: string, property: string): string {
   const disk = engine.machine?.findDevice(path);
-  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { qmpClass: 'DeviceNotFound' });
+  if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
   if (property === 'drive') return disk.hasDrive ? disk.id : (disk.node?.name ?? '');
   if (property === 'type') return 'scsi-hd';
-  throw new BlockError(`Property 'scsi-hd.${property}' not found`);
+  throw new BlockError(`Property 'scsi-hd.${property}' not found`, { code: 'ERR_NOT_FOUND' });
 }
 
 /** eject: devices have no tray; a drive that no device has gives its medium. */
 export async function ejectMedium(engine: Engine, args: { readonly device?: string | undefined; readonly id?: string | undefined }): Promise<void> {
-  if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'");
+  if ((args.device === undefined) === (args.id === undefined)) throw new BlockError("Need exactly one of 'device' and 'id'", { code: 'ERR_OPTION' });
   const disk = args.id === undefined ? engine.machine?.findDrive(args.device ?? '') : engine.machine?.findDevice(args.id);
-  if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { qmpClass: 'DeviceNotFound' });
-  if (disk.isAttached) throw new BlockError(`Device '${args.device ?? args.id}' is not removable`);
+  if (disk === undefined) throw new BlockError(`Device '${args.device ?? args.id}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
+  if (disk.isAttached) throw new BlockError(`Device '${args.device ?? args.id}' is not removable`, { code: 'ERR_STATE' });
   disk.node?.blockers.check('eject');
   await engine.graph.turn(async () => {
     await disk.eject();

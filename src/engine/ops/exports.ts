@@ -20,15 +20,15 @@ export function nbdAddress(address: { readonly type: string; readonly path?: str
   if (address.type === 'unix') return { type: 'unix', path: address.path || temporarySocketPath() };
   if (address.type === 'inet') return { type: 'inet', host: address.host ?? '', port: address.port ?? '' };
   // a descriptor is handed over by a machine's monitor only
-  if (address.type === 'fd') throw new BlockError('only QEMU supports file descriptor passing');
-  throw new BlockError(`Unsupported socket address type '${address.type}'`);
+  if (address.type === 'fd') throw new BlockError('only QEMU supports file descriptor passing', { code: 'ENOTSUP' });
+  throw new BlockError(`Unsupported socket address type '${address.type}'`, { code: 'ENOTSUP' });
 }
 
 export async function startNbdServer(engine: Engine, args: ServerArgs): Promise<void> {
-  if (engine.exports.serverAddress !== undefined) throw new BlockError('NBD server already running');
+  if (engine.exports.serverAddress !== undefined) throw new BlockError('NBD server already running', { code: 'ERR_STATE' });
   const creds = args['tls-creds'];
-  if (creds !== undefined) throw new BlockError(`No TLS credentials with id '${creds}'`);
-  if (args['tls-authz'] !== undefined) throw new BlockError("'tls-authz' requires 'tls-creds'");
+  if (creds !== undefined) throw new BlockError(`No TLS credentials with id '${creds}'`, { code: 'ERR_NOT_FOUND' });
+  if (args['tls-authz'] !== undefined) throw new BlockError("'tls-authz' requires 'tls-creds'", { code: 'ERR_OPTION' });
   const seconds = args['handshake-max-seconds'];
   await engine.exports.startServer(args.addr, {
     ...(args['max-connections'] === undefined ? {} : { maxConnections: args['max-connections'] }),
@@ -76,8 +76,9 @@ export async function addExport(engine: Engine, args: ExportArgs): Promise<Block
   const { exports } = engine;
   exports.checkId(args.id);
   const { iothread } = args;
-  if (Array.isArray(iothread) && args['fixed-iothread'] === true) throw new BlockError('Cannot use fixed-iothread for a multi-threaded export');
-  if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type');
+  if (Array.isArray(iothread) && args['fixed-iothread'] === true)
+    throw new BlockError('Cannot use fixed-iothread for a multi-threaded export', { code: 'ERR_OPTION' });
+  if (args.type !== 'nbd') throw new BlockError('No driver found for the requested export type', { code: 'ERR_NOT_FOUND' });
   const node = lookupNode(engine, { nodeName: args['node-name'] });
   return exports.add({
     id: args.id,

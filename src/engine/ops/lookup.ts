@@ -10,13 +10,13 @@ export function lookupNode(engine: Engine, names: { readonly device?: string | u
   if (device !== undefined) {
     const disk = engine.machine?.findDrive(device);
     if (disk !== undefined) {
-      if (disk.node === undefined) throw new BlockError(`Device '${device}' has no medium`);
+      if (disk.node === undefined) throw new BlockError(`Device '${device}' has no medium`, { code: 'ENOMEDIUM' });
       return disk.node;
     }
   }
   const found = nodeName === undefined ? undefined : graph.find(nodeName);
   if (found !== undefined) return found;
-  throw new BlockError(`Cannot find device='${device ?? ''}' nor node-name='${nodeName ?? ''}'`);
+  throw new BlockError(`Cannot find device='${device ?? ''}' nor node-name='${nodeName ?? ''}'`, { code: 'ERR_NOT_FOUND' });
 }
 
 /** One argument that may be either (`device=` of most commands). */
@@ -27,6 +27,6 @@ export function lookupEither(engine: Engine, name: string): BlockNode {
 /** By node name only. */
 export function lookupNodeName(engine: Engine, name: string): BlockNode {
   const found = engine.graph.find(name);
-  if (found === undefined) throw new BlockError(`Failed to find node with node-name='${name}'`);
+  if (found === undefined) throw new BlockError(`Failed to find node with node-name='${name}'`, { code: 'ERR_NOT_FOUND' });
   return found;
 }

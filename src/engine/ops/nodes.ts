@@ -8,6 +8,7 @@ import type { BlockNode } from '../../core/block/node.ts';
 import type { OptionTree } from '../../core/block/options.ts';
 import type { Unpublished } from '../../core/block/unpublished.ts';
 import { BlockError, invariant } from '../../core/util/errors.ts';
+import { diskSize } from '../../core/util/offsets.ts';
 import { perm } from '../../core/util/perm-bits.ts';
 import type { Engine } from '../engine.ts';
 import { type Action, runAction } from './action.ts';
@@ -15,7 +16,7 @@ import { lookupNodeName } from './lookup.ts';
 
 /** blockdev-add. */
 export async function addNode(engine: Engine, options: OptionTree): Promise<BlockNode> {
-  if (options['node-name'] === undefined) throw new BlockError("'node-name' must be specified for the root node");
+  if (options['node-name'] === undefined) throw new BlockError("'node-name' must be specified for the root node", { code: 'ERR_OPTION' });
   return runAction(engine, addNodeAction(engine, options));
 }
 
@@ -58,7 +59,7 @@ export function deleteNodeAction(engine: Engine, name: string): Action {
       const found = lookupNodeName(engine, name);
       if (found.parents.some((edge) => edge.parent instanceof BlockBackend)) throw new BlockError(`Node ${found.name} is in use`, { code: 'EBUSY' });
       found.blockers.check('drive-del');
-      if (!found.monitorOwned) throw new BlockError(`Node ${found.name} is not owned by the monitor`);
+      if (!found.monitorOwned) throw new BlockError(`Node ${found.name} is not owned by the monitor`, { code: 'ERR_STATE' });
       if (found.parents.length > 0) throw new BlockError(`Block device ${found.displayName} is in use`, { code: 'EBUSY' });
       found.monitorOwned = false;
       node = found;
@@ -75,16 +76,16 @@ export function deleteNodeAction(engine: Engine, name: string): Action {
 }
 
 /** block_resize. `size` in bytes. Users of the node wait meanwhile and find the new size. */
-export async function resizeNode(engine: Engine, node: BlockNode, size: number): Promise<void> {
-  if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size");
+export async function resizeNode(engine: Engine, node: BlockNode, size: number | bigint): Promise<void> {
+  if (size < 0) throw new BlockError("Parameter 'size' expects a >0 size", { code: 'ERR_OPTION' });
   await engine.graph.turn(async () => {
-    if (!node.isOpen) throw new BlockError(`Cannot find device='' nor node-name='${node.name}'`);
+    if (!node.isOpen) throw new BlockError(`Cannot find device='' nor node-name='${node.name}'`, { code: 'ERR_NOT_FOUND' });
     node.blockers.check('resize');
     const backend = new BlockBackend(engine.graph, { perm: perm.resize, shared: perm.all });
     backend.insert(node);
     try {
       using _section = await drainNodes([node]);
-      await backend.truncate(size, { exact: false, prealloc: 'off' });
+      await backend.truncate(diskSize(size), { exact: false, prealloc: 'off' });
     } finally {
       await backend.remove();
     }

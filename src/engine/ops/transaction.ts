@@ -31,7 +31,8 @@ const groupable: readonly ActionArgs['type'][] = ['blockdev-backup'];
 /** `isGrouped`: when one of the jobs fails or is cancelled, all are undone. */
 export async function runTransaction(engine: Engine, actions: readonly ActionArgs[], isGrouped: boolean): Promise<void> {
   const lonely = isGrouped ? actions.find(({ type }) => !groupable.includes(type)) : undefined;
-  if (lonely !== undefined) throw new BlockError(`Action '${lonely.type}' does not support transaction property completion-mode = grouped`);
+  if (lonely !== undefined)
+    throw new BlockError(`Action '${lonely.type}' does not support transaction property completion-mode = grouped`, { code: 'ENOTSUP' });
   const group = isGrouped ? new JobGroup() : undefined;
   await runActions(
     engine,
@@ -65,6 +66,6 @@ export function actionOf(engine: Engine, args: ActionArgs, group?: JobGroup): Ac
 const abortAction: Action<never> = {
   drains: false,
   apply: () => {
-    throw new BlockError('Transaction aborted using Abort action');
+    throw new BlockError('Transaction aborted using Abort action', { code: 'ERR_STATE' });
   },
 };

@@ -1,6 +1,6 @@
 /* Commands that add, delete, resize, back up and group. Old spellings are rewritten by upgrade.ts. */
 import type { OptionTree } from '../../core/block/options.ts';
-import { enumOf, int64, listOf, optional, str, struct } from '../../core/util/schema.ts';
+import { enumOf, int64, integer, listOf, optional, str, struct } from '../../core/util/schema.ts';
 import type { Engine } from '../../engine/engine.ts';
 import { objectDefinition } from '../../engine/object-types.ts';
 import { runAction } from '../../engine/ops/action.ts';
@@ -52,7 +52,7 @@ export const blockCommands: readonly AnyCommand[] = [
   defineCommand({
     name: 'block_resize',
     summary: 'Change the size of a node',
-    args: struct({ device: optional(str), 'node-name': optional(str), size: int64 }),
+    args: struct({ device: optional(str), 'node-name': optional(str), size: integer(int64) }),
     guards: [
       { arg: 'device', op: 'resize' },
       { arg: 'node-name', op: 'resize' },

@@ -1,5 +1,5 @@
 /* The two families of job commands over one set of verbs. */
-import { bool, int64, listOf, optional, saturating, str, struct } from '../../core/util/schema.ts';
+import { bool, int64, integer, listOf, optional, str, struct } from '../../core/util/schema.ts';
 import { cancelJob, completeJob } from '../../engine/ops/jobs.ts';
 import { type AnyCommand, type CommandContext, defineCommand, noArguments } from '../command.ts';
 import { blockJobInfo, jobInfo } from '../types/results.ts';
@@ -124,7 +124,7 @@ export const jobCommands: readonly AnyCommand[] = [
   defineCommand({
     name: 'block-job-set-speed',
     summary: 'Limit the speed of a block job, bytes a second',
-    args: struct({ device: str, speed: saturating(int64) }),
+    args: struct({ device: str, speed: integer(int64) }),
     guards: [],
     run: (args, { engine }) => engine.jobs.findBlockJob(args.device).setSpeed(args.speed),
   }),

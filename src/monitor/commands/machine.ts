@@ -48,7 +48,8 @@ export const machineCommands: readonly AnyCommand[] = [
     guards: [],
     machineOnly: true,
     run: (args, context) => {
-      if (args['cpu-index'] !== undefined && args['cpu-index'] !== 0) throw new BlockError("Parameter 'cpu-index' expects a CPU number");
+      if (args['cpu-index'] !== undefined && args['cpu-index'] !== 0)
+        throw new BlockError("Parameter 'cpu-index' expects a CPU number", { code: 'ERR_OPTION' });
       return runHmp(args['command-line'], context);
     },
   }),

@@ -6,10 +6,10 @@ import {
   bool,
   enumOf,
   int64,
+  integer,
   listOf,
   optional,
   type Schema,
-  saturating,
   size,
   str,
   struct,
@@ -29,7 +29,7 @@ export interface BlockdevBackupArgs {
   'job-id'?: string | undefined;
   device: string;
   sync: 'top' | 'full' | 'none' | 'incremental' | 'bitmap';
-  speed?: number | undefined;
+  speed?: number | bigint | undefined;
   bitmap?: string | undefined;
   'bitmap-mode'?: 'on-success' | 'never' | 'always' | undefined;
   compress?: boolean | undefined;
@@ -41,7 +41,12 @@ export interface BlockdevBackupArgs {
   'filter-node-name'?: string | undefined;
   'discard-source'?: boolean | undefined;
   'x-perf'?:
-    | { 'use-copy-range'?: boolean | undefined; 'max-workers'?: number | undefined; 'max-chunk'?: number | undefined; 'min-cluster-size'?: number | undefined }
+    | {
+        'use-copy-range'?: boolean | undefined;
+        'max-workers'?: number | undefined;
+        'max-chunk'?: number | undefined;
+        'min-cluster-size'?: number | bigint | undefined;
+      }
     | undefined;
   target: string;
 }
@@ -50,7 +55,7 @@ export const blockdevBackup: Schema<BlockdevBackupArgs> = struct('BlockdevBackup
   'job-id': optional(str),
   device: str,
   sync: mirrorSyncMode,
-  speed: optional(saturating(int64)),
+  speed: optional(integer(int64)),
   bitmap: optional(str),
   'bitmap-mode': optional(enumOf('BitmapSyncMode', ['on-success', 'never', 'always'])),
   compress: optional(bool),
@@ -67,7 +72,7 @@ export const blockdevBackup: Schema<BlockdevBackupArgs> = struct('BlockdevBackup
         'use-copy-range': optional(bool),
         'max-workers': optional(int64),
         'max-chunk': optional(int64),
-        'min-cluster-size': optional(size),
+        'min-cluster-size': optional(integer(size)),
       }),
     ),
     ['unstable'],

@@ -3,23 +3,12 @@
  * this engine lacks is checked like the others and then answers `Unknown driver 'x'`; an unknown word is the enum's error.
  */
 import { driverNames } from '../../core/block/driver-names.ts';
-import {
-  alternate,
-  bool,
-  enumOf,
-  int64,
-  lazy,
-  nullValue,
-  optional,
-  type Schema,
-  saturating,
-  size,
-  str,
-  struct,
-  uint32,
-  union,
-} from '../../core/util/schema.ts';
-import { blockdevOptionsFile, onCbwError } from './common.ts';
+import type { DriverOptionTable } from '../../core/block/driver-options.ts';
+import { fileDriverOptions } from '../../core/drivers/file-options.ts';
+import { nullDriverOptions } from '../../core/drivers/null-options.ts';
+import { alternate, bool, enumOf, lazy, nullValue, optional, type Schema, str, struct, union } from '../../core/util/schema.ts';
+import { driverEntries } from '../../engine/drivers.ts';
+import { driverSchema, type NodeTypes } from './driver-schema.ts';
 import { otherDrivers } from './other-drivers.ts';
 
 export const blockdevDriver: Schema<string> = enumOf('BlockdevDriver', driverNames);
@@ -29,31 +18,17 @@ const cacheOptions = struct('BlockdevCacheOptions', { direct: optional(bool), 'n
 const blockdevRef: Schema<unknown> = lazy(() => alternate('BlockdevRef', { object: blockdevOptions, string: str }));
 const blockdevRefOrNull: Schema<unknown> = lazy(() => alternate('BlockdevRefOrNull', { object: blockdevOptions, string: str, null: nullValue }));
 
-const overlapMode = enumOf('Qcow2OverlapCheckMode', ['none', 'constant', 'cached', 'all']);
-const overlapFlags = struct('Qcow2OverlapCheckFlags', {
-  template: optional(overlapMode),
-  'main-header': optional(bool),
-  'active-l1': optional(bool),
-  'active-l2': optional(bool),
-  'refcount-table': optional(bool),
-  'refcount-block': optional(bool),
-  'snapshot-table': optional(bool),
-  'inactive-l1': optional(bool),
-  'inactive-l2': optional(bool),
-  'bitmap-directory': optional(bool),
-});
-const qcow2Encryption = union('BlockdevQcow2Encryption', {
-  base: { format: enumOf('BlockdevQcow2EncryptionFormat', ['aes', 'luks']) },
-  tag: 'format',
-  branches: {
-    aes: struct('QCryptoBlockOptionsQCow', { 'key-secret': optional(str) }),
-    luks: struct('QCryptoBlockOptionsLUKS', { 'key-secret': optional(str) }),
-  },
-});
-
 const genericFormat: Schema<object> = struct('BlockdevOptionsGenericFormat', { file: blockdevRef });
 const genericCow: Schema<object> = struct('BlockdevOptionsGenericCOWFormat', { backing: optional(blockdevRefOrNull) }, { base: genericFormat });
-const nullOptions = struct('BlockdevOptionsNull', { size: optional(int64), 'latency-ns': optional(saturating(size)), 'read-zeroes': optional(bool) });
+const types: NodeTypes = { ref: blockdevRef, refOrNull: blockdevRefOrNull, genericFormat, genericCow };
+
+/** One type a table, however many drivers share it. */
+const schemas = new Map<DriverOptionTable, Schema<object>>();
+function schemaOf(table: DriverOptionTable): Schema<object> {
+  const schema = schemas.get(table) ?? driverSchema(table, types);
+  schemas.set(table, schema);
+  return schema;
+}
 
 /** Options of a node, as blockdev-add takes them. */
 export const blockdevOptions: Schema<Record<string, unknown>> = lazy(() =>
@@ -71,42 +46,11 @@ export const blockdevOptions: Schema<Record<string, unknown>> = lazy(() =>
     },
     tag: 'driver',
     branches: {
-      'copy-before-write': struct(
-        'BlockdevOptionsCbw',
-        {
-          target: blockdevRef,
-          bitmap: optional(struct('BlockDirtyBitmap', { node: str, name: str })),
-          'on-cbw-error': optional(onCbwError),
-          'cbw-timeout': optional(uint32),
-          'min-cluster-size': optional(size),
-        },
-        { base: genericFormat },
-      ),
-      ...otherDrivers(blockdevRef, blockdevRefOrNull, genericFormat, genericCow),
-      file: blockdevOptionsFile,
-      'null-co': nullOptions,
-      'null-aio': nullOptions,
-      qcow2: struct(
-        'BlockdevOptionsQcow2',
-        {
-          'lazy-refcounts': optional(bool),
-          'pass-discard-request': optional(bool),
-          'pass-discard-snapshot': optional(bool),
-          'pass-discard-other': optional(bool),
-          'discard-no-unref': optional(bool),
-          'overlap-check': optional(alternate('Qcow2OverlapChecks', { object: overlapFlags, string: overlapMode })),
-          'cache-size': optional(int64),
-          'l2-cache-size': optional(int64),
-          'l2-cache-entry-size': optional(int64),
-          'refcount-cache-size': optional(int64),
-          'cache-clean-interval': optional(int64),
-          encrypt: optional(qcow2Encryption),
-          'data-file': optional(blockdevRef),
-        },
-        { base: genericCow },
-      ),
-      raw: struct('BlockdevOptionsRaw', { offset: optional(int64), size: optional(int64) }, { base: genericFormat }),
-      'snapshot-access': genericFormat,
+      ...otherDrivers(types),
+      // named only, with options of drivers that there are
+      host_cdrom: schemaOf(fileDriverOptions),
+      'null-aio': schemaOf(nullDriverOptions),
+      ...Object.fromEntries(driverEntries.map(({ name, options }) => [name, schemaOf(options)])),
     },
   }),
 );

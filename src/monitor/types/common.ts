@@ -1,5 +1,5 @@
 /* QAPI types that several others use. Data only. Rule source: query-qmp-schema of QEMU 11.1. */
-import { bool, enumOf, int64, optional, type Schema, str, struct, uint16, union, withFeatures } from '../../core/util/schema.ts';
+import { bool, enumOf, int64, optional, type Schema, str, struct, uint16, union } from '../../core/util/schema.ts';
 
 export const onOffAuto: Schema<'auto' | 'on' | 'off'> = enumOf('OnOffAuto', ['auto', 'on', 'off']);
 export interface InetAddress {
@@ -8,20 +8,6 @@ export interface InetAddress {
 }
 
 export const onCbwError: Schema<'break-guest-write' | 'break-snapshot'> = enumOf('OnCbwError', ['break-guest-write', 'break-snapshot']);
-
-export const blockdevOptionsFile: Schema<object> = struct(
-  'BlockdevOptionsFile',
-  {
-    filename: str,
-    'pr-manager': optional(str),
-    locking: optional(onOffAuto),
-    aio: optional(enumOf('BlockdevAioOptions', ['threads', 'native', 'io_uring'])),
-    'aio-max-batch': optional(int64),
-    'drop-cache': optional(bool),
-    'x-check-cache-dropped': withFeatures(optional(bool), ['unstable']),
-  },
-  { features: ['dynamic-auto-read-only'] },
-);
 
 export const inetSocketAddress: Schema<InetAddress> = struct('InetSocketAddress', {
   host: str,

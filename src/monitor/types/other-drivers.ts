@@ -3,15 +3,11 @@
  * QEMU checks it before it is told `Unknown driver`. Data only. Rule source: query-qmp-schema of QEMU 11.1.
  */
 import { bool, enumOf, int64, lazy, listOf, optional, type Schema, str, struct, union, withFeatures } from '../../core/util/schema.ts';
-import { blockdevOptionsFile, inetSocketAddress, socketAddress } from './common.ts';
+import { inetSocketAddress, socketAddress } from './common.ts';
+import type { NodeTypes } from './driver-schema.ts';
 
 /** Options by driver. The types of children are the caller's: they contain these. */
-export function otherDrivers(
-  ref: Schema<unknown>,
-  refOrNull: Schema<unknown>,
-  genericFormat: Schema<object>,
-  genericCow: Schema<object>,
-): Readonly<Record<string, Schema<object>>> {
+export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: NodeTypes): Readonly<Record<string, Schema<object>>> {
   const blkdebugEvent = enumOf('BlkdebugEvent', [
     'l1_update',
     'l1_grow_alloc_table',
@@ -181,7 +177,6 @@ export function otherDrivers(
   });
   const blockdevOptionsNVMe = struct('BlockdevOptionsNVMe', { device: str, namespace: int64 });
   const blockdevOptionsNvmeIoUring = struct('BlockdevOptionsNvmeIoUring', { path: str });
-  const blockdevOptionsPreallocate = struct('BlockdevOptionsPreallocate', { file: ref, 'prealloc-align': optional(int64), 'prealloc-size': optional(int64) });
   const qCryptoBlockOptionsQCow = struct('QCryptoBlockOptionsQCow', { 'key-secret': optional(str) });
   const blockdevQcowEncryptionFormat = enumOf('BlockdevQcowEncryptionFormat', ['aes']);
   const blockdevQcowEncryption = union('BlockdevQcowEncryption', {
@@ -256,8 +251,6 @@ export function otherDrivers(
     dmg: genericFormat,
     ftp: blockdevOptionsCurlFtp,
     ftps: blockdevOptionsCurlFtps,
-    host_cdrom: blockdevOptionsFile,
-    host_device: blockdevOptionsFile,
     http: blockdevOptionsCurlHttp,
     https: blockdevOptionsCurlHttps,
     io_uring: blockdevOptionsIoUring,
@@ -268,7 +261,6 @@ export function otherDrivers(
     nvme: blockdevOptionsNVMe,
     'nvme-io_uring': blockdevOptionsNvmeIoUring,
     parallels: genericFormat,
-    preallocate: blockdevOptionsPreallocate,
     qcow: blockdevOptionsQcow,
     qed: genericCow,
     quorum: blockdevOptionsQuorum,

@@ -23,6 +23,8 @@ function publish(graph: Graph, node: BlockNode): void {
 /** A parent that tells what it was told. */
 class Watcher implements Parent {
   readonly told: string[] = [];
+  /** How often it was asked whether it is idle. */
+  asked = 0;
   idle: Maybe<void> = undefined;
 
   describe(): string {
@@ -38,6 +40,7 @@ class Watcher implements Parent {
   }
 
   whenIdle(): Maybe<void> {
+    this.asked++;
     return this.idle;
   }
 }
@@ -170,6 +173,22 @@ describe('a drained section', () => {
     await below.release();
     await child;
     (await draining)[Symbol.dispose]();
+  });
+
+  it('asks everybody above once, however many ways lead there', async () => {
+    const graph = new Graph();
+    const watcher = new Watcher();
+    const fake = new FakeNode('lowest');
+    let below = fake;
+    for (let level = 0; level < 8; level++) {
+      const above = new FakeNode(`level${level}`);
+      attach(graph, above.node, below.node, 'one');
+      attach(graph, above.node, below.node, 'two');
+      below = above;
+    }
+    attach(graph, watcher, below.node);
+    (await drainNodes([fake.node, below.node]))[Symbol.dispose]();
+    expect([watcher.asked, watcher.told]).toEqual([1, ['quiesce', 'resume']]);
   });
 
   it('nests: requests go on when the last section is over', async () => {

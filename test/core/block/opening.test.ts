@@ -131,7 +131,7 @@ describe.each([
       runTransaction((transaction) => {
         opened.publish(transaction);
         expect(stage.names).toContain('n');
-        throw new BlockError('no');
+        throw new BlockError('no', { code: 'EIO' });
       }),
     ).toThrow('no');
     expect(stage.names).toEqual([]);

@@ -34,6 +34,32 @@ describe('a bitmap', () => {
     }
   });
 
+  it('repeats whole pages, which are its own again once they change', () => {
+    const bits = new Bitmap(32768 * 4 + 5);
+    bits.writeBytes(0, new Uint8Array(4096).fill(0xaa));
+    expect([bits.repeatBytes(8192, 0, 4096), bits.repeatBytes(12288, 4096, 4096), bits.repeatBytes(16384, 0, 4096), bits.repeatBytes(8192, 1, 4096)]).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect([bits.count, bits.has(65537), bits.has(65536)]).toEqual([32768, true, false]);
+    bits.set(65536, 65537);
+    bits.clear(1, 2);
+    expect([bits.count, bits.has(0), bits.has(65536), bits.has(1), bits.has(65537)]).toEqual([32768, false, true, false, true]);
+  });
+
+  it('that was set or cleared as a whole costs nothing', () => {
+    const bits = new Bitmap(100_000);
+    bits.set(5, 70_000);
+    bits.set(0, 100_000);
+    expect([bits.count, bits.nextClear(0, 100_000)]).toEqual([100_000, 100_000]);
+    bits.clear(7, 8);
+    expect([bits.count, bits.nextClear(0, 100_000)]).toEqual([99_999, 7]);
+    bits.clear(0, 100_000);
+    expect([bits.count, bits.nextSet(0, 100_000)]).toEqual([0, 100_000]);
+  });
+
   it('of a disk of 2 PiB is as small as what was touched of it', () => {
     const bits = new Bitmap(2 ** 35);
     bits.set(2 ** 34, 2 ** 34 + 1);
