@@ -158,7 +158,8 @@ export async function openImage(engine: Engine, report: Reporter, image: OpenIma
   if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive', { code: 'ERR_USAGE' });
   relayWarnings(engine, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
-  if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on') throw new BlockError('--force-share/-U conflicts with image options');
+  if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
+    throw new BlockError('--force-share/-U conflicts with image options', { code: 'EINVAL' });
   try {
     const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
     const node = backend.node;
