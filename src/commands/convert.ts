@@ -9,6 +9,7 @@ import type { BlockBackend } from '../core/block/backend.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
 import { isPending } from '../core/util/maybe.ts';
+import { keyvalInteger } from '../core/util/schema-scalars.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -112,13 +113,22 @@ export const command: ImageCommand = imageCommand({
   },
 });
 
+/** `-m`: an integer in C's notation, without the suffixes of sizes. */
+function parseParallel(text: string): number {
+  const value = keyvalInteger(text, true);
+  if (value === undefined && !/^\s*[+-]?\d{18,}$/.test(text)) throw new BlockError(`Invalid number of coroutines specified: '${text}'`, { code: 'ERR_PARSE' });
+  if (value === undefined || value < 1n || value > 16n)
+    throw new BlockError('Invalid number of coroutines specified. Must be between 1 and 16.', { code: 'ERANGE' });
+  return Number(value);
+}
+
 function checkValue(key: string, value: string, report: Reporter): void {
   switch (key) {
     case 'targetFormatOptions':
       checkOptionList(value);
       return;
     case 'parallel':
-      parseSizeExact(value, 'number of coroutines', { min: 1, max: 16 });
+      parseParallel(value);
       return;
     case 'rateLimit':
       parseSizeExact(value, 'rate limit');
@@ -219,7 +229,7 @@ class Conversion {
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
       rate: this.#rate(),
-      parallel: this.#options.parallel === undefined ? defaultParallel : parseSize(this.#options.parallel, 'number of coroutines'),
+      parallel: this.#options.parallel === undefined ? defaultParallel : parseParallel(this.#options.parallel),
       budget: this.#engine.budget,
       ...(this.#options.salvage
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }

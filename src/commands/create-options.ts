@@ -10,6 +10,7 @@ import { hasProtocol } from '../core/block/options.ts';
 import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -186,8 +187,7 @@ function parseValue(option: CreateOption, text: string): string | bigint {
     case 'size':
       return parseSizeOption(option.name, text);
     case 'number':
-      if (!/^\s*[+-]?(?:0[xX][0-9a-fA-F]+|\d+)$/.test(text)) throw new BlockError(`Parameter '${option.name}' expects a number`, { code: 'ERR_OPTION' });
-      return BigInt(text.trim());
+      return parseNumberOption(option.name, text);
     case 'bool':
       if (!isTrue(text) && !['off', 'no', 'false', 'n'].includes(text))
         throw new BlockError(`Parameter '${option.name}' expects 'on' or 'off'`, { code: 'ERR_OPTION' });

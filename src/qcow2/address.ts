@@ -3,7 +3,9 @@
  * 2^53 - 1; all sizes are powers of two, so divisions are exact.
  * Rule source: qcow2 specification, cluster mapping.
  */
+
 import { ceilDiv } from '../core/util/math.ts';
+import type { GuestPosition } from '../core/util/offsets.ts';
 import { subclustersPerCluster } from './layout.ts';
 
 export interface Geometry {
@@ -49,18 +51,18 @@ export function makeGeometry(parts: { clusterBits: number; isExtended: boolean; 
 }
 
 /** Index into the L1 table of the entry that maps `guest`. */
-export function l1IndexOf(geometry: Geometry, guest: number): number {
+export function l1IndexOf(geometry: Geometry, guest: GuestPosition): number {
   return Math.floor(guest / geometry.bytesPerL2);
 }
 
 /** Byte offset of the slice with `guest`'s entry inside its L2 table. */
-export function sliceOffsetOf(geometry: Geometry, guest: number): number {
+export function sliceOffsetOf(geometry: Geometry, guest: GuestPosition): number {
   const index = Math.floor(guest / geometry.clusterSize) % geometry.l2Entries;
   return Math.floor(index / geometry.sliceEntries) * geometry.sliceSize;
 }
 
 /** Index of `guest`'s entry inside its slice. */
-export function sliceIndexOf(geometry: Geometry, guest: number): number {
+export function sliceIndexOf(geometry: Geometry, guest: GuestPosition): number {
   return Math.floor(guest / geometry.clusterSize) % geometry.sliceEntries;
 }
 

@@ -7,7 +7,7 @@
 
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown, ceilDiv } from '../core/util/math.ts';
-import { hostOffset } from '../core/util/offsets.ts';
+import { type GuestPosition, type HostPosition, hostOffset } from '../core/util/offsets.ts';
 import { type Geometry, l1IndexOf, sliceIndexOf, sliceOffsetOf } from './address.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind, compressedExtent, type L2Entry, newEntry, readEntry, subclusterKind, subclusterMask, writeEntry, writeSubclusters } from './l2-entry.ts';
@@ -21,12 +21,12 @@ import type { CachedTable } from './table-cache.ts';
 /** What to do for the first part of a write. Offsets in bytes. */
 export interface WritePlan {
   /** The part of the request: guest range and where it goes. */
-  readonly guest: number;
+  readonly guest: GuestPosition;
   readonly length: number;
-  readonly host: number;
+  readonly host: HostPosition;
   /** The clusters concerned. */
   readonly firstCluster: number;
-  readonly hostCluster: number;
+  readonly hostCluster: HostPosition;
   readonly clusters: number;
   /** The clusters were taken for this plan. */
   readonly isNew: boolean;
@@ -45,7 +45,7 @@ function isOurs(image: Qcow2Image, entry: L2Entry): boolean {
 // -- L2 tables --------------------------------------------------------------------------------------------------------
 
 /** The slice that maps `guest`, in a table that is ours alone: made or copied when it is not. */
-export function* writableSlice(image: Qcow2Image, guest: number): Steps<CachedTable> {
+export function* writableSlice(image: Qcow2Image, guest: GuestPosition): Steps<CachedTable> {
   const { geometry } = image;
   const index = l1IndexOf(geometry, guest);
   if (index >= image.l1Entries) throw new BlockError('Input/output error', { code: 'EIO' });
@@ -93,7 +93,7 @@ function* makeTable(image: Qcow2Image, index: number, old: number): Steps<void> 
 }
 
 /** The slice that maps `guest`, cached, after `order` has set what must reach the medium before it. Ours alone already. */
-export function* sliceForUpdate(image: Qcow2Image, guest: number, order: () => Steps<void>): Steps<CachedTable> {
+export function* sliceForUpdate(image: Qcow2Image, guest: GuestPosition, order: () => Steps<void>): Steps<CachedTable> {
   const at = image.l2TableOf(l1IndexOf(image.geometry, guest)) + sliceOffsetOf(image.geometry, guest);
   for (;;) {
     yield* image.l2Cache.get(at);
@@ -113,7 +113,7 @@ const next = newEntry();
  * Plans the first part of a write of `length` bytes at `guest`, taking clusters when needed. `wantHost`: where the part
  * before ended, so that a request stays in one piece when it can.
  */
-export function* planWrite(image: Qcow2Image, guest: number, length: number, wantHost: number | undefined): Steps<WritePlan> {
+export function* planWrite(image: Qcow2Image, guest: GuestPosition, length: number, wantHost: HostPosition | undefined): Steps<WritePlan> {
   const { geometry } = image;
   const { clusterSize } = geometry;
   const slice = yield* writableSlice(image, guest);
@@ -155,7 +155,7 @@ export function* planWrite(image: Qcow2Image, guest: number, length: number, wan
   };
 }
 
-function* takeClusters(image: Qcow2Image, count: number, wantHost: number | undefined): Steps<[number, number]> {
+function* takeClusters(image: Qcow2Image, count: number, wantHost: HostPosition | undefined): Steps<[number, number]> {
   const { clusterSize } = image.geometry;
   let taken = 0;
   let offset = 0;
@@ -176,7 +176,7 @@ function copyRange(
   image: Qcow2Image,
   table: CachedTable,
   index: number,
-  plan: { guest: number; end: number; firstCluster: number; clusters: number; isNew: boolean },
+  plan: { guest: GuestPosition; end: number; firstCluster: number; clusters: number; isNew: boolean },
 ): { from: number; to: number; needsLink: boolean } {
   const { geometry } = image;
   const { clusterSize, subclusterSize } = geometry;

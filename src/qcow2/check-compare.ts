@@ -67,6 +67,10 @@ async function compareWindow(
     // a repair may drop the block from its cache: look again behind each
     let isFixed = false;
     for (; cluster < end && !isFixed; cluster++) {
+      if (stored === undefined) {
+        cluster = counts.nextPaged(cluster, end);
+        if (cluster === end) break;
+      }
       const count = stored === undefined ? 0 : getRefcount(stored, refcountBits, cluster - first);
       const found = counts.get(cluster);
       if (count > 0 || found > 0) comparison.highest = cluster;

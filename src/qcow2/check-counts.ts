@@ -110,6 +110,14 @@ export class ReferenceCounts {
     }
   }
 
+  /** The first cluster in [cluster, end) that may be referenced, or `end`: whole pages without references are passed over. */
+  nextPaged(cluster: number, end: number): number {
+    if (this.#ranges.length > 0) return cluster;
+    let at = cluster;
+    while (at < end && !this.#findPage(Math.floor(at / pageClusters))) at += pageClusters - (at % pageClusters);
+    return Math.min(at, end);
+  }
+
   #paged(cluster: number): number {
     if (!this.#findPage(Math.floor(cluster / pageClusters))) return 0;
     const count = this.#lastPool[this.#lastAt + (cluster % pageClusters)] ?? 0;

@@ -11,7 +11,7 @@ import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
-import { hostOffset, isHostOffset } from '../core/util/offsets.ts';
+import { type HostPosition, hostOffset, isHostOffset } from '../core/util/offsets.ts';
 import { RangeLock } from '../core/util/range-lock.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
@@ -150,7 +150,7 @@ export class Qcow2Image {
   }
 
   /** Host offset of the L2 table behind entry `index`; 0 = none, also beyond the table's end. */
-  l2TableOf(index: number): number {
+  l2TableOf(index: number): HostPosition {
     const at = index * 8;
     if (at >= this.l1.length) return 0;
     return (this.l1View.getUint32(at) & OFFSET_HI) * two32 + ((this.l1View.getUint32(at + 4) & OFFSET_LO) >>> 0);
@@ -181,32 +181,32 @@ export class Qcow2Image {
   // The way to both children for whatever an image names: offsets pass the gate here and nowhere else. What cannot be a
   // position lies behind the end of any file: it reads as zeros, as with the peer, and is never written (EFBIG).
 
-  readFile(offset: number, into: Uint8Array): Maybe<void> {
+  readFile(offset: HostPosition, into: Uint8Array): Maybe<void> {
     if (isHostOffset(offset)) return this.file.read(offset, into);
     into.fill(0);
   }
 
   /** Reads guest data at a host offset. */
-  readData(offset: number, into: Uint8Array): Maybe<void> {
+  readData(offset: HostPosition, into: Uint8Array): Maybe<void> {
     if (isHostOffset(offset)) return this.data.read(offset, into);
     into.fill(0);
   }
 
   /** Makes guest data at a host offset read as zeros. */
-  zeroData(offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  zeroData(offset: HostPosition, length: number, flags: ReqFlags): Maybe<void> {
     this.isUnflushed = true;
     const result = this.data.zero(hostOffset(offset), length, flags);
     if (isPending(result)) return this.#markAfter(result);
   }
 
-  writeFile(offset: number, from: Uint8Array): Maybe<void> {
+  writeFile(offset: HostPosition, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
     const result = this.file.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);
   }
 
   /** Writes guest data at a host offset. */
-  writeData(offset: number, from: Uint8Array): Maybe<void> {
+  writeData(offset: HostPosition, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
     const result = this.data.write(hostOffset(offset), from);
     if (isPending(result)) return this.#markAfter(result);

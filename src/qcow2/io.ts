@@ -5,10 +5,12 @@
  * owner under them, and overlapping allocations wait for each other.
  * Rule source: qcow2 specification; ordering of data, copied edges and L2 updates as in allocate.ts.
  */
+
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp } from '../core/util/math.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
+import type { GuestPosition, HostPosition } from '../core/util/offsets.ts';
 import { abandonPlan, linkPlan, planWrite, type WritePlan } from './allocate.ts';
 import { readCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
@@ -34,7 +36,7 @@ function checkUsable(image: Qcow2Image): void {
 // -- read -------------------------------------------------------------------------------------------------------------
 
 /** Fills `into` from guest offset `guest`. */
-export function readGuest(image: Qcow2Image, guest: number, into: Uint8Array): Maybe<void> {
+export function readGuest(image: Qcow2Image, guest: GuestPosition, into: Uint8Array): Maybe<void> {
   checkUsable(image);
   if (image.ranges.busy !== 0 && !image.ranges.isFree(guest, guest + into.length, 'shared')) return readWhenFree(image, guest, into);
   const result = readRange(image, guest, into);
@@ -43,7 +45,7 @@ export function readGuest(image: Qcow2Image, guest: number, into: Uint8Array): M
   return result.finally(() => image.ranges.release(hold));
 }
 
-async function readWhenFree(image: Qcow2Image, guest: number, into: Uint8Array): Promise<void> {
+async function readWhenFree(image: Qcow2Image, guest: GuestPosition, into: Uint8Array): Promise<void> {
   const hold = await image.ranges.acquire(guest, guest + into.length, 'shared');
   try {
     // the one that was waited for may have found the image corrupt
@@ -55,7 +57,7 @@ async function readWhenFree(image: Qcow2Image, guest: number, into: Uint8Array):
 }
 
 /** The read itself, for holders of the range. Runs are read side by side when the children take their time. */
-export function readRange(image: Qcow2Image, guest: number, into: Uint8Array): Maybe<void> {
+export function readRange(image: Qcow2Image, guest: GuestPosition, into: Uint8Array): Maybe<void> {
   let pending: Promise<void>[] | undefined;
   const { length } = into;
   for (let done = 0; done < length; ) {
@@ -79,7 +81,7 @@ export function readRange(image: Qcow2Image, guest: number, into: Uint8Array): M
 
 async function readAfter(
   image: Qcow2Image,
-  guest: number,
+  guest: GuestPosition,
   into: Uint8Array,
   done: number,
   loading: Promise<void>,
@@ -96,7 +98,7 @@ async function allSettled(pending: Promise<void>[]): Promise<void> {
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-function readRun(image: Qcow2Image, run: Run, guest: number, into: Uint8Array): Maybe<void> {
+function readRun(image: Qcow2Image, run: Run, guest: GuestPosition, into: Uint8Array): Maybe<void> {
   switch (run.kind) {
     case clusterKind.data:
       return image.readData(run.host, into);
@@ -117,7 +119,7 @@ function readRun(image: Qcow2Image, run: Run, guest: number, into: Uint8Array): 
 
 // -- write ------------------------------------------------------------------------------------------------------------
 
-export function writeGuest(image: Qcow2Image, guest: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+export function writeGuest(image: Qcow2Image, guest: GuestPosition, from: Uint8Array, flags: ReqFlags): Maybe<void> {
   checkUsable(image);
   const { length } = from;
   if ((flags & reqFlag.compressed) === 0 && (image.ranges.busy === 0 || image.ranges.isFree(guest, guest + length, 'shared'))) {
@@ -134,7 +136,7 @@ export function writeGuest(image: Qcow2Image, guest: number, from: Uint8Array, f
 }
 
 /** Runs `body` while nobody else uses the clusters of the guest range. */
-export function* exclusively<T>(image: Qcow2Image, guest: number, length: number, body: () => Steps<T>): Steps<T> {
+export function* exclusively<T>(image: Qcow2Image, guest: GuestPosition, length: number, body: () => Steps<T>): Steps<T> {
   const start = alignDown(guest, image.geometry.clusterSize);
   const end = alignUp(guest + length, image.geometry.clusterSize);
   const hold = yield* wait(image.ranges.acquire(start, end, 'exclusive'));
@@ -145,7 +147,7 @@ export function* exclusively<T>(image: Qcow2Image, guest: number, length: number
   }
 }
 
-function* writeSteps(image: Qcow2Image, guest: number, from: Uint8Array, flags: ReqFlags): Steps<void> {
+function* writeSteps(image: Qcow2Image, guest: GuestPosition, from: Uint8Array, flags: ReqFlags): Steps<void> {
   yield* exclusively(image, guest, from.length, function* () {
     // another request may have found the image corrupt while this one waited
     checkUsable(image);
@@ -155,9 +157,9 @@ function* writeSteps(image: Qcow2Image, guest: number, from: Uint8Array, flags: 
 }
 
 /** Writes piece by piece: take clusters, write data with what has to be copied around it, update the map. For holders of the range. */
-export function* writeHeld(image: Qcow2Image, guest: number, from: Uint8Array): Steps<void> {
+export function* writeHeld(image: Qcow2Image, guest: GuestPosition, from: Uint8Array): Steps<void> {
   const run = newRun();
-  let host: number | undefined;
+  let host: HostPosition | undefined;
   for (let done = 0; done < from.length; ) {
     const inPlace = lookupInPlace(image, guest + done, from.length - done, run);
     if (inPlace > 0) {
@@ -220,7 +222,7 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
   return true;
 }
 
-function* copyEdge(image: Qcow2Image, guest: number, length: number, host: number, isZero: boolean): Steps<void> {
+function* copyEdge(image: Qcow2Image, guest: GuestPosition, length: number, host: HostPosition, isZero: boolean): Steps<void> {
   if (length === 0) return;
   const edge = image.scratch.take(length);
   try {
@@ -231,7 +233,7 @@ function* copyEdge(image: Qcow2Image, guest: number, length: number, host: numbe
   }
 }
 
-function* readEdge(image: Qcow2Image, guest: number, into: Uint8Array, isZero: boolean): Steps<void> {
+function* readEdge(image: Qcow2Image, guest: GuestPosition, into: Uint8Array, isZero: boolean): Steps<void> {
   if (into.length === 0) return;
   if (isZero) {
     into.fill(0);
@@ -244,7 +246,7 @@ function* readEdge(image: Qcow2Image, guest: number, into: Uint8Array, isZero: b
 }
 
 /** True when the range is known to read as zeros without asking the backing file for data. */
-export function* readsAsZeros(image: Qcow2Image, guest: number, length: number): Steps<boolean> {
+export function* readsAsZeros(image: Qcow2Image, guest: GuestPosition, length: number): Steps<boolean> {
   const end = Math.min(guest + length, image.size);
   const run = newRun();
   for (let at = guest; at < end; at += run.length) {

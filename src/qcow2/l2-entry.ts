@@ -3,6 +3,7 @@
  * u32 halves (bit operators are safe there).
  * Rule source: qcow2 specification, L2 table entry, extended L2 entries, compressed cluster descriptor.
  */
+import type { HostPosition } from '../core/util/offsets.ts';
 import type { Geometry } from './address.ts';
 import { COMPRESSED_HI, COPIED_HI, OFFSET_HI, OFFSET_LO, two32, ZERO_LO } from './layout.ts';
 import type { CachedTable } from './table-cache.ts';
@@ -31,7 +32,7 @@ export interface L2Entry {
   allocated: number;
   zeros: number;
   /** Host offset of the cluster; 0 for none. Not for compressed entries. */
-  offset: number;
+  offset: HostPosition;
   isCopied: boolean;
   isCompressed: boolean;
 }
@@ -99,7 +100,7 @@ export function writeEntry(
   geometry: Geometry,
   table: CachedTable,
   index: number,
-  offset: number,
+  offset: HostPosition,
   flags: { readonly isCopied?: boolean; readonly isZero?: boolean },
 ): void {
   const at = index * geometry.entrySize;
@@ -123,7 +124,7 @@ export function writeSubclusters(geometry: Geometry, table: CachedTable, index: 
 }
 
 /** Where a compressed cluster lies: byte offset, and the bytes that its sectors make available from there. */
-export function compressedExtent(geometry: Geometry, hi: number, lo: number): { offset: number; length: number } {
+export function compressedExtent(geometry: Geometry, hi: number, lo: number): { offset: HostPosition; length: number } {
   const offsetBits = 62 - (geometry.clusterBits - 8);
   // the offset takes more than 32 bits for every cluster size: the split lies in the upper half
   const hiBits = offsetBits - 32;
@@ -134,7 +135,7 @@ export function compressedExtent(geometry: Geometry, hi: number, lo: number): { 
 }
 
 /** Halves of the entry for `length` compressed bytes at `offset`. */
-export function compressedEntry(geometry: Geometry, offset: number, length: number): { hi: number; lo: number } {
+export function compressedEntry(geometry: Geometry, offset: HostPosition, length: number): { hi: number; lo: number } {
   const hiBits = 62 - (geometry.clusterBits - 8) - 32;
   const extra = Math.floor((offset + length - 1) / 512) - Math.floor(offset / 512);
   return { hi: (COMPRESSED_HI | (extra << hiBits) | Math.floor(offset / two32)) >>> 0, lo: (offset % two32) >>> 0 };

@@ -4,8 +4,10 @@
  * variant looks for clusters that may be overwritten in place.
  * Rule source: qcow2 specification, cluster mapping.
  */
+
 import type { BlockError } from '../core/util/errors.ts';
 import { chain, type Maybe } from '../core/util/maybe.ts';
+import type { GuestPosition, HostPosition } from '../core/util/offsets.ts';
 import { l1IndexOf, sliceIndexOf, sliceOffsetOf } from './address.ts';
 import type { Qcow2Image } from './image.ts';
 import { type ClusterKind, clusterKind, type L2Entry, newEntry, readEntry, standardKind, subclusterKind, subclusterRun } from './l2-entry.ts';
@@ -17,7 +19,7 @@ import type { CachedTable } from './table-cache.ts';
 export interface Run {
   kind: ClusterKind;
   /** Host offset of the first byte for data and placed kinds. */
-  host: number;
+  host: HostPosition;
   /** Bytes of the run, at most what was asked. */
   length: number;
   /** The entry, for compressed clusters. */
@@ -37,7 +39,7 @@ const next = newEntry();
  * Looks up the run at `guest` (< virtual size), at most `length` > 0 bytes. False: the slice has to be loaded first.
  * Throws EIO, marking the image corrupt, when an entry is unaligned or contradictory.
  */
-export function lookup(image: Qcow2Image, guest: number, length: number, run: Run): boolean {
+export function lookup(image: Qcow2Image, guest: GuestPosition, length: number, run: Run): boolean {
   const { geometry } = image;
   const l1Index = l1IndexOf(geometry, guest);
   const tableOffset = image.l2TableOf(l1Index);
@@ -58,7 +60,7 @@ export function lookup(image: Qcow2Image, guest: number, length: number, run: Ru
   return true;
 }
 
-function lookupStandard(image: Qcow2Image, table: CachedTable, index: number, guest: number, length: number, run: Run): void {
+function lookupStandard(image: Qcow2Image, table: CachedTable, index: number, guest: GuestPosition, length: number, run: Run): void {
   const { geometry } = image;
   const { clusterSize } = geometry;
   const entry = readEntry(geometry, table, index, first);
@@ -88,7 +90,7 @@ function lookupStandard(image: Qcow2Image, table: CachedTable, index: number, gu
   run.length = Math.min(length, run_);
 }
 
-function lookupExtended(image: Qcow2Image, table: CachedTable, index: number, guest: number, length: number, run: Run): void {
+function lookupExtended(image: Qcow2Image, table: CachedTable, index: number, guest: GuestPosition, length: number, run: Run): void {
   const { geometry } = image;
   const { clusterSize, subclusterSize } = geometry;
   const entry = readEntry(geometry, table, index, first);
@@ -115,7 +117,7 @@ function lookupExtended(image: Qcow2Image, table: CachedTable, index: number, gu
   run.length = Math.min(length, found);
 }
 
-function checkEntry(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, kind: ClusterKind, guest: number): void {
+function checkEntry(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, kind: ClusterKind, guest: GuestPosition): void {
   if (kind === clusterKind.unallocated) return;
   const { geometry } = image;
   const isAligned = entry.offset % geometry.clusterSize === 0;
@@ -152,12 +154,12 @@ function badEntry(image: Qcow2Image, what: string, table: CachedTable, index: nu
   });
 }
 
-export function badTable(image: Qcow2Image, offset: number, l1Index: number): BlockError {
+export function badTable(image: Qcow2Image, offset: HostPosition, l1Index: number): BlockError {
   return image.reportCorruption(`L2 table offset ${hex(offset)} unaligned (L1 index: ${hex(l1Index)})`, { isFatal: true });
 }
 
 /** Loads the slice that maps `guest`; the caller looks up again afterwards. Takes no lock. */
-export function loadSlice(image: Qcow2Image, guest: number): Maybe<void> {
+export function loadSlice(image: Qcow2Image, guest: GuestPosition): Maybe<void> {
   const tableOffset = image.l2TableOf(l1IndexOf(image.geometry, guest));
   if (tableOffset === 0) return;
   if (tableOffset % image.geometry.clusterSize !== 0) throw badTable(image, tableOffset, l1IndexOf(image.geometry, guest));
@@ -165,12 +167,12 @@ export function loadSlice(image: Qcow2Image, guest: number): Maybe<void> {
 }
 
 /** Lookup that loads what it needs. */
-export function lookupLoaded(image: Qcow2Image, guest: number, length: number, run: Run): Maybe<Run> {
+export function lookupLoaded(image: Qcow2Image, guest: GuestPosition, length: number, run: Run): Maybe<Run> {
   if (lookup(image, guest, length, run)) return run;
   return chain(loadSlice(image, guest), () => lookupLoaded(image, guest, length, run));
 }
 
-export function* lookupSteps(image: Qcow2Image, guest: number, length: number, run: Run): Steps<Run> {
+export function* lookupSteps(image: Qcow2Image, guest: GuestPosition, length: number, run: Run): Steps<Run> {
   while (!lookup(image, guest, length, run)) yield* wait(loadSlice(image, guest));
   return run;
 }
@@ -179,7 +181,7 @@ export function* lookupSteps(image: Qcow2Image, guest: number, length: number, r
  * Bytes from `guest` on, at most `length`, that can be overwritten where they lie, in one piece: allocated data whose
  * clusters are ours alone. 0 when the first cluster is not such, or its slice is not cached. Sets `run.host`.
  */
-export function lookupInPlace(image: Qcow2Image, guest: number, length: number, run: Run): number {
+export function lookupInPlace(image: Qcow2Image, guest: GuestPosition, length: number, run: Run): number {
   const { geometry } = image;
   const tableOffset = image.l2TableOf(l1IndexOf(geometry, guest));
   // a table shared with a snapshot must be copied before its clusters can be told to be ours

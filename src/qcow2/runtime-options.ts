@@ -32,8 +32,7 @@ export function readRuntimeOptions(reader: OptionReader, header: Header, isDisca
   const clusterSize = 2 ** header.clusterBits;
   const caches = readCacheSizes(reader, header, clusterSize);
   const cleanInterval = reader.number('cache-clean-interval');
-  if (cleanInterval !== undefined && (cleanInterval < 0 || cleanInterval > 0x7fffffff))
-    throw new BlockError('Cache clean interval too big', { code: 'ERR_OPTION' });
+  if (cleanInterval !== undefined && cleanInterval > 0xffffffff) throw new BlockError('Cache clean interval too big', { code: 'ERR_OPTION' });
   const lazyRefcounts = reader.bool('lazy-refcounts', (header.compatible & compatible.lazyRefcounts) !== 0n);
   if (lazyRefcounts && header.version < 3) {
     throw new BlockError('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level', { code: 'ERR_OPTION' });

@@ -2,9 +2,11 @@
  * The state of guest ranges for map, convert and base:allocation.
  * Rule source: `qemu-img map` on crafted images.
  */
+
 import type { BlockStatus } from '../core/block/driver.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { chain, isPending, type Maybe } from '../core/util/maybe.ts';
+import type { GuestPosition } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind } from './l2-entry.ts';
 import { loadSlice, lookup, newRun, type Run } from './mapping.ts';
@@ -15,7 +17,7 @@ import { run as carryOut } from './steps.ts';
  * The run at `guest`, at most `length` long; `precise` = holes in the file below matter. Synchronous when the slice is cached
  * and the first precise query was answered.
  */
-export function statusOf(image: Qcow2Image, guest: number, length: number, precise: boolean): Maybe<BlockStatus> {
+export function statusOf(image: Qcow2Image, guest: GuestPosition, length: number, precise: boolean): Maybe<BlockStatus> {
   if (precise && image.isPreallocated === undefined) {
     return chain(isPreallocatedOrNot(image), (answer) => {
       image.isPreallocated = answer;
@@ -43,7 +45,7 @@ function noneWhenUnreadable(error: unknown): false {
 }
 
 /** Goes on over slices that are cached and say the same: fewer, longer extents. */
-function extend(image: Qcow2Image, guest: number, length: number, run: Run): BlockStatus {
+function extend(image: Qcow2Image, guest: GuestPosition, length: number, run: Run): BlockStatus {
   let total = run.length;
   const isPlain = run.kind === clusterKind.unallocated || run.kind === clusterKind.zero;
   const next = newRun();

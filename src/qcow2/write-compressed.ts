@@ -3,7 +3,9 @@
  * written as plain data.
  * Rule source: qcow2 specification, compressed clusters; observed packing.
  */
+
 import { BlockError } from '../core/util/errors.ts';
+import type { GuestPosition } from '../core/util/offsets.ts';
 import { sliceIndexOf } from './address.ts';
 import { markDirtyBit, sliceForUpdate, writableSlice } from './allocate.ts';
 import { compress } from './compressed.ts';
@@ -16,9 +18,9 @@ import type { CachedTable } from './table-cache.ts';
 /** Writes [guest, guest + from.length), cluster aligned or up to the end of the disk. `writePlain` stores what does not shrink. */
 export function* writeCompressed(
   image: Qcow2Image,
-  guest: number,
+  guest: GuestPosition,
   from: Uint8Array,
-  writePlain: (guest: number, bytes: Uint8Array) => Steps<void>,
+  writePlain: (guest: GuestPosition, bytes: Uint8Array) => Steps<void>,
 ): Steps<void> {
   const { clusterSize } = image.geometry;
   if (image.hasDataFile) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
@@ -38,7 +40,7 @@ export function* writeCompressed(
   }
 }
 
-function* storeStream(image: Qcow2Image, guest: number, stream: Uint8Array): Steps<void> {
+function* storeStream(image: Qcow2Image, guest: GuestPosition, stream: Uint8Array): Steps<void> {
   const { geometry } = image;
   const offset = yield* locked(image.mutex, function* () {
     const slice = yield* writableSlice(image, guest);

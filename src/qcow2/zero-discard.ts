@@ -3,10 +3,12 @@
  * and the request path writes zeros instead.
  * Rule source: observed results for each state of a cluster (zero, zero with unmap, discard), standard and extended L2.
  */
+
 import { chainStatus } from '../core/block/block-status.ts';
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
 import { alignDown, alignUp, ceilDiv } from '../core/util/math.ts';
 import type { Maybe } from '../core/util/maybe.ts';
+import type { GuestPosition } from '../core/util/offsets.ts';
 import { sliceIndexOf } from './address.ts';
 import { freeEntry, writableSlice } from './allocate.ts';
 import { DiscardQueue } from './discard-queue.ts';
@@ -24,13 +26,13 @@ type Change = 'zero' | 'zero-unmap' | 'discard' | 'forget';
 // -- zero -------------------------------------------------------------------------------------------------------------
 
 /** Makes the range read as zeros by its entries. False when zeros have to be written. */
-export function zeroGuest(image: Qcow2Image, guest: number, length: number, flags: ReqFlags): Maybe<boolean> {
+export function zeroGuest(image: Qcow2Image, guest: GuestPosition, length: number, flags: ReqFlags): Maybe<boolean> {
   if (image.broken !== undefined) throw image.broken;
   if (image.geometry.version < 3 && image.node.backing !== undefined) return false;
   return carryOut(zeroSteps(image, guest, length, flags));
 }
 
-function* zeroSteps(image: Qcow2Image, guest: number, length: number, flags: ReqFlags): Steps<boolean> {
+function* zeroSteps(image: Qcow2Image, guest: GuestPosition, length: number, flags: ReqFlags): Steps<boolean> {
   const unit = image.geometry.subclusterSize;
   const end = guest + length;
   const start = alignDown(guest, unit);
@@ -64,7 +66,7 @@ function isRawDataFile(image: Qcow2Image): boolean {
 }
 
 /** True when the range reads as zeros through the whole chain. */
-function* readsAsZerosDeep(image: Qcow2Image, guest: number, length: number): Steps<boolean> {
+function* readsAsZerosDeep(image: Qcow2Image, guest: GuestPosition, length: number): Steps<boolean> {
   const end = Math.min(guest + length, image.size);
   const run = newRun();
   for (let at = guest; at < end; ) {
@@ -96,7 +98,7 @@ function* hasCompressedEdge(image: Qcow2Image, start: number, end: number): Step
 // -- discard ----------------------------------------------------------------------------------------------------------
 
 /** Gives whole clusters of the range back; partial ones stay, but for the last one of the disk. */
-export function discardGuest(image: Qcow2Image, guest: number, length: number): Maybe<void> {
+export function discardGuest(image: Qcow2Image, guest: GuestPosition, length: number): Maybe<void> {
   if (image.broken !== undefined) throw image.broken;
   // without zero clusters the backing file would show through
   if (image.geometry.version < 3 && image.node.backing !== undefined) return;
@@ -183,7 +185,7 @@ function isSame(image: Qcow2Image, table: CachedTable, index: number, before: L2
 type ClusterFate = 'given' | 'emptied' | 'kept';
 
 /** Changes one whole cluster's entry; tells what becomes of the old entry's cluster. */
-function changeCluster(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, guest: number, change: Change): ClusterFate {
+function changeCluster(image: Qcow2Image, table: CachedTable, index: number, entry: L2Entry, guest: GuestPosition, change: Change): ClusterFate {
   const { geometry } = image;
   const { isExtended } = geometry;
   const hasZeros = geometry.version >= 3;

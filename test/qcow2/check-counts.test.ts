@@ -26,6 +26,11 @@ describe('reference counts', () => {
         for (const at of model.keys()) if (at % 97 === 0) expect(counts.get(at)).toBe(model.get(at));
         const used = [...new Set([...model.keys()].map((at) => Math.floor(at / window)))].sort((a, b) => a - b);
         expect([...counts.windows(window)]).toEqual(used);
+        for (let at = 0; at < 25_000; at += 97) {
+          const next = counts.nextPaged(at, 25_000);
+          for (let passed = at; passed < next; passed++) if (model.has(passed)) throw new Error(`${passed} was passed over`);
+          expect(counts.nextPaged(next, 25_000)).toBe(next);
+        }
       }),
       { numRuns: 60 },
     );

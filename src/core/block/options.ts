@@ -4,9 +4,10 @@
  */
 import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError, invariant } from '../util/errors.ts';
-import { type Json, type JsonObject, parseJson } from '../util/json.ts';
+import { type Json, JsonDouble, type JsonObject, parseJson, writeJson } from '../util/json.ts';
 import { unflatten } from '../util/key-values.ts';
 import { limited, narrowed } from '../util/offsets.ts';
+import { parseNumberOption } from '../util/schema-scalars.ts';
 import { parseSizeOption } from '../util/size.ts';
 import type { DriverEntry } from './driver.ts';
 import { type DriverOption, findOption, membersOf } from './driver-options.ts';
@@ -73,29 +74,28 @@ export class OptionReader {
 
   /** The same, exactly: for what is an offset, or is repeated in messages. */
   bytes(key: string): number | bigint | undefined {
-    const bytes = this.#bytes(key);
-    if (bytes !== undefined) this.#keep(key, limited(bytes));
-    return bytes;
+    return this.#exact(key, parseSizeOption);
   }
 
-  #bytes(key: string): number | bigint | undefined {
-    const value = this.#valueOf(key);
-    if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number' || typeof value === 'bigint') {
-      if (value < 0) throw new BlockError(`Value '${value}' is out of range for parameter '${key}'`, { code: 'ERANGE' });
-      return value;
-    }
-    if (typeof value === 'string') return narrowed(parseSizeOption(key, value));
-    throw new BlockError(`Parameter '${key}' expects a size`, { code: 'ERR_OPTION' });
-  }
-
-  /** Beyond ±(2^53 - 1) it counts as that. */
+  /** An integer from 0 on, where a minus counts back from 2^64. Beyond 2^53 - 1 it counts as that. */
   number(key: string): number | undefined {
+    const value = this.integer(key);
+    return value === undefined ? undefined : limited(value);
+  }
+
+  /** The same, exactly. */
+  integer(key: string): number | bigint | undefined {
+    return this.#exact(key, parseNumberOption);
+  }
+
+  /** QEMU too reads numbers of JSON as the texts that they print as. */
+  #exact(key: string, parse: (key: string, text: string) => bigint): number | bigint | undefined {
     const value = this.#valueOf(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value === 'number' || typeof value === 'bigint') return this.#keep(key, limited(value));
-    if (typeof value === 'string' && /^-?\d+$/.test(value)) return this.#keep(key, limited(BigInt(value)));
-    throw new BlockError(`Parameter '${key}' expects a number`, { code: 'ERR_OPTION' });
+    const isNumber = typeof value === 'number' || typeof value === 'bigint' || value instanceof JsonDouble;
+    const exact = narrowed(parse(key, typeof value === 'string' ? value : isNumber ? writeJson(value) : ''));
+    this.#keep(key, limited(exact));
+    return exact;
   }
 
   /** One of `values`; `fallback` as with `bool`. */

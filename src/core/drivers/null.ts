@@ -86,7 +86,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const size = options.bytes('size') ?? defaultSize;
   const readZeroes = options.bool('read-zeroes');
-  const latency = options.bytes('latency-ns') ?? 0;
+  const latency = options.integer('latency-ns') ?? 0;
   if (latency >= 2n ** 63n) throw new BlockError('latency-ns is invalid', { code: 'EINVAL' });
   return new NullState(wholeDisk(size), readZeroes, limited(latency), options.strong() ?? {}, host.clock);
 }

@@ -24,22 +24,36 @@ export const eventLoop: Pick<Clock, 'nextTurn' | 'soon'> = {
 
 const { timeOrigin } = performance;
 
+/** The longest that Node's timers carry; longer ones would be over at once. */
+const longestTimer = 2 ** 31 - 1;
+
+/** Calls `act` after `ms`, however long that is. Returns what gives it up. */
+function startTimer(ms: number, act: () => void, keepsAlive: boolean): () => void {
+  let left = ms;
+  let timer: NodeJS.Timeout;
+  const arm = (): void => {
+    const part = Math.min(left, longestTimer);
+    left -= part;
+    timer = setTimeout(left > 0 ? arm : act, part);
+    if (!keepsAlive) timer.unref();
+  };
+  arm();
+  return () => clearTimeout(timer);
+}
+
 export const realClock: Clock = {
   ...eventLoop,
   now: () => timeOrigin + performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve();
-      const timer = setTimeout(done, ms);
+      const stop = startTimer(ms, done, true);
       function done(): void {
-        clearTimeout(timer);
+        stop();
         signal?.removeEventListener('abort', done);
         resolve();
       }
       signal?.addEventListener('abort', done);
     }),
-  after: (ms, act) => {
-    const timer = setTimeout(act, ms).unref();
-    return () => clearTimeout(timer);
-  },
+  after: (ms, act) => startTimer(ms, act, false),
 };

@@ -9,12 +9,19 @@ import { BlockError } from './errors.ts';
 
 declare const hostBrand: unique symbol;
 declare const guestBrand: unique symbol;
+declare const space: unique symbol;
+
+/** A position on a medium in the midst of arithmetic, not looked at yet: any number may be one, but not a guest's position. */
+export type HostPosition = number & { readonly [space]?: 'host' };
+
+/** A position on a guest's disk in the midst of arithmetic: any number may be one, but not a position on a medium. */
+export type GuestPosition = number & { readonly [space]?: 'guest' };
 
 /** A byte position or a length on a medium that can be carried out exactly. */
-export type HostOffset = number & { readonly [hostBrand]: true };
+export type HostOffset = HostPosition & { readonly [hostBrand]: true };
 
 /** A byte position or a length on a disk as the guest sees it. */
-export type GuestOffset = number & { readonly [guestBrand]: true };
+export type GuestOffset = GuestPosition & { readonly [guestBrand]: true };
 
 /** The largest of both. */
 export const largestOffset: number = Number.MAX_SAFE_INTEGER;

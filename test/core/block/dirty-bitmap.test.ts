@@ -195,11 +195,11 @@ describe('names and granularities of bitmaps', () => {
     const { dirtyBitmaps } = disk().node;
     dirtyBitmaps.add({ name: 'b', granularity: 512 });
     const refused: [{ name?: string; granularity: number }, string, string][] = [
-      [{ name: '', granularity: 512 }, 'Bitmap name cannot be empty', 'EINVAL'],
-      [{ name: 'c', granularity: 256 }, 'Granularity must be power of 2 and at least 512', 'EINVAL'],
-      [{ name: 'c', granularity: 513 }, 'Granularity must be power of 2 and at least 512', 'EINVAL'],
+      [{ name: '', granularity: 512 }, 'Bitmap name cannot be empty', 'ERR_NAME'],
+      [{ name: 'c', granularity: 256 }, 'Granularity must be power of 2 and at least 512', 'ERR_OPTION'],
+      [{ name: 'c', granularity: 513 }, 'Granularity must be power of 2 and at least 512', 'ERR_OPTION'],
       [{ name: 'b', granularity: 1024 }, 'Bitmap already exists: b', 'EEXIST'],
-      [{ name: 'é'.repeat(512), granularity: 512 }, `Bitmap name too long: ${'é'.repeat(512)}`, 'EINVAL'],
+      [{ name: 'é'.repeat(512), granularity: 512 }, `Bitmap name too long: ${'é'.repeat(512)}`, 'ERR_NAME'],
     ];
     for (const [options, message, code] of refused) expect(errorOf(() => dirtyBitmaps.add(options))).toMatchObject({ message, code });
     dirtyBitmaps.add({ name: 'x'.repeat(1023), granularity: 512 });
