@@ -158,6 +158,8 @@ export async function openImage(engine: Engine, report: Reporter, image: OpenIma
   if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive', { code: 'ERR_USAGE' });
   relayWarnings(engine, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
+  if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
+    throw new BlockError('--force-share/-U conflicts with image options', { code: 'EINVAL' });
   try {
     const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
     const node = backend.node;
@@ -192,7 +194,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   const writable = image.writable === true;
   options['read-only'] ??= !writable;
   if (writable) options['auto-read-only'] ??= false;
-  if (image.forceShare === true) options['force-share'] ??= true;
+  if (image.forceShare === true) options['force-share'] = true;
   if (image.discard === true) options['discard'] ??= 'unmap';
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };

@@ -83,8 +83,8 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
       if (!settings.persistent) end();
     },
   });
-  // from here on a signal ends the program in good order, also while the image is being opened
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, end);
+  // from here on a signal ends the program in good order, also while the image is being opened; a second one does not cut that short
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end);
   await server.start(address, { held: true });
   try {
     const backend = await openServedImage(engine, settings, report);

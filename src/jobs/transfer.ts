@@ -74,10 +74,10 @@ class Transfer<P extends TransferPiece> {
         continue;
       }
       this.#start(piece);
-      const waitMs = plan.delayFor?.(piece.length) ?? 0;
-      if (waitMs > 0 && this.#failure === undefined) {
+      if ((plan.delayFor?.(piece.length) ?? 0) > 0 && this.#failure === undefined) {
         await this.#quiet();
-        await plan.sleep?.(waitMs);
+        // asked again: the rate may be another by now, and nobody could be woken
+        await plan.sleep?.(plan.delayFor?.(0) ?? 0);
       }
       const turn = plan.tick(piece.length);
       if (isPending(turn)) await turn;

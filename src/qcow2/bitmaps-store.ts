@@ -173,13 +173,16 @@ export class Bitmaps {
     if (!this.#isInUse) return;
     const held = [...this.#image.node.dirtyBitmaps].filter((bitmap) => bitmap.isPersistent && !bitmap.isInconsistent && bitmap.name !== undefined);
     const isGone = this.#stored.some(({ name }) => this.#image.node.dirtyBitmaps.find(name) === undefined);
-    this.#isInUse = false;
-    if (held.length === 0 && !isGone) return;
+    if (held.length === 0 && !isGone) {
+      this.#isInUse = false;
+      return;
+    }
     if (this.#image.geometry.version < 3 && held.length > 0) throw new BlockError('Cannot store dirty bitmaps in qcow2 v2 files', { code: 'ENOTSUP' });
     const former: FormerClusters[] = [];
     for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
     for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);
     await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held, former)));
+    this.#isInUse = false;
   }
 
   /** Notes where a bitmap lies that is going to be stored elsewhere. */
@@ -213,13 +216,14 @@ export class Bitmaps {
     const image = this.#image;
     const old = image.header.bitmaps;
     yield* this.#nameDirectory(next);
+    // whatever becomes of the old ones: a second try must not free them again
+    this.#stored = next;
     if (old !== undefined) {
       image.metadata.remove(old.directoryOffset, old.directorySize, structure.bitmapDirectory);
       yield* freeClusters(image, old.directoryOffset, old.directorySize, 'other');
     }
     for (const { offset, length, reason } of former) yield* freeClusters(image, offset, length, reason);
     yield* image.refcountCache.flush();
-    this.#stored = next;
   }
 
   /** Writes a new directory and makes the header name it; nothing is left named when there are no bitmaps. */

@@ -20,13 +20,15 @@ const fixedClusters = 3;
 export async function createQcow2(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   // the file comes before the look at the options, as with the peer: wrong options leave no file, not even an old one
   await host.createFile(filename, 0, 'off');
-  const { size, data_file: dataFile, preallocation: prealloc } = values;
+  const { size, data_file: dataFile, preallocation: asked } = values;
   const dataPath = typeof dataFile === 'string' ? stripProtocol(dataFile) : undefined;
   if (typeof dataFile === 'string' && dataPath !== undefined && values['keep_data_file'] !== true) {
     if (withoutDots(dataPath) === withoutDots(stripProtocol(filename))) {
       throw new BlockError('Failed to get shared "resize" lock', { code: 'EAGAIN', detail: `Is another process using the image [${dataPath}]?` });
     }
-    await host.createFile(dataPath, Number(size ?? 0), prealloc === 'falloc' || prealloc === 'full' ? prealloc : 'off');
+    // what is to be given blocks grows to its size when it is given them
+    const isAllocated = asked === 'falloc' || asked === 'full';
+    await host.createFile(dataPath, isAllocated ? 0 : Number(size ?? 0), 'off');
     // the name is taken as it is for making the file, and as a name of any form for opening it
     await (await host.openFile(dataFile)).close();
   }

@@ -5,8 +5,12 @@
 import type { Qcow2Image } from './image.ts';
 import { type StructureBits, structure } from './overlap.ts';
 
-/** Structures entered at once. */
-const portion = 32768;
+/** Structures entered at once: each portion costs a pass over all that was entered before, and then others have a turn. */
+const portion = 131072;
+/** Entries looked at between two looks at the budget. */
+const scanned = 65536;
+/** Of the budget: more than the whole of it. */
+const aTurn = Infinity;
 
 /** Tells the overlap check of a writable image where metadata lies. */
 export async function registerMetadata(image: Qcow2Image, snapshotBytes: number): Promise<void> {
@@ -65,6 +69,7 @@ async function registerMany(image: Qcow2Image, kind: StructureBits, places: Plac
     used = 0;
   };
   for (let index = 0; index < places.count; index++) {
+    if (index % scanned === scanned - 1) await image.budget.tick(8 * scanned);
     const offset = places.offset(index);
     const length = places.length(index);
     // many entries may name the same table
@@ -75,7 +80,7 @@ async function registerMany(image: Qcow2Image, kind: StructureBits, places: Plac
     ends[used++] = Math.ceil((offset + length) / clusterSize);
     if (used < room) continue;
     enter();
-    await image.budget.tick(portion);
+    await image.budget.tick(aTurn);
   }
   enter();
 }

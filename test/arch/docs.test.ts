@@ -64,16 +64,19 @@ describe('README', () => {
     const block = /## Without a terminal\n\n```\n(.*?)```/s.exec(readme)?.[1] ?? '';
     expect(block.split('\n').filter((line) => line.startsWith('npx '))).toHaveLength(5);
     using folder = tempFolder('readme');
-    const programs = ['tsimg', 'tsnbd', 'tsqmp'].map((name) => `${name}() { '${process.execPath}' '${builtProgram(name)}' "$@"; }\n`);
+    const programs = ['tsimg', 'tsnbd', 'tsqmp'].map(
+      (name) => `${name}() { '${process.execPath}' '${builtProgram(name)}' ${name === 'tsnbd' ? `--pid-file='${folder.file('pid')}' ` : ''}"$@"; }\n`,
+    );
     const lines = `set -e\n${programs.join('')}npx() { "$@"; }\n${block.replaceAll('/tmp/', `${folder.path}/`)}`;
     const { code, stdout, stderr } = await run('sh', ['-c', lines], { cwd: folder.path });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const part of ['"device": "hd"', 'wrote 65536 bytes at offset 0', 'allocated here: 65536 of 1073741824 bytes']) expect(stdout).toContain(part);
-    // the image is served to one client: this is it
+    // a client that only says hello is none: the server goes on until it is told to end
     const client = connect(folder.file('disk.sock'));
     const [greeting] = (await once(client, 'data')) as [Buffer];
     expect(greeting.toString('latin1')).toMatch(/^NBDMAGICIHAVEOPT/);
     client.destroy();
+    process.kill(Number(readFileSync(folder.file('pid'), 'utf8')));
   });
 
   it('shows a library program whose types need nothing else', async () => {

@@ -137,7 +137,7 @@ describe('a bug in a body', () => {
 
   it('is told apart from errors of the medium', async () => {
     const bug = new TypeError('x is not a function');
-    expect(await withBug(bug)).toMatchObject({ message: 'internal error: x is not a function', code: 'ERR_INTERNAL', cause: bug });
+    expect(await withBug(bug)).toMatchObject({ message: 'internal error: TypeError: x is not a function', code: 'ERR_INTERNAL', cause: bug });
     expect(await withBug('no error at all')).toMatchObject({ message: 'internal error: no error at all', code: 'ERR_INTERNAL' });
   });
 
@@ -148,7 +148,7 @@ describe('a bug in a body', () => {
     for (const given of [{ prepare: async () => bug() }, { commit: bug }]) {
       const job = started(setting(), atOnce, { ...given, autoDismiss: false });
       await job.whenEnded();
-      expect([job.status, job.error?.message]).toEqual(['concluded', 'internal error: bug']);
+      expect([job.status, job.error?.message]).toEqual(['concluded', 'internal error: TypeError: bug']);
       job.dismiss();
     }
   });

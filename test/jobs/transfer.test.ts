@@ -181,7 +181,7 @@ describe('the transfer machine', () => {
       ],
       {
         ordered: false,
-        delayFor: (bytes) => (of(log, 'begin').length === 1 ? bytes : 0),
+        delayFor: () => (of(log, 'begin').length === 1 ? 10 : 0),
         sleep: async (ms) => {
           seen.push(`sleep ${ms} after ${of(log, 'done').join()}`);
           wantsPause = true;
@@ -196,6 +196,20 @@ describe('the transfer machine', () => {
     await transfer(plan);
     expect(seen).toEqual(['sleep 10 after 0', 'pause after 0']);
     expect(of(log, 'done').sort()).toEqual([0, 1, 2]);
+  });
+
+  it('waits as long as the rate says once nothing is in flight, not as it said before', async () => {
+    const slept: number[] = [];
+    let speedIsLimited = true;
+    const { plan } = scene([['turn', 'turn']], {
+      delayFor: () => (speedIsLimited ? 1000 : 0),
+      sleep: async (ms) => void slept.push(ms),
+      done: () => {
+        speedIsLimited = false;
+      },
+    });
+    await transfer(plan);
+    expect(slept).toEqual([0]);
   });
 
   it('takes nothing more on once it is cancelled, and forgives what fails then', async () => {

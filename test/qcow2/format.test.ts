@@ -24,6 +24,14 @@ describe('a new image', () => {
     expect(image.length).toBe(196616);
   });
 
+  it('keeps the bytes of names that are no text when its header is written anew', async () => {
+    const image = bytesOf(await newMedium({ size: 1024 * 1024, cluster_size: 4096, backing_file: 'b12.raw', backing_fmt: 'raw' }));
+    const cluster = image.slice(0, 4096);
+    const at = Buffer.from(cluster).indexOf('b12.raw');
+    cluster.set([0xff, 0xc3], at + 1);
+    expect(encodeHeader(decodeHeader(cluster, { readOnly: true }))).toEqual(cluster);
+  });
+
   it('marks zstd in the header', async () => {
     const image = bytesOf(await newMedium({ size: 1024 * 1024, compression_type: 'zstd' }));
     expect(hexOf(image.subarray(72, 112))).toBe('00000000000000080000000000000000000000000000000000000004000000700100000000000000');

@@ -132,6 +132,33 @@ it('a medium that cannot be told of a writer takes no write, until it can', asyn
   await disk.engine.close();
 });
 
+it("bitmaps that could not be stored for a reader are still the writer's, and stored at the end", async () => {
+  let left = Number.POSITIVE_INFINITY;
+  const failing = (storage: Storage): Storage =>
+    new Proxy(storage, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key, target);
+        if (key === 'write') {
+          return (offset: number, from: Uint8Array) => {
+            if (left-- <= 0) throw new BlockError('Input/output error', { code: 'EIO' });
+            return target.write(offset, from);
+          };
+        }
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+  for (let count = 0; count < 12; count++) {
+    const disk = await withBitmap(failing);
+    letGo(disk);
+    left = count;
+    await reopen(disk, true).catch((error: Error) => expect(error.message).toBe('Input/output error'));
+    left = Number.POSITIVE_INFINITY;
+    await disk.engine.close();
+    expect([count, await found(disk.medium)]).toEqual([count, [['b', false, 512]]]);
+    expect(await checkMedium(disk.medium)).toMatchObject({ corruptions: 0, messages: expect.any(Array) });
+  }
+});
+
 it('options of the driver come into force, and the dirty bit goes with lazy refcounts', async () => {
   const disk = await openMedium(await newMedium({ ...values, lazy_refcounts: true }));
   await disk.backend.write(0, filled(4096, 1));

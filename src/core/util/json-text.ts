@@ -63,6 +63,13 @@ export function readableText(bytes: Uint8Array): string {
   return text;
 }
 
+/** The code points of `bytes`, -1 for each that is no valid character. */
+export function decodeCharacters(bytes: Uint8Array): number[] {
+  const codes: number[] = [];
+  for (let at = 0; at < bytes.length; at = shared.next) codes.push(decodeAt(bytes, at, bytes.length).code);
+  return codes;
+}
+
 /** Text of a whole ASCII token (numbers, keywords, plain strings). */
 export function asciiText(bytes: Uint8Array, start: number, end: number): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');

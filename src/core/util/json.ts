@@ -7,7 +7,7 @@
 import { BlockError } from './errors.ts';
 import { JsonLexer, type TokenKind } from './json-lexer.ts';
 import { jsonKeyOrder } from './json-order.ts';
-import { asciiText, isUnicodeCharacter, readableText, stringValue } from './json-text.ts';
+import { asciiText, decodeCharacters, isUnicodeCharacter, readableText, stringValue } from './json-text.ts';
 import { encodeName } from './name-codec.ts';
 import { formatGeneral } from './printf.ts';
 
@@ -333,7 +333,7 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
   return isArray ? `[${text}${lineStart}]` : `{${text}${lineStart}}`;
 }
 
-const needsEscape = /[\ud800-\udbff][\udc00-\udfff]|[\u0000-\u001f"\\\u007f-\uffff]/g;
+const needsEscape = /[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]+|[\u0000-\u001f"\\\u007f-\uffff]/g;
 const shortEscapes: Readonly<Record<string, string>> = {
   '"': '\\"',
   '\\': '\\\\',
@@ -348,12 +348,17 @@ function hexEscape(unit: number): string {
   return `\\u${unit.toString(16).toUpperCase().padStart(4, '0')}`;
 }
 
-/** `found` is one code unit or a surrogate pair. What is no character in QEMU's eyes is printed as U+FFFD. */
+/**
+ * `found` is one code unit, a surrogate pair, or a run of a name's bytes that are no text. What is no character in QEMU's
+ * eyes is printed as U+FFFD, once for all the bytes that would have been one.
+ */
 function escapeCharacter(found: string): string {
   const short = shortEscapes[found];
   if (short !== undefined) return short;
+  const first = found.charCodeAt(0);
+  if (first >= 0xdc80 && first <= 0xdcff) return Array.from(decodeCharacters(encodeName(found)), (code) => (code === 0 ? '\\u0000' : '\\uFFFD')).join('');
   if (!isUnicodeCharacter(found.codePointAt(0) ?? 0)) return '\\uFFFD';
-  return found.length === 1 ? hexEscape(found.charCodeAt(0)) : hexEscape(found.charCodeAt(0)) + hexEscape(found.charCodeAt(1));
+  return found.length === 1 ? hexEscape(first) : hexEscape(first) + hexEscape(found.charCodeAt(1));
 }
 
 function writeString(text: string): string {
