@@ -81,6 +81,15 @@ describe('jobs that end together', () => {
     expect([one, other].map(({ node }) => node.quiesceCount)).toEqual([0, 0]);
   });
 
+  it('do not wait for one that was taken back before it began', async () => {
+    const where = setting();
+    const group = new JobGroup();
+    const first = started(where, atOnce, { id: 'a' }, group);
+    make(where, idle, { id: 'b' }, group).discard();
+    await first.whenEnded();
+    expect(where.log.slice(-3)).toEqual(['BLOCK_JOB_COMPLETED a', 'a concluded', 'a null']);
+  });
+
   it('are prepared once, also when two commands finalize them', async () => {
     const where = setting();
     let prepared = 0;

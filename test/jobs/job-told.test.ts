@@ -263,6 +263,23 @@ describe('a job out of its order', () => {
     await job.whenEnded();
   });
 
+  it('refuses verbs with a code that says it is the state', async () => {
+    const job = started(setting(), idle);
+    await turns();
+    const codeOf = (verb: () => void): unknown => {
+      try {
+        verb();
+      } catch (error) {
+        return (error as BlockError).code;
+      }
+      return undefined;
+    };
+    expect([codeOf(() => job.complete()), codeOf(() => job.userResume()), codeOf(() => job.setSpeed(-1))]).toEqual(['ERR_STATE', 'ERR_STATE', 'ERR_OPTION']);
+    job.userPause();
+    expect(codeOf(() => job.userPause())).toBe('ERR_STATE');
+    await job.cancel();
+  });
+
   it('that is cancelled is not paused any more', async () => {
     const where = setting();
     let release = (): void => {};
