@@ -3,6 +3,8 @@
  * made by img-fixture.ts. What they leave behind is compared too: byte for byte, or (`content`) by guest data where the
  * order of allocation is the program's own business.
  */
+
+import { resizeCases } from './img-cases-resize.ts';
 import type { ImgCase } from './img-harness.ts';
 
 const plain = (lines: readonly string[]): ImgCase[] => lines.map((line) => ({ line }));
@@ -330,91 +332,4 @@ const convert: readonly ImgCase[] = [
   { line: 'convert -U a.qcow2 x', hold: 'a.qcow2' },
 ];
 
-const resize: readonly ImgCase[] = [
-  // the last cluster is only partly inside: what it holds, or shows of its backing file, stays
-  ...['on', 'off'].flatMap((extended) =>
-    ['metadata', 'falloc', 'full'].flatMap((mode) =>
-      [['write -P 1 1040k 4k'], []].map((writes) => ({
-        line: `resize --preallocation=${mode} part.qcow2 2M`,
-        before: [
-          `qemu-img create -q -f qcow2 -o extended_l2=${extended} -F raw -b r.raw part.qcow2 1050k`,
-          ...writes.map((write) => `qemu-io -f qcow2 -c '${write}' part.qcow2`),
-        ],
-      })),
-    ),
-  ),
-  // growth must not uncover what the backing file holds there
-  ...['1.1', '0.10'].flatMap((compat) =>
-    ['off', 'metadata', 'falloc'].map((mode) => ({
-      line: `resize --preallocation=${mode} short.qcow2 4M`,
-      before: [`qemu-img create -q -f qcow2 -o compat=${compat} -F qcow2 -b z.qcow2 short.qcow2 1049088`],
-    })),
-  ),
-  ...plain([
-    'resize p.qcow2 8M',
-    'resize p.qcow2 +1M',
-    'resize -q p.qcow2 8M',
-    'resize -f qcow2 p.qcow2 +512',
-    'resize --shrink p.qcow2 1M',
-    'resize --shrink p.qcow2 -1M',
-    'resize --shrink p.qcow2 -1M -q',
-    'resize -f raw r.raw 8M',
-    'resize r.raw 8M',
-    'resize -f raw --shrink r.raw 1M',
-    'resize -f raw r.raw +1k',
-    'resize -f raw holes.raw 2M',
-    'resize p.qcow2 4M',
-    'resize empty.qcow2 100G',
-    'resize k4.qcow2 64M',
-    'resize --shrink k4.qcow2 8k',
-    'resize ext.qcow2 64M',
-    'resize --shrink s.qcow2 1M',
-    'resize s.qcow2 8M',
-    'resize o.qcow2 8M',
-    'resize --image-opts driver=qcow2,file.filename=p.qcow2 8M',
-    'resize p.qcow2 +8E',
-    'resize df.qcow2 2M',
-    'resize -f raw r.raw +9223372036854775807',
-    'resize --preallocation=off p.qcow2 8M',
-    'resize --preallocation=falloc -f raw r.raw 8M',
-    'resize --preallocation=full -f raw r.raw 8M',
-    'resize --preallocation=metadata p.qcow2 8M',
-    'resize --preallocation=falloc p.qcow2 8M',
-    'resize --preallocation=full p.qcow2 8M',
-    'resize --preallocation=metadata p.qcow2 +1M',
-    'resize a.qcow2 8M',
-    'resize a.qcow2 +512',
-    'resize --shrink a.qcow2 1M',
-    'resize a.qcow2 1M',
-    // errors
-    'resize',
-    'resize p.qcow2',
-    'resize p.qcow2 1M 2M',
-    'resize p.qcow2 foo',
-    'resize 8M p.qcow2',
-    'resize p.qcow2 100E',
-    'resize p.qcow2 7E',
-    'resize p.qcow2 0',
-    'resize p.qcow2 -1G',
-    'resize p.qcow2 +1',
-    'resize p.qcow2 1M',
-    'resize -f raw r.raw 1M',
-    'resize r.raw 1M',
-    'resize --preallocation foo p.qcow2 8M',
-    'resize --preallocation full --shrink p.qcow2 1M',
-    'resize --preallocation=metadata -f raw r.raw 8M',
-    'resize missing.img 1M',
-    'resize aes.qcow2 2M',
-    'resize -f qcow2 r.raw 1M',
-    'resize p.qcow2 -q -1M',
-    'resize -1M p.qcow2',
-    'resize p.qcow2 1KB',
-    'resize marked.qcow2 2M',
-    'resize old.qcow2 8M',
-    'resize dang.qcow2 8M',
-    'resize --image-opts -f raw r.raw 8M',
-  ]),
-  { line: 'resize p.qcow2 8M', hold: 'p.qcow2' },
-];
-
-export const writeCases: readonly ImgCase[] = [...create, ...convert, ...resize];
+export const writeCases: readonly ImgCase[] = [...create, ...convert, ...resizeCases];

@@ -1,6 +1,7 @@
 import { backupScripts } from './qmp-cases-backup.ts';
 import { bitmapScripts } from './qmp-cases-bitmaps.ts';
-import { exportScripts, jobScripts, nodeScripts } from './qmp-cases-block.ts';
+import { exportScripts, nodeScripts } from './qmp-cases-block.ts';
+import { jobScripts } from './qmp-cases-jobs.ts';
 import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { compareScripts } from './qmp-suite.ts';
 

@@ -272,7 +272,7 @@ export const backupScripts: readonly Script[] = [
     steps: [
       ...plain,
       backup('"sync":"full","speed":1'),
-      'job-pause {"id":"j"}',
+      'job-pause {"id":"j"} => JOB_STATUS_CHANGE "status": "paused"',
       'job-pause {"id":"j"}',
       'block-job-cancel {"device":"j"}',
       del('tgt'),

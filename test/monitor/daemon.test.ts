@@ -31,7 +31,7 @@ interface Running {
 }
 
 function start(...words: readonly (string | NodeJS.ProcessEnv)[]): Running {
-  const env = words.filter((word) => typeof word !== 'string').reduce<NodeJS.ProcessEnv>((all, more) => ({ ...all, ...more }), process.env);
+  const env = Object.assign({ ...process.env }, ...words.filter((word) => typeof word !== 'string')) as NodeJS.ProcessEnv;
   const args = words.filter((word) => typeof word === 'string');
   const child = spawn(process.execPath, [builtProgram('tsqmp'), '--daemon', ...args], { stdio: ['pipe', 'pipe', 'pipe'], cwd: folder.path, env });
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve));

@@ -18,8 +18,3 @@ export function ceilDiv(value: number, by: number): number {
 export function isPowerOfTwo(value: number): boolean {
   return value >= 1 && Number.isInteger(Math.log2(value)) && 2 ** Math.log2(value) === value;
 }
-
-/** True when [aOffset, aOffset + aLength) and [bOffset, bOffset + bLength) have a byte in common. */
-export function overlaps(aOffset: number, aLength: number, bOffset: number, bLength: number): boolean {
-  return aOffset < bOffset + bLength && bOffset < aOffset + aLength;
-}

@@ -1,7 +1,6 @@
 /* QAPI types that several others use. Data only. Rule source: query-qmp-schema of QEMU 11.1. */
 import { bool, enumOf, int64, optional, type Schema, str, struct, uint16, union } from '../../core/util/schema.ts';
 
-export const onOffAuto: Schema<'auto' | 'on' | 'off'> = enumOf('OnOffAuto', ['auto', 'on', 'off']);
 export interface InetAddress {
   host: string;
   port: string;
