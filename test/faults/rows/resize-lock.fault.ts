@@ -3,19 +3,22 @@ import { createConnection } from 'node:net';
 import type { Fault } from '../fault.ts';
 import { peerPath, type Stage } from '../stage.ts';
 
-/** Waits until somebody listens at the socket. */
-async function listening(path: string): Promise<void> {
+/** Waits until the server greets a client: it listens before it has opened its image, as the peer's does. */
+async function serving(path: string): Promise<void> {
   for (let i = 0; i < 400; i++) {
     const isThere = await new Promise<boolean>((resolve) => {
-      const socket = createConnection(path, () => {
-        socket.destroy();
-        resolve(true);
-      }).on('error', () => resolve(false));
+      const socket = createConnection(path)
+        .once('data', () => {
+          socket.destroy();
+          resolve(true);
+        })
+        .on('error', () => resolve(false))
+        .on('close', () => resolve(false));
     });
     if (isThere) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  throw new Error('nobody listens');
+  throw new Error('nobody serves');
 }
 
 async function shrinkBesides(stage: Stage, server: readonly [string, ...string[]], resize: readonly [string, ...string[]]): Promise<string> {
@@ -23,12 +26,12 @@ async function shrinkBesides(stage: Stage, server: readonly [string, ...string[]
   writeFileSync(stage.path(image), '');
   truncateSync(stage.path(image), 4 << 20);
   const [program, ...words] = server;
-  const serving = stage.start(program, [...words, '-t', '-f', 'raw', '-k', stage.path('s'), image]);
-  await listening(stage.path('s'));
+  const child = stage.start(program, [...words, '-t', '-f', 'raw', '-k', stage.path('s'), image]);
+  await serving(stage.path('s'));
   const [command, ...rest] = resize;
   const { code } = await stage.exec(command, [...rest, 'resize', '--shrink', '-f', 'raw', image, '1M']);
-  serving.kill('SIGKILL');
-  await new Promise((resolve) => serving.once('close', resolve));
+  child.kill('SIGKILL');
+  await new Promise((resolve) => child.once('close', resolve));
   return `exit ${code}, ${statSync(stage.path(image)).size} bytes`;
 }
 
