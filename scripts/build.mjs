@@ -39,6 +39,7 @@ const shared = [
 /** Of these folders, what only servers and jobs use. */
 const rare = [
   'core/block/block-copy.ts',
+  'core/block/range-copy.ts',
   'core/block/filter-node.ts',
   'core/block/device-info.ts',
   'core/storage/socket-path.ts',

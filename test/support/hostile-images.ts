@@ -241,6 +241,8 @@ const tables: readonly HostileImage[] = [
     name: 'l1-1024-to-one-l2-dirty',
     fields: { l1Size: 1024, incompatible: 1n },
     isReadable: true,
+    // a writable open repairs it: some 10 s of a processor
+    isSlow: true,
     paint: (canvas) => {
       canvas.words(3 * 65536, 1024, () => copied | BigInt(5 * 65536));
       canvas.words(5 * 65536, 8192, (index) => copied | BigInt((6 + (index % 16)) * 65536));
