@@ -18,14 +18,14 @@ const jobTests = ['test/jobs/**/*.test.ts'];
 /** Files whose mutants are all tried. */
 const whole = {
   'range lock': { files: ['src/core/util/range-lock.ts'], tests: ['test/core/util/range-lock*.test.ts', 'test/core/block/requests.test.ts'] },
-  drain: { files: ['src/core/block/drain.ts'], tests: ['test/core/block/{drain,requests,opening}.test.ts'] },
+  drain: { files: ['src/core/block/drain.ts'], tests: ['test/core/block/{drain*,requests,opening}.test.ts'] },
   transaction: {
     files: ['src/core/block/transaction.ts', 'src/engine/ops/action.ts', 'src/engine/ops/transaction.ts'],
-    tests: ['test/core/block/{transaction,drain,edges}.test.ts', 'test/engine/{actions,objects,close}.test.ts'],
+    tests: ['test/core/block/{transaction,drain*,edges}.test.ts', 'test/engine/{actions,objects,close}.test.ts'],
   },
   graph: {
     files: ['src/core/block/graph.ts', 'src/core/block/chain.ts'],
-    tests: ['test/core/block/{graph,node-life,edges,drain,opening,transaction}.test.ts'],
+    tests: ['test/core/block/{graph,node-life,edges,drain*,opening,transaction}.test.ts'],
   },
   job: { files: ['src/jobs/job.ts', 'src/jobs/block-job.ts', 'src/jobs/group.ts'], tests: ['test/jobs/job*.test.ts'] },
   allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/{allocate,refcounts,write-order}.test.ts'] },

@@ -61,7 +61,7 @@ if (sample !== undefined) {
 
 writeFileSync(
   'vitest.mutate.config.mjs',
-  `export default { test: { include: ${JSON.stringify(tests)}, exclude: ${JSON.stringify(leftOut)}, testTimeout: 15000, hookTimeout: 60000, maxWorkers: 1 } };\n`,
+  `export default { test: { include: ${JSON.stringify(tests)}, exclude: ${JSON.stringify(leftOut)}, testTimeout: 15000, hookTimeout: 15000, maxWorkers: 1 } };\n`,
 );
 const results = await new Stryker({
   testRunner: 'vitest',

@@ -182,6 +182,20 @@ describe('replaceNode', () => {
     expect([top.backing?.node, guest.node]).toEqual([mid, mid]);
   });
 
+  it('takes the guard of a backing file along, and back when it is taken back', () => {
+    const guarded = (): boolean[] => [mid, spare].map(({ blockers }) => blockers.isBlocked('resize'));
+    expect(guarded()).toEqual([true, false]);
+    const text = change((transaction) => {
+      engine.graph.replaceNode(mid, spare, transaction);
+      throw new Error('taken back');
+    });
+    expect([text, guarded()]).toEqual(['taken back', [true, false]]);
+    runTransaction((transaction) => engine.graph.replaceNode(mid, spare, transaction));
+    expect(guarded()).toEqual([false, true]);
+    runTransaction((transaction) => engine.graph.detach(edge(top, 'backing'), transaction));
+    expect(guarded()).toEqual([false, false]);
+  });
+
   it('moves the edges that are named and no others', () => {
     const guest = new BlockBackend(engine.graph, { perm: perm.none, shared: perm.all });
     const other = new BlockBackend(engine.graph, { perm: perm.none, shared: perm.all });

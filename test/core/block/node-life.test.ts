@@ -85,6 +85,12 @@ describe('names of nodes', () => {
     expect([graph.findDeviceOrNode('hd0'), graph.findDeviceOrNode('n'), graph.findDeviceOrNode('x')]).toEqual([rootNode, rootNode, undefined]);
   });
 
+  it('are refused with a code that says it is the name', async () => {
+    const graph = new Graph();
+    graph.isDeviceName = (name) => name === 'hd0';
+    for (const name of ['x y', 'n'.repeat(32), 'hd0']) expect(await failureOf(() => graph.checkName(name))).toMatchObject({ code: 'ERR_NAME' });
+  });
+
   it('that the engine gives are free, all different, and in no plain order', () => {
     const expected = Array.from(
       { length: 20 },
@@ -170,9 +176,9 @@ describe('edges that move', () => {
     runTransaction((transaction) => graph.replaceChild(first, c.node, transaction));
     expect(order()).toEqual(['two b', 'one c']);
     expect([a.node.parents, c.node.parents]).toEqual([[], [first]]);
-    expect(() => runTransaction((transaction) => graph.replaceChild(first, top.node, transaction))).toThrow(
-      "Making 'top' a one child of 'top' would create a cycle",
-    );
+    const circle = { message: "Making 'top' a one child of 'top' would create a cycle", code: 'ERR_IN_USE' };
+    expect(await failureOf(() => runTransaction((transaction) => graph.replaceChild(first, top.node, transaction)))).toMatchObject(circle);
+    expect(await failureOf(() => attach(graph, 'one', childRole.data, top, top))).toMatchObject(circle);
   });
 
   it('keep their order among the parents of a replaced node', () => {
