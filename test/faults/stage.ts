@@ -41,7 +41,7 @@ export class Stage implements AsyncDisposable {
   }
 
   /** The public library as the package exports it. */
-  library(): Promise<Library> {
+  loadLibrary(): Promise<Library> {
     return import(/* @vite-ignore */ pathToFileURL(join(this.checkout, 'dist', 'index.js')).href) as Promise<Library>;
   }
 

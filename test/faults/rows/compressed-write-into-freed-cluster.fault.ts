@@ -15,7 +15,7 @@ const fault: Fault = {
   kind: 'write order',
   expected: 'the cluster between is intact',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { engine } = hookedEngine(library);
     const cluster = 65536;
     await library.createImage(engine, 'qcow2', 'a', { size: 64 * cluster });

@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'closing',
   expected: 'taken away after the 8 writes in flight; then BlockError No medium found',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let turn = 0;
     const { engine, media } = hookedEngine(library, {
       before: (op) => (op === 'write' ? new Promise((resolve) => setTimeout(resolve, 1 + (turn++ % 4))) : undefined),

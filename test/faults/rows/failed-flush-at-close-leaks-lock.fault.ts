@@ -8,7 +8,7 @@ const fault: Fault = {
   expected: 'close: Input/output error; media closed 1',
   play: async (stage) => {
     let closed = 0;
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { engine } = hookedEngine(library, {
       fail: (op) => {
         if (op === 'close') closed++;

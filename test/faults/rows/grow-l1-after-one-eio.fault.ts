@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'write order',
   expected: 'resize: Failed to grow the L1 table: Input/output error; reads 5 after reopening',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isArmed = false;
     const { engine, media } = hookedEngine(library, {
       fail: (op, offset, length) => {

@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'write order',
   expected: 'resize ok; size 1048576, byte 600000 is 0',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isSizeWritten = false;
     const { engine, media } = hookedEngine(library, {
       fail: (op, offset, length, path) => {

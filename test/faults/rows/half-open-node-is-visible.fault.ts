@@ -9,7 +9,7 @@ const fault: Fault = {
   kind: 'opening',
   expected: 'seen meanwhile: no; another node: added; close: done',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isHeld = false;
     const { engine } = hookedEngine(library, { before: (op, offset) => (isHeld && op === 'read' && offset >= cluster ? new Promise(() => {}) : undefined) });
     await library.createImage(engine, 'qcow2', 'a', { size: 1 << 20 });

@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'write order',
   expected: '0 of 40960 clusters lost',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { engine } = hookedEngine(library);
     // the refcount table of 512 byte clusters grows at 8 MiB
     await library.createImage(engine, 'qcow2', 'a', { size: 64 << 20, cluster_size: 512 });

@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'closing',
   expected: 'write: BlockError No medium found; read: BlockError No medium found',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { engine, media } = hookedEngine(library);
     media.set('d', new library.MemoryStorage('d', { size: 1 << 20 }));
     const backend = await engine.openBackend({ filename: 'd', format: 'raw', readOnly: false });

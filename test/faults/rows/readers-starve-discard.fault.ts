@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'starvation',
   expected: 'the discard ended before 100 more reads',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let reads = 0;
     const { engine } = hookedEngine(library, {
       // of different length, so that the readers never meet

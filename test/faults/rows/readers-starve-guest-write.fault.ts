@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'starvation',
   expected: 'the write ended after at most 20 reads; the view showed 1 and nothing else',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isSlow = false;
     let turn = 0;
     const { engine, media } = hookedEngine(library, {

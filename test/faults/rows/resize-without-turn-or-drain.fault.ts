@@ -9,7 +9,7 @@ const fault: Fault = {
   kind: 'numbers',
   expected: 'node 8388608, file 8388608',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const engine = new library.Engine();
     const path = stage.path('disk');
     await library.createImage(engine, 'raw', path, { size: 64 * mib });

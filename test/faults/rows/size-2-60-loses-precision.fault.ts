@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'numbers',
   expected: 'info says 1152921504606846464; opening for I/O: EFBIG',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const file = stage.path('big.qcow2');
     await stage.run('tsimg', ['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=2M', file, '64M']);
     const handle = openSync(file, 'r+');

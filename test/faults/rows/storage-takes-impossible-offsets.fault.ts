@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'numbers',
   expected: 'EFBIG EFBIG EINVAL EINVAL EFBIG; the file keeps HHHH and 4096 bytes',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const path = stage.path('f');
     writeFileSync(path, 'H'.repeat(4096));
     const file = await library.localStorage()(path, { readOnly: false, create: 'never', direct: false, noFlush: true, locking: 'off' });

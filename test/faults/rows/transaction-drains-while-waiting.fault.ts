@@ -39,7 +39,7 @@ const backup = (number: number): object => ({
 
 /** A chain of images that takes long to open; the name of its top. */
 async function deepChain(stage: Stage): Promise<string> {
-  const { Engine, createImage } = await stage.library();
+  const { Engine, createImage } = await stage.loadLibrary();
   const engine = new Engine();
   for (let layer = 0; layer < layers; layer++) {
     const backing = layer === 0 ? {} : { backing_file: `l${layer - 1}`, backing_fmt: 'qcow2' };

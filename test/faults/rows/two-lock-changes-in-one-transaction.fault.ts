@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'locks',
   expected: 'committed: 100-101; grown and shrunk: 100-100; aborted: 100-100',
   play: async (stage) => {
-    const { localStorage } = await stage.library();
+    const { localStorage } = await stage.loadLibrary();
     const path = stage.path('l.raw');
     writeFileSync(path, Buffer.alloc(65536));
     const storage = await localStorage()(path, { readOnly: false, create: 'never', direct: false, noFlush: false, locking: 'on' });

@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'numbers',
   expected: 'write 512: EFBIG, write 65536: EFBIG, flush: ok; file unchanged',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const file = stage.path('o.qcow2');
     await stage.run('tsimg', ['create', '-q', '-f', 'qcow2', file, '64M']);
     let engine = new library.Engine();

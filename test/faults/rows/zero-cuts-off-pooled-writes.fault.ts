@@ -7,7 +7,7 @@ const fault: Fault = {
   kind: 'numbers',
   expected: 'acknowledged writes cut off: 0',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const path = stage.path('race.raw');
     writeFileSync(path, '');
     await using file = await library.localStorage()(path, { readOnly: false, create: 'never', direct: false, noFlush: true, locking: 'off' });

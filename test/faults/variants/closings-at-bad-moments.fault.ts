@@ -164,7 +164,7 @@ const eachWriteAtClose: Fault = {
   kind: 'closing',
   expected: 'a failure told each time, media closed each time, data there each time',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const strange: string[] = [];
     let isOver = false;
     for (let failing = 0; failing < 40 && !isOver; failing++) {
@@ -209,7 +209,7 @@ const eachClose: Fault = {
   kind: 'closing',
   expected: 'told: Input/output error; media closed 3; a second close: Input/output error',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let closed = 0;
     const { engine, media } = hookedEngine(library, {
       fail: (op, _offset, _length, path) => {
@@ -239,7 +239,7 @@ const closedTwice: Fault = {
   kind: 'closing',
   expected: 'closed 1; read: No medium found; write: No medium found; flush told or nothing',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let closed = 0;
     const { engine, media } = hookedEngine(library, {
       fail: (op) => {

@@ -23,7 +23,7 @@ function scene(one: string, crowd: string): Fault {
     kind: 'starvation',
     expected: 'all 5 got through; the view showed only 1',
     play: async (stage) => {
-      const library = await stage.library();
+      const library = await stage.loadLibrary();
       let turn = 0;
       const { engine, media } = hookedEngine(library, { before: () => ticks(1 + (turn++ % 4)) });
       const source = new library.MemoryStorage('source', { size: 1 << 20 });

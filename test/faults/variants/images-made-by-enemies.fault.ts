@@ -11,7 +11,7 @@ const copied = 1n << 63n;
 
 /** An image of 1 MiB with 192 KiB of data, as bytes; and where its parts are. */
 async function makeImage(stage: Stage, options: readonly string[] = []): Promise<{ image: Buffer; l1: number; l2: number; data: number; refcounts: number }> {
-  const library = await stage.library();
+  const library = await stage.loadLibrary();
   await stage.run('tsimg', ['create', '-q', '-f', 'qcow2', ...options, 'i', '1M']);
   const engine = new library.Engine();
   const backend = await engine.openBackend({ filename: stage.path('i'), format: 'qcow2', readOnly: false });
@@ -87,7 +87,7 @@ const longChain: Fault = {
   kind: 'hostile images',
   expected: 'exit 1 within 256 MiB, in 200 parts: No such file or directory',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const engine = new library.Engine();
     for (let level = 1; level <= 200; level++) {
       await library.createImage(engine, 'qcow2', stage.path(`i${level}`), { size: 1 << 20, backing_file: stage.path(`i${level - 1}`), backing_fmt: 'qcow2' });
@@ -104,7 +104,7 @@ const truncated: Fault = {
   kind: 'hostile images',
   expected: 'errors of the library only; what a cut image tells is 7 or 0',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image, data } = await makeImage(stage);
     let wrong = 0;
     for (let end = 0; end < data + 3 * cluster; end += end < 2048 ? 512 : 15_872) {
@@ -123,7 +123,7 @@ const onStructures: Fault = {
   kind: 'hostile images',
   expected: 'header: written, kept; refcount table: refused, kept; refcount block: refused, kept; L1 table: refused, kept; L2 table: refused, kept',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image, l1, l2, refcounts } = await makeImage(stage);
     const places = { header: 0, 'refcount table': refcounts, 'refcount block': Number(image.readBigUInt64BE(refcounts)), 'L1 table': l1, 'L2 table': l2 };
     const outcomes: string[] = [];
@@ -145,7 +145,7 @@ const subclusters: Fault = {
   kind: 'hostile images',
   expected: 'read: Input/output error, write: No medium found, data kept',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image, l2, data } = await makeImage(stage, ['-o', 'extended_l2=on']);
     image.writeBigUInt64BE((1n << 64n) - 1n, l2 + 8);
     const storage = medium(library, image);
@@ -163,7 +163,7 @@ function compressedAt(name: string, place: (parts: { l2: number; end: number }) 
     kind: 'hostile images',
     expected: 'Input/output error, others are read: ok',
     play: async (stage) => {
-      const library = await stage.library();
+      const library = await stage.loadLibrary();
       const { image, l2 } = await makeImage(stage);
       image.writeBigUInt64BE((1n << 62n) | (sectors << 54n) | place({ l2, end: image.length }), l2);
       const said = await use(library, medium(library, image), (backend) => [
@@ -236,7 +236,7 @@ const bitmapDirectory: Fault = {
   kind: 'hostile images',
   expected: 'guest data and L1 table kept',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image, l1, data } = await makeImage(stage);
     const bad = Buffer.from(image);
     // the bitmaps extension in front of the others: one bitmap, whose directory is the L1 table
@@ -287,7 +287,7 @@ const refcountLoop: Fault = {
   kind: 'hostile images',
   expected: 'guest data kept; check tells errors: exit 2; repair ends: yes',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image, refcounts, data } = await makeImage(stage);
     image.writeBigUInt64BE(BigInt(refcounts), refcounts);
     const storage = medium(library, image);
@@ -310,7 +310,7 @@ const extensions: Fault = {
   kind: 'hostile images',
   expected: 'refused 5 of 5',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { image } = await makeImage(stage);
     const at = image.readUInt32BE(100);
     let refused = 0;
@@ -347,7 +347,7 @@ const mutants: Fault = {
   kind: 'hostile images',
   expected: '400 used, errors of the library only',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const plain = await makeImage(stage);
     const extended = await makeImage(stage, ['-o', 'extended_l2=on']);
     const small = await makeImage(stage, ['-o', 'cluster_size=512']);

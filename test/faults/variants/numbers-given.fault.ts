@@ -235,7 +235,7 @@ const longTimeout: Fault = {
   kind: 'numbers',
   expected: 'guest write ok, snapshot holds the old bytes',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let release: () => void = () => {};
     const held = new Promise<void>((resolve) => (release = resolve));
     const { engine } = hookedEngine(library, { before: (op, _offset, _length, path) => (op === 'write' && path === 't' ? held : undefined) });

@@ -27,7 +27,7 @@ const faults: Fault[] = Object.entries(places).map(([name, place]) => ({
   kind: 'numbers',
   expected: 'header and data of others unchanged, errors of media only',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const file = stage.path('o.qcow2');
     await stage.run('tsimg', ['create', '-q', '-f', 'qcow2', file, '64M']);
     let engine = new library.Engine();

@@ -7,7 +7,7 @@ const sameName: Fault = {
   kind: 'opening',
   expected: "n, Duplicate nodes with node-name='n'; open media 1",
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let closed = 0;
     const { engine } = hookedEngine(library, {
       before: (op) => (op === 'read' ? new Promise((resolve) => setImmediate(resolve)) : undefined),
@@ -35,7 +35,7 @@ const aboveAnother: Fault = {
   kind: 'opening',
   expected: 'close: done; told: an error',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isHeld = false;
     const { engine } = hookedEngine(library, { before: (op) => (isHeld && op === 'read' ? new Promise(() => {}) : undefined) });
     await library.createImage(engine, 'qcow2', 'a', { size: 1 << 20 });

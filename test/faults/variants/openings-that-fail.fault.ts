@@ -21,7 +21,7 @@ const settled = (promise: Promise<unknown>, text: string): Promise<string> =>
 
 /** Media of an overlay over an image: `top` and `base`. */
 async function makeChain(stage: Stage): Promise<Map<string, MemoryStorage>> {
-  const library = await stage.library();
+  const library = await stage.loadLibrary();
   const { engine, media } = hookedEngine(library);
   await library.createImage(engine, 'qcow2', 'base', { size: 1 << 20 });
   await library.createImage(engine, 'qcow2', 'top', { size: 1 << 20, backing_file: 'base', backing_fmt: 'qcow2' });
@@ -36,7 +36,7 @@ const eachRead: Fault = {
   kind: 'opening',
   expected: 'every read told; names left over: 0; opened in the end',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const media = await makeChain(stage);
     let reads = 0;
     let failing = -1;
@@ -66,7 +66,7 @@ const eachHang: Fault = {
   kind: 'opening',
   expected: 'another node each time, and an end each time',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const media = await makeChain(stage);
     media.set('other', new library.MemoryStorage('other', { size: 512 }));
     const strange: string[] = [];
@@ -92,7 +92,7 @@ const childOfHalf: Fault = {
   kind: 'opening',
   expected: "Cannot find device='n' nor node-name='n'; then n; then over n",
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const media = await makeChain(stage);
     let release: () => void = () => {};
     const held = new Promise<void>((resolve) => (release = resolve));

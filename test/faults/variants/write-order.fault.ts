@@ -13,7 +13,7 @@ const refcountTable: Fault = {
   kind: 'write order',
   expected: '1 write failed; all of it there after reopening; check exit 0',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     let isArmed = true;
     const hook = (op: string, offset: number, length: number): string | undefined => {
       if (!isArmed || op !== 'write' || offset !== 48 || length !== 12) return undefined;
@@ -68,7 +68,7 @@ const size: Fault = {
   kind: 'write order',
   expected: 'Input/output error; size 1048576 before and 1048576 after reopening',
   play: async (stage) => {
-    const library = await stage.library();
+    const library = await stage.loadLibrary();
     const { engine, media } = hookedEngine(library, { fail: (op, offset, length) => (op === 'write' && offset === 24 && length === 8 ? 'EIO' : undefined) });
     await library.createImage(engine, 'qcow2', 'a', { size: 1 << 20 });
     const backend = await engine.openBackend({ filename: 'a', format: 'qcow2', readOnly: false, perms: library.resizerPerms });
