@@ -1,46 +1,11 @@
 /* Requests of one node that a driver does not carry out by itself: stable storage, zeros, flushes, sizes; and who observes them. */
 import { describe, expect, it } from 'vitest';
-import type { Child } from '../../../src/core/block/child.ts';
 import { childRole, reqFlag } from '../../../src/core/block/driver.ts';
 import { Graph } from '../../../src/core/block/graph.ts';
-import type { BlockNode } from '../../../src/core/block/node.ts';
 import { runTransaction } from '../../../src/core/block/transaction.ts';
-import type { Maybe } from '../../../src/core/util/maybe.ts';
 import { perm } from '../../../src/core/util/perm-bits.ts';
-import { FakeNode, type FakeOptions, settled, userOf } from '../../support/fake-node.ts';
-
-interface Made {
-  readonly fake: FakeNode;
-  readonly node: BlockNode;
-  readonly edge: Child;
-}
-
-function make(options: FakeOptions = {}): Made {
-  const fake = new FakeNode('n', options);
-  const edge = userOf(fake.node).root;
-  if (edge === undefined) throw new Error('no edge');
-  return { fake, node: fake.node, edge };
-}
-
-const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).fill(value);
-const how = { exact: true, prealloc: 'off' } as const;
-
-/** Collects the names of promises as they settle. */
-function watch(done: string[], name: string, request: Maybe<unknown>): void {
-  void Promise.resolve(request).then(
-    () => done.push(name),
-    () => done.push(`${name} failed`),
-  );
-}
-
-async function codeOf(body: () => unknown): Promise<string> {
-  try {
-    await body();
-    return 'none';
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-}
+import { FakeNode, settled, userOf } from '../../support/fake-node.ts';
+import { bytes, codeOf, how, make, watch } from '../../support/requests.ts';
 
 describe('a write that must be on stable storage (fua)', () => {
   it.each([false, true])('is flushed behind, when the driver has no such thing (pending: %s)', async (isSlow) => {

@@ -1,43 +1,8 @@
 /* Requests of one node: who waits for whom, what is split, widened and emulated, on a driver that answers when the test says. */
 import { describe, expect, it } from 'vitest';
-import type { Child } from '../../../src/core/block/child.ts';
 import { reqFlag } from '../../../src/core/block/driver.ts';
-import type { BlockNode } from '../../../src/core/block/node.ts';
-import { isPending, type Maybe } from '../../../src/core/util/maybe.ts';
-import { FakeNode, type FakeOptions, userOf } from '../../support/fake-node.ts';
-
-interface Made {
-  readonly fake: FakeNode;
-  readonly node: BlockNode;
-  readonly edge: Child;
-}
-
-function make(options: FakeOptions = {}): Made {
-  const fake = new FakeNode('n', options);
-  const edge = userOf(fake.node).root;
-  if (edge === undefined) throw new Error('no edge');
-  return { fake, node: fake.node, edge };
-}
-
-const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).fill(value);
-const how = { exact: true, prealloc: 'off' } as const;
-
-/** Collects the names of promises as they settle. */
-function watch(done: string[], name: string, request: Maybe<unknown>): void {
-  void Promise.resolve(request).then(
-    () => done.push(name),
-    () => done.push(`${name} failed`),
-  );
-}
-
-async function codeOf(body: () => unknown): Promise<string> {
-  try {
-    await body();
-    return 'none';
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-}
+import { isPending } from '../../../src/core/util/maybe.ts';
+import { bytes, codeOf, how, make, watch } from '../../support/requests.ts';
 
 describe('requests that are answered at once', () => {
   it('leave nothing behind', () => {
