@@ -1,8 +1,11 @@
 /*
- * Builds dist/: the programs as CommonJS with code splitting (a command loads only what it needs), the library as ESM.
+ * Builds dist/: the programs as CommonJS with code splitting (a command loads only what it needs), started by dist/NAME.cjs
+ * with the code that V8 compiled at build time (src/launch), and the library as ESM.
  * yargs, chalk, ora and json5 are inlined; koffi and the zstd decoder stay outside, they are optional. Their licences go
  * into dist/THIRD-PARTY-NOTICES.txt.
  */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -93,9 +96,11 @@ const bundle = await rolldown({ ...common, input: inputs });
 const { output } = await bundle.write({
   dir: dist,
   format: 'cjs',
-  entryFileNames: '[name].cjs',
+  entryFileNames: 'programs/[name].cjs',
   chunkFileNames: 'chunks/[name]-[hash].cjs',
   exports: 'named',
+  // code from a cache has no import()
+  dynamicImportInCjs: false,
   codeSplitting: {
     groups: [
       { name: 'shared', test: isShared },
@@ -116,12 +121,22 @@ for (const chunk of output) {
   if (chunk.type === 'chunk' && !chunk.code.includes('String.raw') && /[^\x00-\x7f]/.test(chunk.code))
     writeFileSync(join(dist, chunk.fileName), asciiOnly(chunk.code));
 }
+
+const launcher = await rolldown({ ...common, input: { launch: join(root, 'src/launch/launch.ts') } });
+await launcher.write({ dir: dist, format: 'cjs', entryFileNames: '[name].cjs', codeSplitting: false });
+await launcher.close();
+const launch = readFileSync(join(dist, 'launch.cjs'), 'utf8');
+const hash = createHash('sha256').update(launch);
+for (const { fileName } of output) hash.update(fileName).update(readFileSync(join(dist, fileName)));
+const programsHash = hash.digest('hex').slice(0, 16);
 for (const name of Object.keys(inputs)) {
   const file = join(dist, `${name}.cjs`);
-  const text = readFileSync(file, 'utf8');
-  if (!text.startsWith('#!')) writeFileSync(file, `#!/usr/bin/env node\n${text}`);
+  writeFileSync(file, `#!/usr/bin/env node\n${launch}\nlaunch('${name}', __dirname, '${programsHash}');\n`);
   chmodSync(file, 0o755);
 }
+// by another process: compiled code is for the flags that V8 was started with
+const mains = output.filter(({ type, exports }) => type === 'chunk' && exports.includes('main')).map(({ fileName }) => fileName);
+execFileSync(process.execPath, [join(root, 'scripts/code-cache.mjs'), dist, ...mains], { stdio: 'inherit' });
 
 if (existsSync(join(root, 'src/index.ts'))) {
   const library = await rolldown({ ...common, input: { index: join(root, 'src/index.ts') } });

@@ -222,7 +222,7 @@ async function open(host: NodeHost): Promise<DriverState> {
       create: 'never',
       direct: settings.cache.direct,
       noFlush: settings.cache.noFlush,
-      locking: locking === 'auto' && settings.noIo && node.readOnly ? 'look' : locking,
+      locking,
     });
   const openAs = (readOnly: boolean): Promise<Storage> => openWith({ ...node.settings, readOnly });
   let storage: Storage;

@@ -3,7 +3,6 @@
  * not shared with others. Locks are set first and tested after; a conflict takes the new ones back.
  * Rule source: observed behaviour of QEMU 11.1 (docs/adr; test/differential holds both sides against each other).
  */
-import { fstatSync, readFileSync } from 'node:fs';
 import { BlockError } from '../util/errors.ts';
 import { type PermBits, permNames } from '../util/perm-bits.ts';
 import { findLockHolder } from './lock-holder.ts';
@@ -118,16 +117,4 @@ export class ImageLock {
     if (holder === 'this program') return `${this.#path} is open in this program already`;
     return `${this.#path} is in use by process ${holder.pid} (${holder.command})`;
   }
-}
-
-/** False when the system's own list shows no lock at all on the file behind `fd`: then nothing needs to be loaded to test for one. */
-export function hasLocks(fd: number): boolean {
-  let list: string;
-  try {
-    list = readFileSync('/proc/locks', 'utf8');
-  } catch {
-    // no such list here: look properly
-    return true;
-  }
-  return list.includes(`:${fstatSync(fd).ino} `);
 }

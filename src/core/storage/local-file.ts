@@ -13,7 +13,7 @@ import type { PermBits } from '../util/perm-bits.ts';
 import { checkRange } from './check-range.ts';
 import { deviceLimits, endOffset, sectorSize } from './device.ts';
 import { DirectMemory } from './direct-memory.ts';
-import { hasLocks, ImageLock } from './image-lock.ts';
+import { ImageLock } from './image-lock.ts';
 import type { LockChange, OpenStorageOptions, Prealloc, Storage, StorageCaps, StorageExtent } from './storage.ts';
 import { cannot, type Errno, loadSyscalls, type Syscalls } from './syscalls.ts';
 import { systemError, systemFailure } from './system-error.ts';
@@ -86,7 +86,7 @@ export class LocalFile implements Storage {
     if (how.locking !== 'off' && kind !== 'char-device') {
       let lock: ImageLock | undefined;
       this.setLocks = (held, unshared, isTested) => {
-        const isIdle = lock === undefined && ((held === 0 && unshared === 0) || (how.locking === 'look' && !hasLocks(fd)));
+        const isIdle = lock === undefined && held === 0 && unshared === 0;
         const calls = isIdle ? undefined : this.#syscalls();
         if (calls === undefined) {
           if (!isIdle) debugOnce('no image locks here (koffi or the system calls are missing): other programs are not kept from writing');

@@ -91,8 +91,7 @@ export interface OpenStorageOptions {
   readonly direct: boolean;
   /** Ignore flushes (cache.no-flush). */
   readonly noFlush: boolean;
-  /** `look`: locks are tested as usual but not held when nobody else has any (one short look at metadata). */
-  readonly locking: 'auto' | 'on' | 'off' | 'look';
+  readonly locking: 'auto' | 'on' | 'off';
 }
 
 /**

@@ -1,6 +1,6 @@
 /*
  * System calls that Node lacks, through koffi, which is optional: lseek, fallocate, locks, copy_file_range, and the
- * addresses of buffers. Loaded at first need (6 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
+ * addresses of buffers. Loaded at first need (3 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
  * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
  */
 
@@ -95,12 +95,27 @@ function isExhausted(error: unknown): boolean {
   return code === 'EMFILE' || code === 'ENFILE' || (error instanceof Error && error.message.includes(errnoText('EMFILE')));
 }
 
+/**
+ * The binary of koffi's package for this machine, whose own way to it takes 7 ms: it asks which C library there is, and wraps
+ * names that are out of use. Where it lies elsewhere, koffi finds it.
+ */
+function loadKoffi(): Koffi {
+  const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);
+  const machine = `${process.platform}-${process.arch}`;
+  try {
+    return require(`@koromix/koffi-${machine}/${machine.replace('-', '_')}/koffi.node`) as Koffi;
+  } catch (error) {
+    if (isExhausted(error)) throw error;
+    return require('koffi') as Koffi;
+  }
+}
+
 function load(): Syscalls | undefined {
   if (process.platform !== 'linux') return undefined;
   let koffi: Koffi;
   let libc: { func(signature: string): KoffiFunction };
   try {
-    koffi = process.getBuiltinModule('node:module').createRequire(import.meta.url)('koffi') as Koffi;
+    koffi = loadKoffi();
     libc = koffi.load('libc.so.6');
   } catch (error) {
     // for want of descriptors now: locks must not be left out for that
