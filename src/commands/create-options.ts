@@ -44,9 +44,7 @@ export function asksForHelp(list: string | undefined): boolean {
 /** The driver that makes images of `format`. */
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
-  if (!isKnown && !readOnlyFormats.includes(format)) {
-    throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
-  }
+  if (!isKnown && !readOnlyFormats.includes(format)) throw unknownFormat(format);
   const protocol = filename === undefined ? undefined : protocolOf(filename);
   if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
@@ -55,6 +53,16 @@ export async function creatingDriver(engine: Engine, format: string, filename?: 
   if (protocol !== undefined && driver.kind !== 'protocol')
     throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
+}
+
+/** The driver of an image of `format`. */
+export async function knownDriver(engine: Engine, format: string): Promise<BlockDriver> {
+  if (!driverEntries.some(({ name }) => name === format)) throw unknownFormat(format);
+  return engine.registry.load(format);
+}
+
+function unknownFormat(format: string): BlockError {
+  return new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
 }
 
 /** Formats that images can be made of. */
@@ -80,14 +88,23 @@ function allOptions(driver: BlockDriver): readonly CreateOption[] {
 /** Prints what `-o help` shows; without a filename the options of the file are left out. */
 export function printOptionHelp(report: Reporter, driver: BlockDriver, hasFilename: boolean): void {
   const onlyOwn = driver.kind === 'protocol' ? allOptions(driver) : driver.isFilterLike === true ? fileOptions.slice(0, 1) : (driver.createOptions ?? []);
-  const shown = [...(hasFilename ? allOptions(driver) : onlyOwn)].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
-  const lines = shown.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`);
-  if (hasFilename) report.print(`Supported options:\n${lines.join('\n')}\n`);
+  const lines = optionLines(hasFilename ? allOptions(driver) : onlyOwn);
+  if (hasFilename) report.print(`Supported options:\n${lines}\n`);
   else
     report.print(
-      `Supported ${driver.name} options:\n${lines.join('\n')}\n\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n`,
+      `Supported ${driver.name} options:\n${lines}\n\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n`,
     );
+}
+
+/** Prints what `amend -o help` shows. */
+export function printAmendHelp(report: Reporter, driver: BlockDriver): void {
+  report.print(`Amend options for '${driver.name}':\n${optionLines(driver.amendOptions ?? [])}\n`);
+}
+
+function optionLines(options: readonly CreateOption[]): string {
+  const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
+  const lines = [...options].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return lines.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`).join('\n');
 }
 
 /** Values of creation options, as given and parsed. */
@@ -97,16 +114,16 @@ export class CreationOptions {
   /** Text of booleans and strings; sizes and numbers as integers. */
   readonly #values = new Map<string, string | bigint>();
 
-  constructor(driver: BlockDriver) {
+  constructor(driver: BlockDriver, options: readonly CreateOption[] = allOptions(driver)) {
     this.#driver = driver;
-    this.#options = allOptions(driver);
+    this.#options = options;
   }
 
   /** Takes over a `-o` list. Throws at a wrong name or value. */
   parse(list: string): void {
     for (const { name, value, isFlag } of parseOptionWords(list)) {
       const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
-      if (option === undefined) throw this.#unknown(name);
+      if (option === undefined) throw this.unknown(name);
       this.set(option.name, option.name === name ? value : 'on');
     }
   }
@@ -118,11 +135,11 @@ export class CreationOptions {
   /** Throws when the value does not fit the option's type. */
   set(name: string, value: string | bigint): void {
     const option = this.#options.find((candidate) => candidate.name === name);
-    if (option === undefined) throw this.#unknown(name);
+    if (option === undefined) throw this.unknown(name);
     this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
   }
 
-  #unknown(name: string): BlockError {
+  protected unknown(name: string): BlockError {
     const names = this.#options.map((option) => option.name);
     return new BlockError(`Invalid parameter '${name}'`, {
       code: 'ERR_OPTION',
@@ -194,6 +211,19 @@ function parseValue(option: CreateOption, text: string): string | bigint {
       return text;
     default:
       return text;
+  }
+}
+
+/** Values of options that change an image. */
+export class AmendOptions extends CreationOptions {
+  constructor(driver: BlockDriver) {
+    super(driver, driver.amendOptions ?? []);
+  }
+
+  protected override unknown(name: string): BlockError {
+    const isForCreation = allOptions(this.driver).some((option) => option.name === name);
+    const error = super.unknown(name);
+    return isForCreation ? error.with({ detail: 'This option is only supported for image creation' }) : error;
   }
 }
 

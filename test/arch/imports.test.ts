@@ -29,6 +29,7 @@ const layers: readonly (readonly [prefix: string, layer: number])[] = [
   ['src/texts/', 3],
   ['src/core/block/', 2],
   ['src/core/objects/', 2],
+  ['src/crypto/', 2],
   ['src/core/storage/', 1],
   ['src/cli/', 1],
   ['src/core/util/', 0],

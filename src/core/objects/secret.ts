@@ -1,4 +1,6 @@
 /* Secrets: a password or key, given as text, in base64, or in a file. Rule source: observed behaviour of QEMU 11.1. */
+
+import { isUtf8 } from 'node:buffer';
 import { readSecretFile } from '../storage/secret-file.ts';
 import { BlockError } from '../util/errors.ts';
 import { enumOf, type Infer, optional, str, struct } from '../util/schema.ts';
@@ -28,6 +30,13 @@ export function secretBytes(objects: ObjectSource, id: string): Uint8Array {
   const found = objects.find(Secret, id);
   if (found === undefined) throw new BlockError(`No secret with id '${id}'`, { code: 'ENOENT' });
   return found.bytes;
+}
+
+/** The passphrase behind a secret's id: text in UTF-8. Throws QEMU's messages. */
+export function passphrase(objects: ObjectSource, id: string): Uint8Array {
+  const bytes = secretBytes(objects, id);
+  if (bytes.includes(0) || !isUtf8(bytes)) throw new BlockError(`Data from secret ${id} is not valid UTF-8`, { code: 'EINVAL' });
+  return bytes;
 }
 
 /** Bytes of the key that encrypts other secrets. */
