@@ -32,7 +32,7 @@ import type { Maybe } from '../core/util/maybe.ts';
 import { cryptoSector } from '../crypto/sector-size.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { Bitmaps } from './bitmaps-store.ts';
-import { loadZstd } from './compressed.ts';
+import { loadZstd } from './codec.ts';
 import { amendOptions, createOptions } from './create-options.ts';
 import { PlainArea } from './data-area.ts';
 import type { Encryption } from './encryption.ts';
