@@ -35,7 +35,7 @@ export const command: ImageCommand = imageCommand({
     imageOpts: imageOptsOption,
     cache: { short: 't', arg: 'CACHE', help: 'cache mode (default: writeback)', complete: 'cache' },
     force: { help: 'allow what may lose data: overwriting a key slot in use, erasing the last one' },
-    progress: { short: 'p', also: ['progres'], help: 'show the progress' },
+    progress: { short: 'p', help: 'show the progress' },
     quiet: quietOption,
     object: objectOption,
   },

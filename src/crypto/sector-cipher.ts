@@ -177,7 +177,8 @@ export class SectorCipher {
       if (at === 0) exchange(sector, ivs, 0, this.#lastIn, 0);
       else exchange(sector, ivs, (at / cryptoSector) * block, from, at - block);
     }
-    this.#lastIn = from.slice(from.length - block);
+    // a copy: the buffer is about to be overwritten, and slices of Node's buffers share their bytes
+    this.#lastIn = Uint8Array.from(from.subarray(from.length - block));
     into.set(out);
   }
 }

@@ -4,12 +4,12 @@ import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
 import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
 import { fileDriverOptions } from '../core/drivers/file-options.ts';
-import { luksDriverOptions } from '../core/drivers/luks-options.ts';
 import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { probeLuks } from '../crypto/probe.ts';
+import { luksDriverOptions } from '../luks/driver-options.ts';
+import { probeLuks } from '../luks/probe.ts';
 import { qcow2DriverOptions } from '../qcow2/driver-options.ts';
 import { probeQcow2 } from '../qcow2/probe.ts';
 
@@ -37,7 +37,7 @@ export const driverEntries: readonly DriverEntry[] = [
   },
   { name: 'raw', kind: 'format', options: rawDriverOptions, probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
   { name: 'qcow2', kind: 'format', options: qcow2DriverOptions, probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
-  { name: 'luks', kind: 'format', options: luksDriverOptions, probe: probeLuks, load: async () => (await import('../core/drivers/luks.ts')).luksDriver },
+  { name: 'luks', kind: 'format', options: luksDriverOptions, probe: probeLuks, load: async () => (await import('../luks/driver.ts')).luksDriver },
   {
     name: 'copy-before-write',
     kind: 'filter',

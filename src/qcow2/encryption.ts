@@ -68,6 +68,7 @@ export class Encryption {
 /** The encryption of the image behind `header`, unlocked unless the image is only looked at. Takes the options. */
 export async function openEncryption(host: NodeHost, header: Header, file: Child): Promise<Encryption> {
   const isLuks = header.cryptMethod === cryptMethod.luks;
+  if (isLuks && header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2', { code: 'ERR_FORMAT' });
   const keySecret = host.options.string('encrypt.key-secret');
   const format = host.options.string('encrypt.format');
   const recorded = isLuks ? 'luks' : 'aes';
@@ -76,8 +77,8 @@ export async function openEncryption(host: NodeHost, header: Header, file: Child
   const { noIo } = host.node.settings;
   if (!noIo && keySecret === undefined) throw secretRequired(encryptPrefix);
   const password = noIo || keySecret === undefined ? undefined : passphrase(host.objects, keySecret);
-  if (!isLuks) return new Encryption(host, { keySecret, volume: undefined, cipher: password === undefined ? undefined : aesCipher(password) });
-  if (header.crypto === undefined) throw new BlockError('Missing CRYPTO header for crypt method 2', { code: 'ERR_FORMAT' });
+  if (header.crypto === undefined)
+    return new Encryption(host, { keySecret, volume: undefined, cipher: password === undefined ? undefined : aesCipher(password) });
   const volume = await LuksVolume.open(mediumOf(file, header.crypto), false);
   const cipher = password === undefined ? undefined : volume.cipher(await volume.unlock(password));
   return new Encryption(host, { keySecret, volume, cipher });

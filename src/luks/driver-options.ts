@@ -1,5 +1,5 @@
 /* Options of the driver `luks`. Rule source: QAPI's BlockdevOptionsLUKS. */
-import type { DriverOptionTable } from '../block/driver-options.ts';
+import type { DriverOptionTable } from '../core/block/driver-options.ts';
 
 export const luksDriverOptions: DriverOptionTable = {
   type: 'BlockdevOptionsLUKS',

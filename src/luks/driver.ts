@@ -2,14 +2,8 @@
  * Format driver `luks`: a disk enciphered by LUKS version 1, behind its header or with the header on a node of its own. The
  * volume itself (header, keys, ciphers) is src/crypto. Rule source: LUKS on-disk format 1.2; observed behaviour of QEMU 11.1.
  */
-import { changeSlots } from '../../crypto/key-slots.ts';
-import { describeLuks } from '../../crypto/luks-info.ts';
-import { luksAmendOptions, luksCreateOptions } from '../../crypto/luks-options.ts';
-import { readLuksCreation, readSlotChange, secretRequired } from '../../crypto/luks-values.ts';
-import { type LuksMedium, LuksVolume, newLuks } from '../../crypto/luks-volume.ts';
-import type { SectorCipher } from '../../crypto/sector-cipher.ts';
-import { cryptoSector } from '../../crypto/sector-size.ts';
-import type { Child } from '../block/child.ts';
+
+import type { Child } from '../core/block/child.ts';
 import {
   type BlockDriver,
   type CreateHost,
@@ -26,13 +20,20 @@ import {
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
-} from '../block/driver.ts';
-import { passphrase } from '../objects/secret.ts';
-import { isPrealloc } from '../storage/storage.ts';
-import { BlockError, invariant } from '../util/errors.ts';
-import { alignUp } from '../util/math.ts';
-import { chain, type Maybe, settle } from '../util/maybe.ts';
-import { ScratchPool } from '../util/scratch.ts';
+} from '../core/block/driver.ts';
+import { passphrase } from '../core/objects/secret.ts';
+import { isPrealloc } from '../core/storage/storage.ts';
+import { BlockError, invariant } from '../core/util/errors.ts';
+import { alignUp } from '../core/util/math.ts';
+import { chain, type Maybe, settle } from '../core/util/maybe.ts';
+import { ScratchPool } from '../core/util/scratch.ts';
+import { changeSlots } from '../crypto/key-slots.ts';
+import { describeLuks } from '../crypto/luks-info.ts';
+import { luksAmendOptions, luksCreateOptions } from '../crypto/luks-options.ts';
+import { readLuksCreation, readSlotChange, secretRequired } from '../crypto/luks-values.ts';
+import { type LuksMedium, LuksVolume, newLuks } from '../crypto/luks-volume.ts';
+import type { SectorCipher } from '../crypto/sector-cipher.ts';
+import { cryptoSector } from '../crypto/sector-size.ts';
 
 class LuksState implements DriverState {
   readonly limits: Limits = { ...noLimits, requestAlign: cryptoSector };
