@@ -14,7 +14,7 @@ import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type CopySettings, copyImages, isValidSparse } from '../jobs/image-copy.ts';
-import { firstNonZero, ImageReader } from '../jobs/image-reader.ts';
+import { firstNonZero, ImageReader, sector } from '../jobs/image-reader.ts';
 import { checkSourceBitmaps, checkTargetBitmaps, copyBitmaps } from './convert-bitmaps.ts';
 import { asksForHelp, CreationOptions, checkOptionList, creatingDriver, joinOptionLists, printOptionHelp, setBacking } from './create-options.ts';
 import {
@@ -56,7 +56,7 @@ const table = defineOptions({
   sparseSize: { short: 'S', arg: 'SIZE', help: 'runs of zeros from this size on are left out (default: 4k)\n0: everything is written' },
   noCreate: { short: 'n', help: 'write to an image that exists already' },
   targetIsZero: { help: 'with -n: the target is known to read as zeros' },
-  compress: { short: 'c', help: 'compress the data (not in this version)' },
+  compress: { short: 'c', help: 'store the data compressed, in whole clusters' },
   forceShare: forceShareOption,
   rateLimit: { short: 'r', arg: 'RATE', help: 'at most this many bytes a second' },
   parallel: { short: 'm', arg: 'COUNT', help: 'transfers at once, 1 to 16 (default: 8), where the media make us wait' },
@@ -72,7 +72,7 @@ export const command: ImageCommand = imageCommand({
   usage: [
     '[-f SRC_FMT | --image-opts] [-T SRC_CACHE] [--salvage]',
     '[-O TGT_FMT | --target-image-opts] [-o OPTIONS] [-t TGT_CACHE]',
-    '[-b BACKING_FILE [-F BACKING_FMT]] [-S SIZE] [-n] [--target-is-zero]',
+    '[-b BACKING_FILE [-F BACKING_FMT]] [-S SIZE] [-c] [-n] [--target-is-zero]',
     '[-U] [-r RATE] [-m COUNT] [-W] [-C] [-p] [-q] [--object OBJDEF]',
     'SRC_FILE [SRC_FILE2...] TGT_FILE',
   ],
@@ -232,6 +232,7 @@ class Conversion {
       rate: this.#rate(),
       parallel: this.#options.parallel === undefined ? defaultParallel : parseParallel(this.#options.parallel),
       budget: this.#engine.budget,
+      compressedCluster: this.#options.compress ? compressedCluster(target) : undefined,
       ...(this.#options.salvage
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }
         : {}),
@@ -312,7 +313,13 @@ function checkCompression(creation: CreationOptions | undefined): void {
   const preallocation = creation?.text('preallocation');
   if (preallocation !== undefined && preallocation !== 'off')
     throw new BlockError('Compression and preallocation not supported at the same time', { code: 'ENOTSUP' });
-  throw new BlockError("'convert --compress' is not part of this version", { code: 'ERR_ABSENT' });
+}
+
+/** Bytes in a cluster of a target that takes compressed data. */
+function compressedCluster(target: BlockBackend): number {
+  const { node } = target;
+  if (node?.takesCompressed !== true) throw new BlockError('Compression not supported for this file format', { code: 'ENOTSUP' });
+  return node.state.info?.().clusterSize ?? sector;
 }
 
 /** Whether the target reads as zeros throughout: decided by its allocation, and by looking at a few bytes of data. */

@@ -7,7 +7,7 @@ import type { BlockBackend } from '../core/block/backend.ts';
 import { reqFlag } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isPending, type Maybe, type YieldBudget } from '../core/util/maybe.ts';
+import { chain, isPending, type Maybe, recover, type YieldBudget } from '../core/util/maybe.ts';
 import { type ImageReader, isZeroRange, sector } from './image-reader.ts';
 import { type TransferPiece, type TransferPlan, transfer } from './transfer.ts';
 
@@ -19,6 +19,8 @@ const maxZero = 1024 * 1024 * 1024;
 export interface CopySettings {
   /** Copied one behind the other. */
   readonly sources: readonly ImageReader[];
+  /** Data go to the target compressed, in whole clusters of this many bytes. */
+  readonly compressedCluster?: number | undefined;
   readonly target: BlockBackend;
   /** Runs of zeros of this many bytes are not written as data; 0: everything is written. A multiple of 512. */
   readonly sparse: number;
@@ -44,12 +46,9 @@ interface Extent {
   readonly length: number;
 }
 
-/** A piece of a source on its way. */
+/** A piece on its way. */
 interface Piece extends TransferPiece {
   readonly kind: Exclude<Kind, 'backing'>;
-  readonly source: ImageReader;
-  /** Offset in the source. */
-  readonly at: number;
   /** Offset in the target. */
   readonly offset: number;
   /** What is to be written; absent for zeros that are not written as data. */
@@ -71,11 +70,14 @@ class Copier implements TransferPlan<Piece> {
   readonly #free: Buffer[] = [];
   /** Unit of the search for zeros: a power of two. */
   readonly #unit: number;
+  /** Bytes of a buffer. */
+  readonly #chunk: number;
+  /** Offset of each source in the target; the last one is the end. */
+  readonly #bases: readonly number[];
   #done = 0;
   #total = 0;
   // where the next piece begins
   #index = 0;
-  #base = 0;
   #at = 0;
   #extentKind: Kind = 'backing';
   #extentEnd = 0;
@@ -83,48 +85,52 @@ class Copier implements TransferPlan<Piece> {
   constructor(settings: CopySettings) {
     this.#settings = settings;
     this.inFlight = settings.parallel ?? 1;
+    this.#chunk = Math.max(chunkSize, settings.compressedCluster ?? 0);
+    const bases = [0];
+    for (const { size } of settings.sources) bases.push((bases.at(-1) ?? 0) + size);
+    this.#bases = bases;
     this.#unit = settings.sparse === 0 ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
+  }
+
+  get #end(): number {
+    return this.#bases.at(-1) ?? 0;
   }
 
   /** Counts the bytes that will be read, for progress. */
   async countData(): Promise<void> {
-    const { sources, onProgress, sparse } = this.#settings;
+    const { onProgress, sparse } = this.#settings;
     if (onProgress === undefined) return;
     let bytes = 0;
-    let base = 0;
-    for (const source of sources) {
-      for (let at = 0; at < source.size; ) {
-        const found = this.#extent(source, base, at);
-        const extent = isPending(found) ? await found : found;
-        if (extent.kind === 'data' || (extent.kind === 'zero' && sparse === 0)) bytes += extent.length;
-        at += extent.length;
+    for (let at = 0, index = 0; at < this.#end; ) {
+      if (at >= (this.#bases[index + 1] ?? 0)) {
+        index++;
+        continue;
       }
-      base += source.size;
+      const found = this.#extent(index, at);
+      const extent = isPending(found) ? await found : found;
+      if (extent.kind === 'data' || (extent.kind === 'zero' && sparse === 0)) bytes += extent.length;
+      at += extent.length;
     }
     this.#total = bytes;
   }
 
   // -- as a plan ------------------------------------------------------------------------------------------------------
   next(): Maybe<Piece | undefined> {
-    for (;;) {
-      const source = this.#settings.sources[this.#index];
-      if (source === undefined) return undefined;
-      if (this.#at >= source.size) {
+    while (this.#at < this.#end) {
+      if (this.#at >= (this.#bases[this.#index + 1] ?? 0)) {
         this.#index++;
-        this.#base += source.size;
-        this.#at = 0;
-        this.#extentEnd = 0;
         continue;
       }
       if (this.#at < this.#extentEnd) {
-        const piece = this.#cut(source);
+        const piece = this.#cut();
         if (piece !== undefined) return piece;
         continue;
       }
-      const found = this.#extent(source, this.#base, this.#at);
+      const found = this.#extent(this.#index, this.#at);
       if (isPending(found)) return found.then((extent) => this.#enter(extent)).then(() => this.next());
       this.#enter(found);
     }
+    return undefined;
   }
 
   #enter(extent: Extent): void {
@@ -133,38 +139,40 @@ class Copier implements TransferPlan<Piece> {
   }
 
   /** The next piece of the present extent; undefined when it needs no work. */
-  #cut(source: ImageReader): Piece | undefined {
-    const { sparse, isTargetZero } = this.#settings;
-    const kind = this.#extentKind;
+  #cut(): Piece | undefined {
+    const { sparse, isTargetZero, compressedCluster = 1 } = this.#settings;
+    let kind = this.#extentKind;
+    const offset = this.#at;
+    let length = this.#extentEnd - offset;
+    if (length < compressedCluster) {
+      // a cluster is written whole, whatever else is in it
+      kind = 'data';
+      length = Math.min(compressedCluster, this.#end - offset);
+    }
     const isWritten = kind === 'data' || (kind === 'zero' && sparse === 0);
-    const at = this.#at;
-    const length = Math.min(this.#extentEnd - at, isWritten ? chunkSize : maxZero);
+    length = Math.min(length, isWritten ? this.#chunk : maxZero);
+    if (length > compressedCluster) length -= length % compressedCluster;
     this.#at += length;
     if (kind === 'backing' || (kind === 'zero' && !isWritten && isTargetZero)) return undefined;
-    const buffer = isWritten ? (this.#free.pop() ?? Buffer.allocUnsafeSlow(chunkSize)) : undefined;
-    return { kind, source, at, offset: this.#base + at, length, buffer };
+    const buffer = isWritten ? (this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#chunk)) : undefined;
+    return { kind, offset, length, buffer };
   }
 
-  begin({ kind, source, at, offset, length, buffer: whole }: Piece): Maybe<void> {
+  begin({ kind, offset, length, buffer: whole }: Piece): Maybe<void> {
     if (whole === undefined) return;
     const buffer = whole.subarray(0, length);
     if (kind === 'zero') {
       buffer.fill(0);
       return;
     }
-    let read: Maybe<void>;
-    try {
-      read = source.read(at, buffer);
-    } catch (error) {
-      return this.#readFailed(error, source, offset, at, buffer);
-    }
-    return isPending(read) ? read.catch((error: unknown) => this.#readFailed(error, source, offset, at, buffer)) : undefined;
+    return this.#read(this.#sourceAt(offset), offset, buffer);
   }
 
   finish({ offset, length, buffer }: Piece): Maybe<void> {
     if (buffer === undefined) return inWrite(offset, () => this.#zero(offset, length));
     this.#count(length);
-    return inWrite(offset, () => this.#write(offset, buffer.subarray(0, length), 0));
+    const data = buffer.subarray(0, length);
+    return inWrite(offset, () => (this.#settings.compressedCluster === undefined ? this.#write(offset, data, 0) : this.#writeCompressed(offset, data)));
   }
 
   done({ buffer }: Piece): void {
@@ -184,13 +192,16 @@ class Copier implements TransferPlan<Piece> {
   }
 
   // -- extents --------------------------------------------------------------------------------------------------------
-  /** The run at `at` of a source that starts at `base` of the target. */
-  #extent(source: ImageReader, base: number, at: number): Maybe<Extent> {
-    const { targetBackingSize } = this.#settings;
+  /** The run at `offset` of the target, which source `index` fills. */
+  #extent(index: number, offset: number): Maybe<Extent> {
+    const { targetBackingSize, sources } = this.#settings;
+    const source = sources[index];
+    if (source === undefined) throw new RangeError('no source is left');
+    const at = offset - (this.#bases[index] ?? 0);
     const below = targetBackingSize === undefined ? undefined : backingBelow(source.node);
     let length = Math.min(maxZero, source.size - at);
-    const isPastBacking = targetBackingSize !== undefined && base + at >= targetBackingSize;
-    if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - base - at);
+    const isPastBacking = targetBackingSize !== undefined && offset >= targetBackingSize;
+    if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - offset);
     const found = inStatus(at, () => source.status(at, length, below));
     const classify = (status: { readonly length: number; readonly data: boolean; readonly zero: boolean }): Extent => {
       // past the end of the target's backing file nothing is zero already
@@ -198,6 +209,25 @@ class Copier implements TransferPlan<Piece> {
       return { kind, length: Math.min(status.length, length) };
     };
     return isPending(found) ? found.then(classify) : classify(found);
+  }
+
+  // -- reading --------------------------------------------------------------------------------------------------------
+  #sourceAt(offset: number): number {
+    let index = 0;
+    while (offset >= (this.#bases[index + 1] ?? Number.POSITIVE_INFINITY)) index++;
+    return index;
+  }
+
+  /** Fills `into` from `offset` on; a compressed cluster may have its bytes from several sources. */
+  #read(index: number, offset: number, into: Buffer): Maybe<void> {
+    const source = this.#settings.sources[index];
+    if (source === undefined) throw new RangeError('no source is left');
+    const end = this.#bases[index + 1] ?? 0;
+    const part = offset + into.length <= end ? into : into.subarray(0, end - offset);
+    const at = offset - (this.#bases[index] ?? 0);
+    const failed = (error: unknown): Promise<void> => this.#readFailed(error, source, offset, at, part);
+    const read = recover(() => source.read(at, part), failed);
+    return part === into ? read : chain(read, () => this.#read(index + 1, end, into.subarray(part.length)));
   }
 
   #zero(offset: number, length: number): Maybe<void> {
@@ -227,6 +257,12 @@ class Copier implements TransferPlan<Piece> {
   #count(bytes: number): void {
     this.#done += bytes;
     this.#settings.onProgress?.(this.#done, this.#total);
+  }
+
+  /** Writes whole clusters as streams; only where all of them are zero they may be left out. */
+  #writeCompressed(offset: number, data: Buffer): Maybe<void> {
+    if (this.#unit !== 0 && isZeroRange(data, 0, data.length)) return this.#zeroRun(offset, data.length);
+    return this.#settings.target.write(offset, data, reqFlag.compressed);
   }
 
   /** Writes the buffer from `from` on, leaving out runs of zeros. */

@@ -31,7 +31,7 @@ import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { Bitmaps } from './bitmaps-store.ts';
-import { loadZstd } from './compressed.ts';
+import { loadZstd } from './codec.ts';
 import { createOptions } from './create-options.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';

@@ -5,10 +5,12 @@
  */
 
 import { BlockError } from '../core/util/errors.ts';
+import { isPending, type Maybe } from '../core/util/maybe.ts';
 import type { GuestPosition } from '../core/util/offsets.ts';
 import { sliceIndexOf } from './address.ts';
 import { markDirtyBit, sliceForUpdate, writableSlice } from './allocate.ts';
-import { compress } from './compressed.ts';
+import { codecOf } from './codec.ts';
+import type { ClusterCodec } from './codec-port.ts';
 import type { Qcow2Image } from './image.ts';
 import { compressedEntry, newEntry, readEntry, writeEntryWords, writeSubclusters } from './l2-entry.ts';
 import { allocateBytes, freeClusters } from './refcounts.ts';
@@ -26,17 +28,65 @@ export function* writeCompressed(
   if (image.hasDataFile) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
   const end = guest + from.length;
   if (guest % clusterSize !== 0 || (end % clusterSize !== 0 && end !== image.size)) throw new BlockError('Invalid argument', { code: 'EINVAL' });
-  for (let done = 0; done < from.length; done += clusterSize) {
-    let cluster = from.subarray(done, done + clusterSize);
-    if (cluster.length < clusterSize) {
+  const streams = new Streams(codecOf(image.header.compressionType), from, clusterSize);
+  try {
+    for (let done = 0; done < from.length; done += clusterSize) {
+      const stream = yield* wait(streams.next());
+      // what would not be smaller is stored as it is
+      if (stream.length >= clusterSize) yield* writePlain(guest + done, from.subarray(done, done + clusterSize));
+      else yield* storeStream(image, guest + done, stream);
+    }
+  } finally {
+    // the bytes are the caller's again only when nobody reads them
+    yield* streams.quiet();
+  }
+}
+
+/** Clusters of one request that are compressed before they are stored: work for every core, and a bound of its memory. */
+const ahead = 8;
+
+/** The streams of a request's clusters, in order; some of those to come are being made meanwhile. */
+class Streams {
+  readonly #codec: ClusterCodec;
+  readonly #from: Uint8Array;
+  readonly #clusterSize: number;
+  readonly #begun: Maybe<Uint8Array>[] = [];
+  #at = 0;
+
+  constructor(codec: ClusterCodec, from: Uint8Array, clusterSize: number) {
+    this.#codec = codec;
+    this.#from = from;
+    this.#clusterSize = clusterSize;
+  }
+
+  next(): Maybe<Uint8Array> {
+    while (this.#at < this.#from.length && this.#begun.length < ahead) this.#begin();
+    const stream = this.#begun.shift();
+    if (stream === undefined) throw new RangeError('no cluster is left');
+    return stream;
+  }
+
+  *quiet(): Steps<void> {
+    for (const stream of this.#begun) {
+      if (!isPending(stream)) continue;
+      const settled: Promise<unknown> = stream.catch(() => {});
+      yield settled;
+    }
+  }
+
+  #begin(): void {
+    let cluster = this.#from.subarray(this.#at, this.#at + this.#clusterSize);
+    if (cluster.length < this.#clusterSize) {
       // the last cluster is stored whole
-      const whole = new Uint8Array(clusterSize);
+      const whole = new Uint8Array(this.#clusterSize);
       whole.set(cluster);
       cluster = whole;
     }
-    const stream = yield* wait(compress(image.header.compressionType, cluster));
-    if (stream === undefined) yield* writePlain(guest + done, from.subarray(done, done + clusterSize));
-    else yield* storeStream(image, guest + done, stream);
+    this.#at += this.#clusterSize;
+    const stream = this.#codec.compress(cluster);
+    // its error is told when its turn comes
+    if (isPending(stream)) stream.catch(() => {});
+    this.#begun.push(stream);
   }
 }
 

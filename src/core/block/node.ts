@@ -9,7 +9,7 @@ import { Waiters } from '../util/waiters.ts';
 import { BrokenState } from './broken.ts';
 import type { Child, Parent } from './child.ts';
 import { DirtyBitmaps } from './dirty-bitmap.ts';
-import { type BlockDriver, childRole, type DriverState, type Limits, noLimits } from './driver.ts';
+import { type BlockDriver, childRole, type DriverState, type Limits, noLimits, reqFlag } from './driver.ts';
 import { OpBlockers } from './op-blockers.ts';
 import type { OptionTree } from './options.ts';
 
@@ -146,6 +146,11 @@ export class BlockNode implements Parent {
 
   get readOnly(): boolean {
     return this.settings.readOnly;
+  }
+
+  /** Whether it stores compressed data: a format that has them, not a filter above one. */
+  get takesCompressed(): boolean {
+    return this.driver.kind === 'format' && this.driver.isFilterLike !== true && (this.state.writeFlags & reqFlag.compressed) !== 0;
   }
 
   get limits(): Limits {

@@ -1,11 +1,9 @@
 /*
- * System calls that Node lacks, through koffi, which is optional: lseek, fallocate, locks, copy_file_range, and the
- * addresses of buffers. Loaded at first need (3 ms). Where koffi or the system is missing, `loadSyscalls` gives undefined and
- * every caller has its way without. The only file that knows koffi. Numbers are those of Linux (x86-64 and arm64).
+ * System calls that Node lacks (native-library.ts): lseek, fallocate, locks, copy_file_range, and the addresses of buffers.
+ * Where they are missing, `loadSyscalls` gives undefined and every caller has its way without. Numbers are those of Linux
+ * (x86-64 and arm64).
  */
-
-import { errnoCode, errnoText } from '../util/errno.ts';
-import { BlockError } from '../util/errors.ts';
+import { native, nativeLibrary } from './native-library.ts';
 
 const SEEK_END = 2;
 const SEEK_DATA = 3;
@@ -83,46 +81,11 @@ export function withoutSyscalls(): Disposable {
   };
 }
 
-type KoffiFunction = (...args: unknown[]) => unknown;
-interface Koffi {
-  load(name: string): { func(signature: string): KoffiFunction };
-  errno(): number;
-  address(pointer: unknown): bigint;
-}
-
-function isExhausted(error: unknown): boolean {
-  const code = errnoCode(error);
-  return code === 'EMFILE' || code === 'ENFILE' || (error instanceof Error && error.message.includes(errnoText('EMFILE')));
-}
-
-/**
- * The binary of koffi's package for this machine, whose own way to it takes 7 ms: it asks which C library there is, and wraps
- * names that are out of use. Where it lies elsewhere, koffi finds it.
- */
-function loadKoffi(): Koffi {
-  const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);
-  const machine = `${process.platform}-${process.arch}`;
-  try {
-    return require(`@koromix/koffi-${machine}/${machine.replace('-', '_')}/koffi.node`) as Koffi;
-  } catch (error) {
-    if (isExhausted(error)) throw error;
-    return require('koffi') as Koffi;
-  }
-}
-
 function load(): Syscalls | undefined {
   if (process.platform !== 'linux') return undefined;
-  let koffi: Koffi;
-  let libc: { func(signature: string): KoffiFunction };
-  try {
-    koffi = loadKoffi();
-    libc = koffi.load('libc.so.6');
-  } catch (error) {
-    // for want of descriptors now: locks must not be left out for that
-    if (isExhausted(error)) throw new BlockError(errnoText('EMFILE'), { code: 'EMFILE', cause: error });
-    // optional dependency not installed, or no such C library: the callers' other ways serve
-    return undefined;
-  }
+  const koffi = native();
+  const libc = nativeLibrary('libc.so.6');
+  if (koffi === undefined || libc === undefined) return undefined;
   const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
   const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');

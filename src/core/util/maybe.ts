@@ -34,7 +34,7 @@ export function settle<T>(start: () => Maybe<T>, cleanup: () => void): Maybe<T> 
 }
 
 /** Runs `start`; when that throws or rejects, `handle` gives the result instead, or throws. Synchronous results stay so. */
-export function recover<T>(start: () => Maybe<T>, handle: (error: unknown) => T): Maybe<T> {
+export function recover<T>(start: () => Maybe<T>, handle: (error: unknown) => Maybe<T>): Maybe<T> {
   let result: Maybe<T>;
   try {
     result = start();

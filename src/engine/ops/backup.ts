@@ -6,7 +6,7 @@
 import { isReachable } from '../../core/block/chain.ts';
 import { type DirtyBitmap, useObstacles } from '../../core/block/dirty-bitmap.ts';
 import { drainNodes } from '../../core/block/drain.ts';
-import { childRole, reqFlag } from '../../core/block/driver.ts';
+import { childRole } from '../../core/block/driver.ts';
 import { addFilter, type FilterSpec } from '../../core/block/filter-node.ts';
 import type { BlockNode } from '../../core/block/node.ts';
 import { runTransaction, type Transaction } from '../../core/block/transaction.ts';
@@ -117,7 +117,7 @@ const maxInt64 = 9223372036854775807n;
 
 function checkNodes(source: BlockNode, target: BlockNode, args: BackupArgs): void {
   if (source === target) throw new BlockError('Source and target cannot be the same', { code: 'ERR_IN_USE' });
-  if (args.compress && !takesCompressed(target))
+  if (args.compress && !target.takesCompressed)
     throw new BlockError(`Compression is not supported for this drive ${target.deviceName ?? ''}`, { code: 'ENOTSUP' });
   source.blockers.check('backup-source');
   target.blockers.check('backup-target');
@@ -135,10 +135,6 @@ function checkSizes(source: BlockNode, target: BlockNode, args: BackupArgs): voi
 }
 
 /** A format that stores compressed clusters; a filter above one does not count, nor does raw, which only hands its flags down. */
-function takesCompressed({ driver, state }: BlockNode): boolean {
-  return driver.kind === 'format' && driver.isFilterLike !== true && (state.writeFlags & reqFlag.compressed) !== 0;
-}
-
 function insertFilter(engine: Engine, source: BlockNode, target: BlockNode, args: BackupArgs, transaction: Transaction): BlockNode {
   const filter = saying('Could not create node: ', () => addFilter(engine.graph, filterSpec(engine, source, target, args), transaction));
   const { copy } = filterState(filter);
