@@ -28,7 +28,7 @@ const whole = {
     tests: ['test/core/block/{graph,node-life,edges,drain*,opening,transaction}.test.ts'],
   },
   job: { files: ['src/jobs/job.ts', 'src/jobs/block-job.ts', 'src/jobs/group.ts'], tests: ['test/jobs/job*.test.ts'] },
-  allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/{allocate,refcounts,write-order}.test.ts'] },
+  allocate: { files: ['src/qcow2/allocate.ts'], tests: ['test/qcow2/{allocate,allocate-link,refcounts,write-order}.test.ts'] },
   refcounts: { files: ['src/qcow2/refcounts.ts'], tests: ['test/qcow2/{refcount-changes,refcounts}.test.ts'] },
   'table cache': { files: ['src/qcow2/table-cache.ts'], tests: ['test/qcow2/table-cache.test.ts'] },
 };

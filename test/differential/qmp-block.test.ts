@@ -1,4 +1,5 @@
-import { backupScripts } from './qmp-cases-backup.ts';
+import { startedBackups } from './qmp-cases-backup.ts';
+import { endedBackups } from './qmp-cases-backup-ends.ts';
 import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, nodeScripts } from './qmp-cases-block.ts';
 import { jobScripts } from './qmp-cases-jobs.ts';
@@ -8,6 +9,6 @@ import { compareScripts } from './qmp-suite.ts';
 compareScripts('nodes over QMP', nodeScripts);
 compareScripts('exports over QMP', exportScripts);
 compareScripts('jobs over QMP', jobScripts);
-compareScripts('backups over QMP', backupScripts);
+compareScripts('backups over QMP', [...startedBackups, ...endedBackups]);
 compareScripts('dirty bitmaps over QMP', bitmapScripts);
 compareScripts('orders around jobs over QMP', jobOrderScripts);

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { hmpScripts } from './hmp-cases.ts';
-import { backupScripts } from './qmp-cases-backup.ts';
+import { startedBackups } from './qmp-cases-backup.ts';
+import { endedBackups } from './qmp-cases-backup-ends.ts';
 import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, nodeScripts } from './qmp-cases-block.ts';
 import { jobScripts } from './qmp-cases-jobs.ts';
@@ -11,7 +12,9 @@ import type { Script } from './qmp-harness.ts';
 const exchanges = (scripts: readonly Script[]): string[] => scripts.flatMap((script) => script.steps.filter((step) => !/^(?:#|wait )/.test(step)));
 
 it('the comparison with the storage daemon holds enough exchanges', () => {
-  expect(exchanges([...wireScripts, ...nodeScripts, ...exportScripts, ...jobScripts, ...backupScripts, ...jobOrderScripts]).length).toBeGreaterThanOrEqual(600);
+  expect(
+    exchanges([...wireScripts, ...nodeScripts, ...exportScripts, ...jobScripts, ...startedBackups, ...endedBackups, ...jobOrderScripts]).length,
+  ).toBeGreaterThanOrEqual(600);
 });
 
 it('the comparison with a machine holds enough exchanges', () => {
@@ -20,7 +23,16 @@ it('the comparison with a machine holds enough exchanges', () => {
 });
 
 it('every script has a name of its own', () => {
-  for (const scripts of [wireScripts, nodeScripts, exportScripts, jobScripts, backupScripts, bitmapScripts, jobOrderScripts, hmpScripts]) {
+  for (const scripts of [
+    wireScripts,
+    nodeScripts,
+    exportScripts,
+    jobScripts,
+    [...startedBackups, ...endedBackups],
+    bitmapScripts,
+    jobOrderScripts,
+    hmpScripts,
+  ]) {
     expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);
   }
 });
