@@ -297,7 +297,7 @@ export function writeJson(value: unknown, options: WriteJsonOptions = {}): strin
 }
 
 /** The same as bytes, with `end` behind it. */
-export function writeJsonBytes(value: unknown, end: string, options: WriteJsonOptions = {}): Buffer {
+export function writeJsonBytes(value: unknown, end: string, options: WriteJsonOptions = {}): Uint8Array {
   const writer = new JsonWriter(options);
   writer.write(value);
   return writer.bytes(end);
