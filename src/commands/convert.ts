@@ -15,6 +15,7 @@ import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type CopySettings, copyImages, isValidSparse } from '../jobs/image-copy.ts';
 import { firstNonZero, ImageReader, sector } from '../jobs/image-reader.ts';
+import { checkSourceBitmaps, checkTargetBitmaps, copyBitmaps } from './convert-bitmaps.ts';
 import { asksForHelp, CreationOptions, checkOptionList, creatingDriver, joinOptionLists, printOptionHelp, setBacking } from './create-options.ts';
 import {
   type CommandContext,
@@ -43,7 +44,7 @@ const table = defineOptions({
   imageOpts: { help: 'each SRC_FILE is a list of options (key=value,...) and no filename\n(not together with -f)' },
   sourceCache: { short: 'T', arg: 'SRC_CACHE', help: 'cache mode of the sources (default: writeback)', complete: 'cache' },
   snapshot: { short: 'l', arg: 'SNAPSHOT', help: 'copy a snapshot of the source (not in this version)' },
-  bitmaps: { help: 'copy persistent bitmaps too (not in this version)' },
+  bitmaps: { help: 'copy persistent bitmaps too' },
   skipBrokenBitmaps: { help: 'with --bitmaps: leave inconsistent ones out' },
   salvage: { help: 'go on where the source cannot be read, with zeros' },
   targetFormat: { short: 'O', arg: 'TGT_FMT', help: 'format of TGT_FILE (default: raw)', complete: 'format' },
@@ -201,8 +202,8 @@ class Conversion {
     const backing = creation?.text('backing_file') ?? this.#options.backing;
     this.#checkBacking(creation, backing);
     if (this.#options.compress) checkCompression(creation);
-    if (bitmaps && this.#sources[0]?.node.state.info?.().specific === undefined) throw new BlockError('Source lacks bitmap support', { code: 'ENOTSUP' });
-    if (bitmaps && this.#format !== 'raw') throw new BlockError("'convert --bitmaps' is not part of this version", { code: 'ERR_ABSENT' });
+    const source = this.#sources[0]?.node;
+    if (bitmaps) checkSourceBitmaps(source, this.#options.skipBrokenBitmaps);
     const readsAsZeros = creation !== undefined && (await this.#create(creation));
     const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
     if (targetIsZero && backing !== undefined) {
@@ -218,7 +219,7 @@ class Conversion {
       writable: true,
       discard: sparse !== 0,
     });
-    if (bitmaps) throw new BlockError("Format driver 'raw' does not support bitmaps", { code: 'ENOTSUP' });
+    if (bitmaps) checkTargetBitmaps(target.node);
     if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file', { code: 'ERR_STATE' });
     const base = backing === undefined ? undefined : target.node?.backing?.node.size();
     await copyImages({
@@ -236,6 +237,7 @@ class Conversion {
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }
         : {}),
     });
+    if (bitmaps && source !== undefined && target.node !== undefined) await copyBitmaps(this.#engine, source, target.node, this.#context.report);
     const flushed = target.flush();
     if (isPending(flushed)) await flushed;
     return 0;

@@ -3,7 +3,7 @@
  * them in use on the medium, so that a cut leaves them inconsistent, never wrong, and stores them anew when it ends.
  * Rule source: qcow2 specification, bitmaps; observed life of a bitmap between open and close.
  */
-import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
+import { type DirtyBitmap, useObstacles } from '../core/block/dirty-bitmap.ts';
 import { isZero, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
@@ -56,10 +56,6 @@ export class Bitmaps {
       granularity: 2 ** granularityBits,
       flags: [...((flags & bitmapFlag.inUse) !== 0 ? ['in-use'] : []), ...((flags & bitmapFlag.auto) !== 0 ? ['auto'] : [])],
     }));
-  }
-
-  #isHeld(name: string): boolean {
-    return this.#isLoaded && this.#image.node.dirtyBitmaps.find(name)?.isInconsistent === false;
   }
 
   /** Gives the bitmaps to the node, once it knows its size: those of a reader cannot record. */
@@ -160,7 +156,9 @@ export class Bitmaps {
   /** Throws when a bitmap stands in the way of a new size. */
   checkResize(): void {
     for (const { name } of this.#stored) {
-      if (this.#isHeld(name)) continue;
+      const held = this.#isLoaded ? this.#image.node.dirtyBitmaps.find(name) : undefined;
+      held?.check(useObstacles);
+      if (held !== undefined) continue;
       throw new BlockError(`Cannot resize: bitmap '${name}' is inconsistent`, {
         code: 'ENOTSUP',
         detail: 'Try block-dirty-bitmap-remove to delete this bitmap from disk',

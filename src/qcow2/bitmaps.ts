@@ -81,8 +81,8 @@ function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number)
   const broken = (): BlockError => new BlockError('Broken bitmap directory', { code: 'ERR_CORRUPT' });
   const bitmaps: StoredBitmap[] = [];
   for (let at = 0; at < directory.length; ) {
-    if (bitmaps.length >= count) throw new BlockError('More bitmaps found than specified in header extension', { code: 'ERR_CORRUPT' });
     if (at + bitmapEntrySize > directory.length) throw broken();
+    if (bitmaps.length >= count) throw new BlockError('More bitmaps found than specified in header extension', { code: 'ERR_CORRUPT' });
     const nameLength = getU16(directory, at + 18);
     const extraLength = getU32(directory, at + 20);
     const length = alignUp(bitmapEntrySize + extraLength + nameLength, 8);
@@ -95,7 +95,7 @@ function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number)
       tableOffset: getU64(directory, at),
       tableEntries: getU32(directory, at + 8),
     };
-    if (extraLength !== 0) throw new BlockError(`Bitmap '${bitmap.name}' extra data is not supported`, { code: 'ENOTSUP' });
+    if (extraLength !== 0) throw new BlockError('Bitmap extra data is not supported', { code: 'ENOTSUP' });
     checkEntry(image, bitmap, directory[at + 16] ?? 0, nameLength);
     bitmaps.push(bitmap);
     at += length;
@@ -116,7 +116,6 @@ function checkEntry(image: Qcow2Image, bitmap: StoredBitmap, type: number, nameL
     granularityBits > maxBitmapGranularityBits ||
     (flags & ~(bitmapFlag.inUse | bitmapFlag.auto)) !== 0 ||
     type !== dirtyTracking ||
-    nameLength === 0 ||
     nameLength > maxBitmapNameLength ||
     tableEntries * clusterSize > maxBitmapBytes + clusterSize;
   if (isBad) throw new BlockError(`Bitmap '${bitmap.name}' doesn't satisfy the constraints`, { code: 'ERR_CORRUPT' });

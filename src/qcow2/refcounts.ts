@@ -40,7 +40,8 @@ export function* changeRefcounts(image: Qcow2Image, offset: number, length: numb
   if (length <= 0) return true;
   const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
   const start = Math.floor(offset / clusterSize);
-  const end = ceilDiv(offset + length, clusterSize);
+  // offsets that images name may be too large to be added to
+  const end = start + ceilDiv((offset % clusterSize) + length, clusterSize);
   // a decrease may reach the medium only after the pointers that are gone
   if (delta < 0) yield* image.refcountCache.dependOn(image.l2Cache);
   else {

@@ -111,6 +111,10 @@ export class Writer implements BitmapStore {
   }
 
   // -- dirty bitmaps on the medium ------------------------------------------------------------------------------------------
+  get isSupported(): boolean {
+    return this.#image.geometry.version >= 3;
+  }
+
   check(name: string, granularity: number): void {
     this.#bitmaps.check(name, granularity);
   }

@@ -55,7 +55,9 @@ describe('a persistent bitmap', () => {
     await second.engine.close();
     const third = await openMedium(cut);
     expect(bitmapOf(third)).toMatchObject({ isInconsistent: true });
-    await expect(third.backend.node?.state.truncate?.(1 << 19, { exact: true, prealloc: 'off' })).rejects.toThrow("Cannot resize: bitmap 'b' is inconsistent");
+    await expect(third.backend.node?.state.truncate?.(1 << 19, { exact: true, prealloc: 'off' })).rejects.toThrow(
+      "Bitmap 'b' is inconsistent and cannot be used",
+    );
     await third.engine.close();
     const fourth = await openMedium(cut);
     expect(bitmapOf(fourth)).toMatchObject({ isInconsistent: true });

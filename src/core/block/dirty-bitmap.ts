@@ -12,6 +12,8 @@ import type { BlockNode, ChangeKind, ChangeObserver } from './node.ts';
 
 const maxNameBytes = 1023;
 const minGranularity = 512;
+/** Beyond it the peer has no number for it. */
+const maxGranularity: number = 2 ** 32 - 1;
 
 /** What a bitmap must not be for an operation to use it. */
 export type BitmapObstacle = 'busy' | 'read-only' | 'inconsistent';
@@ -249,7 +251,7 @@ export class DirtyBitmaps implements ChangeObserver {
 
   /** Throws unless it is a power of two that is large enough. */
   checkGranularity(granularity: number): void {
-    if (granularity < minGranularity || !isPowerOfTwo(granularity))
+    if (granularity < minGranularity || granularity > maxGranularity || !isPowerOfTwo(granularity))
       throw new BlockError('Granularity must be power of 2 and at least 512', { code: 'ERR_OPTION' });
   }
 

@@ -102,6 +102,8 @@ export interface RecordedBacking {
 
 /** Where a driver keeps dirty bitmaps of its node over its end. */
 export interface BitmapStore {
+  /** false: this image cannot keep any, whatever they are like. */
+  readonly isSupported: boolean;
   /** Throws, in the peer's words, when one like this could not be kept. */
   check(name: string, granularity: number): void;
   /** Takes it from the medium; nothing when it is not there. */
