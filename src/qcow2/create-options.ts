@@ -36,6 +36,17 @@ export const createOptions: readonly CreateOption[] = [
   { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits', defaultText: '16' },
 ];
 
+/** What of an image `amend` can change, in the peer's order of checks. */
+export const amendOptions: readonly CreateOption[] = [
+  { name: 'encrypt.state', type: 'string', help: 'Select new state of affected keyslots (active/inactive)' },
+  { name: 'encrypt.keyslot', type: 'number', help: 'Select a single keyslot to modify explicitly' },
+  { name: 'encrypt.old-secret', type: 'string', help: 'Select all keyslots that match this password' },
+  { name: 'encrypt.new-secret', type: 'string', help: 'New secret to set in the matching keyslots. Empty string to erase' },
+  ...createOptions.filter(({ name }) =>
+    ['encrypt.iter-time', 'size', 'compat', 'backing_file', 'backing_fmt', 'data_file', 'data_file_raw', 'lazy_refcounts', 'refcount_bits'].includes(name),
+  ),
+];
+
 /** Checked values. */
 export interface CreateSettings {
   readonly size: number;

@@ -5,6 +5,7 @@
  */
 import type { Child } from '../core/block/child.ts';
 import {
+  type AmendHow,
   type BitmapStore,
   type BlockDriver,
   type BlockStatus,
@@ -32,7 +33,7 @@ import type { Maybe } from '../core/util/maybe.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { Bitmaps } from './bitmaps-store.ts';
 import { loadZstd } from './codec.ts';
-import { createOptions } from './create-options.ts';
+import { amendOptions, createOptions } from './create-options.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
@@ -129,6 +130,12 @@ class Qcow2State implements DriverState {
   async check(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult> {
     const { checkImage } = await import('./check.ts');
     return checkImage(this.#image, fix, output);
+  }
+
+  async amend(values: CreateValues, how: AmendHow): Promise<void> {
+    const { amendImage } = await import('./amend.ts');
+    await this.#writer.begin();
+    await amendImage(this.#image, this.#writer, values, how);
   }
 
   get bitmapStore(): BitmapStore {
@@ -237,4 +244,4 @@ async function create(host: CreateHost, filename: string, values: CreateValues):
   await createQcow2(host, filename, values);
 }
 
-export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create };
+export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create, amendOptions };
