@@ -25,7 +25,7 @@ if (names.length === 0) {
 
 mkdirSync(copy, { recursive: true });
 mkdirSync(reports, { recursive: true });
-for (const part of ['src', 'test', 'scripts', 'package.json', 'package-lock.json', 'tsconfig.json', 'vitest.config.ts']) {
+for (const part of ['src', 'test', 'scripts', 'bin', 'man', 'docs', 'package.json', 'package-lock.json', 'tsconfig.json', 'vitest.config.ts']) {
   rmSync(join(copy, part), { recursive: true, force: true });
   cpSync(join(root, part), join(copy, part), { recursive: true });
 }

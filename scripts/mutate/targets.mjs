@@ -9,9 +9,12 @@ export const seed = 20261201;
 /** But for those of the gate, of which one opens hundreds of images. */
 const blockTests = [
   'test/core/block/!(gate)*.test.ts',
-  'test/contract/reopen.test.ts',
-  'test/core/drivers/copy-before-write.test.ts',
-  'test/engine/actions.test.ts',
+  'test/contract/{reopen,backing,filter}.test.ts',
+  'test/core/drivers/*.test.ts',
+  'test/engine/{actions,driver-options,probed-raw,io-commands,close}.test.ts',
+  'test/jobs/{backup*,image-copy*}.test.ts',
+  'test/journeys/frozen-view.test.ts',
+  'test/nbd/extents.test.ts',
 ];
 const jobTests = ['test/jobs/**/*.test.ts'];
 
@@ -36,7 +39,7 @@ const whole = {
 const sampled = {
   'core/block, sample': { folder: 'src/core/block', tests: blockTests },
   'jobs, sample': { folder: 'src/jobs', tests: jobTests },
-  'qcow2, sample': { folder: 'src/qcow2', tests: ['test/qcow2/!(model|in-flight|overlap|check-counts).test.ts', 'test/contract/reopen.test.ts'] },
+  'qcow2, sample': { folder: 'src/qcow2', tests: ['test/qcow2/!(model|in-flight|overlap|check-counts).test.ts', 'test/contract/{reopen,backing}.test.ts'] },
   'nbd, sample': {
     folder: 'src/nbd',
     tests: ['test/nbd/{export,extents,framed-stream,framing,handshake,request-check,socket,transmission,wire}.test.ts'],

@@ -4,7 +4,7 @@
  * else may wait for it and nothing may pile up. Knows streams, no command.
  */
 import type { Writable } from 'node:stream';
-import { writeJson } from '../core/util/json.ts';
+import { writeJsonBytes } from '../core/util/json.ts';
 import { Waiters } from '../core/util/waiters.ts';
 
 /** Events that may lie unread, in bytes: some thousands of them. */
@@ -68,8 +68,7 @@ export class Outbox {
 
   #send(message: unknown, onTaken: (length: number) => void): number {
     if (this.#isClosed || this.#output.destroyed || !this.#output.writable) return 0;
-    // ASCII, as bytes: a text put together of many pieces takes many times its length
-    const bytes = Buffer.from(`${writeJson(message, { pretty: this.#options.pretty ?? false })}\r\n`, 'latin1');
+    const bytes = writeJsonBytes(message, '\r\n', { pretty: this.#options.pretty ?? false });
     this.#unread += bytes.length;
     this.#output.write(bytes, () => {
       onTaken(bytes.length);

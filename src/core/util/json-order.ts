@@ -28,6 +28,24 @@ export function jsonBucket(key: string): number {
 /** The names of an object in printing order; `keys` is the order of insertion. The answer is cached per set of names and shared: do not change it. */
 export function jsonKeyOrder(keys: readonly string[]): readonly string[] {
   if (keys.length < 2) return keys;
+  // lists hold many objects of one shape
+  if (isSame(keys, lastKeys)) return lastOrder;
+  const order = orderOf(keys);
+  lastKeys = keys;
+  lastOrder = order;
+  return order;
+}
+
+let lastKeys: readonly string[] = [];
+let lastOrder: readonly string[] = [];
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return false;
+  return true;
+}
+
+function orderOf(keys: readonly string[]): readonly string[] {
   const shape = keys.join(separator);
   const known = orderOfShape.get(shape);
   if (known !== undefined) return known;

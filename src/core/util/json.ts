@@ -291,11 +291,86 @@ export interface WriteJsonOptions {
 
 /** Prints a value in pure ASCII, as QEMU does. Members that are undefined are left out. Plain numbers that are no integers are printed as doubles. */
 export function writeJson(value: unknown, options: WriteJsonOptions = {}): string {
-  return writeValue(value, options.pretty === true ? '\n' : '', options.order !== 'insertion');
+  const writer = new JsonWriter(options);
+  writer.write(value);
+  return writer.text();
 }
 
-/** `lineStart` is '' for the compact form, else a line end and the indentation of the line that the value stands on. */
-function writeValue(value: unknown, lineStart: string, sorted: boolean): string {
+/** The same as bytes, with `end` behind it. */
+export function writeJsonBytes(value: unknown, end: string, options: WriteJsonOptions = {}): Uint8Array {
+  const writer = new JsonWriter(options);
+  writer.write(value);
+  return writer.bytes(end);
+}
+
+/** Letters after which the text so far becomes bytes: a long text of many small ones costs many times its length. */
+const pieceLength = 16384;
+
+class JsonWriter {
+  readonly #lineStart: string;
+  readonly #isSorted: boolean;
+  readonly #pieces: Buffer[] = [];
+  #text = '';
+
+  constructor({ pretty, order }: WriteJsonOptions) {
+    this.#lineStart = pretty === true ? '\n' : '';
+    this.#isSorted = order !== 'insertion';
+  }
+
+  write(value: unknown): void {
+    this.#value(value, this.#lineStart);
+  }
+
+  text(): string {
+    return this.#pieces.length === 0 ? this.#text : this.bytes('').toString('latin1');
+  }
+
+  bytes(end: string): Buffer {
+    this.#pieces.push(Buffer.from(this.#text + end, 'latin1'));
+    return Buffer.concat(this.#pieces);
+  }
+
+  /** `lineStart` is '' for the compact form, else a line end and the indentation of the line that the value stands on. */
+  #value(value: unknown, lineStart: string): void {
+    if (this.#text.length > pieceLength) {
+      this.#pieces.push(Buffer.from(this.#text, 'latin1'));
+      this.#text = '';
+    }
+    if (typeof value === 'object' && value !== null && !(value instanceof JsonDouble)) {
+      const inner = lineStart === '' ? '' : `${lineStart}    `;
+      if (Array.isArray(value)) this.#elements(value, lineStart, inner);
+      else this.#members(value, lineStart, inner);
+    } else this.#text += scalarText(value);
+  }
+
+  #elements(elements: readonly unknown[], lineStart: string, inner: string): void {
+    this.#text += '[';
+    let separator = inner;
+    for (const element of elements) {
+      this.#text += separator;
+      this.#value(element, inner);
+      separator = lineStart === '' ? ', ' : `,${inner}`;
+    }
+    this.#text += `${lineStart}]`;
+  }
+
+  #members(object: object, lineStart: string, inner: string): void {
+    this.#text += '{';
+    let separator = inner;
+    const members = object as Readonly<Record<string, unknown>>;
+    const keys = keysOf(object);
+    for (const key of this.#isSorted ? jsonKeyOrder(keys) : keys) {
+      const member = members[key];
+      if (member === undefined) continue;
+      this.#text += `${separator}${writeString(key)}: `;
+      this.#value(member, inner);
+      separator = lineStart === '' ? ', ' : `,${inner}`;
+    }
+    this.#text += `${lineStart}}`;
+  }
+}
+
+function scalarText(value: unknown): string {
   switch (typeof value) {
     case 'string':
       return writeString(value);
@@ -306,31 +381,9 @@ function writeValue(value: unknown, lineStart: string, sorted: boolean): string 
       return value.toString();
     case 'boolean':
       return value ? 'true' : 'false';
-    case 'object':
-      break;
     default:
-      return 'null';
+      return value instanceof JsonDouble ? formatGeneral(value.value, 17) : 'null';
   }
-  if (value === null) return 'null';
-  if (value instanceof JsonDouble) return formatGeneral(value.value, 17);
-  const isArray = Array.isArray(value);
-  const inner = lineStart === '' ? '' : `${lineStart}    `;
-  const comma = lineStart === '' ? ', ' : ',';
-  let text = '';
-  if (isArray) {
-    for (const element of value as unknown[]) {
-      text += (text === '' ? inner : comma + inner) + writeValue(element, inner, sorted);
-    }
-  } else {
-    const object = value as Record<string, unknown>;
-    const keys = keysOf(object);
-    for (const key of sorted ? jsonKeyOrder(keys) : keys) {
-      const member = object[key];
-      if (member === undefined) continue;
-      text += `${text === '' ? inner : comma + inner}${writeString(key)}: ${writeValue(member, inner, sorted)}`;
-    }
-  }
-  return isArray ? `[${text}${lineStart}]` : `{${text}${lineStart}}`;
 }
 
 const needsEscape = /[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]+|[\u0000-\u001f"\\\u007f-\uffff]/g;
@@ -361,6 +414,9 @@ function escapeCharacter(found: string): string {
   return found.length === 1 ? hexEscape(first) : hexEscape(first) + hexEscape(found.charCodeAt(1));
 }
 
+/** Texts without a letter to escape, as most are. */
+const isPlain = /^[\u0020\u0021\u0023-\u005b\u005d-\u007e]*$/;
+
 function writeString(text: string): string {
-  return `"${text.replace(needsEscape, escapeCharacter)}"`;
+  return isPlain.test(text) ? `"${text}"` : `"${text.replace(needsEscape, escapeCharacter)}"`;
 }
