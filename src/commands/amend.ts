@@ -25,6 +25,11 @@ function checkAmendable(driver: BlockDriver): void {
   if (driver.amendOptions === undefined) throw new BlockError(`Format driver '${driver.name}' does not support option amendment`, { code: 'ENOTSUP' });
 }
 
+/** In single precision, as the peer's: the last digit shows. */
+function percent(done: number, total: number): number {
+  return Math.fround(Math.fround(100 * Math.fround(done)) / Math.fround(total));
+}
+
 export const command: ImageCommand = imageCommand({
   usage: ['-o OPTIONS [-f FMT | --image-opts]', '[-t CACHE] [--force] [-p] [-q] [--object OBJDEF] FILE'],
   summary: 'Change options that an image records: its compatibility level, its key slots and others.',
@@ -34,7 +39,7 @@ export const command: ImageCommand = imageCommand({
     format: { short: 'f', arg: 'FMT', help: 'format of FILE (default: found by its content)', complete: 'format' },
     imageOpts: imageOptsOption,
     cache: { short: 't', arg: 'CACHE', help: 'cache mode (default: writeback)', complete: 'cache' },
-    force: { help: 'allow what may lose data: overwriting a key slot in use, erasing the last one' },
+    force: { help: 'allow what may lose data: a key slot in use overwritten, the last one erased' },
     progress: { short: 'p', help: 'show the progress' },
     quiet: quietOption,
     object: objectOption,
@@ -57,7 +62,7 @@ export const command: ImageCommand = imageCommand({
     }
     if (filename === undefined) throw new BlockError('Expecting one image file name', { code: 'ERR_USAGE' });
     const cache = parseCache(options.cache, 'Invalid cache option');
-    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, cache, writable: true });
+    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, cache, writable: true, resizes: true });
     const node = backend.node;
     if (node === undefined) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
     const { driver, state } = node;
@@ -68,15 +73,15 @@ export const command: ImageCommand = imageCommand({
     }
     const values = new AmendOptions(driver);
     values.parse(list);
-    const progress = new Progress(report, options.progress && !options.quiet, 0);
+    const progress = new Progress(report, options.progress && !options.quiet, 1);
     try {
       progress.at(0);
-      await state.amend?.(values.forDriver(), { force: options.force });
-      progress.at(100);
+      await state.amend?.(values.forDriver(), { force: options.force, onProgress: (done, total) => progress.at(percent(done, total)) });
     } finally {
+      // also when it failed
+      progress.at(100);
       progress.end();
     }
-    await engine.closeBackend(backend);
     return 0;
   },
 });

@@ -123,7 +123,7 @@ export class CreationOptions {
   parse(list: string): void {
     for (const { name, value, isFlag } of parseOptionWords(list)) {
       const option = this.#options.find((candidate) => candidate.name === name) ?? this.#options.find((candidate) => isFlag && candidate.name === `no${name}`);
-      if (option === undefined) throw this.unknown(name);
+      if (option === undefined) throw this.#unknown(name);
       this.set(option.name, option.name === name ? value : 'on');
     }
   }
@@ -135,11 +135,11 @@ export class CreationOptions {
   /** Throws when the value does not fit the option's type. */
   set(name: string, value: string | bigint): void {
     const option = this.#options.find((candidate) => candidate.name === name);
-    if (option === undefined) throw this.unknown(name);
+    if (option === undefined) throw this.#unknown(name);
     this.#values.set(name, typeof value === 'bigint' ? value : parseValue(option, value));
   }
 
-  protected unknown(name: string): BlockError {
+  #unknown(name: string): BlockError {
     const names = this.#options.map((option) => option.name);
     return new BlockError(`Invalid parameter '${name}'`, {
       code: 'ERR_OPTION',
@@ -180,19 +180,19 @@ export class CreationOptions {
     for (const { name, type } of this.#options) {
       const value = this.#values.get(name);
       if (value === undefined) continue;
-      values[name] = typeof value === 'bigint' ? (name === 'size' ? wholeSectors(value) : Number(value)) : type === 'bool' ? isTrue(value) : value;
+      values[name] = typeof value === 'bigint' ? (name === 'size' ? this.sizeOf(value) : Number(value)) : type === 'bool' ? isTrue(value) : value;
     }
     return values;
+  }
+
+  /** Images are made in whole sectors, whatever was asked for. */
+  protected sizeOf(size: bigint): number {
+    return Number(((size + 511n) / 512n) * 512n);
   }
 
   get driver(): BlockDriver {
     return this.#driver;
   }
-}
-
-/** Images are made in whole sectors, whatever was asked for. */
-function wholeSectors(size: bigint): number {
-  return Number(((size + 511n) / 512n) * 512n);
 }
 
 function isTrue(text: string): boolean {
@@ -220,10 +220,25 @@ export class AmendOptions extends CreationOptions {
     super(driver, driver.amendOptions ?? []);
   }
 
-  protected override unknown(name: string): BlockError {
-    const isForCreation = allOptions(this.driver).some((option) => option.name === name);
-    const error = super.unknown(name);
-    return isForCreation ? error.with({ detail: 'This option is only supported for image creation' }) : error;
+  /** Takes over a `-o` list. Throws at a wrong name or value; tells of a list that is one for creation. */
+  override parse(list: string): void {
+    try {
+      super.parse(list);
+    } catch (error) {
+      const { createOptions = [] } = this.driver;
+      if (!(error instanceof BlockError) || createOptions.length === 0) throw error;
+      try {
+        new CreationOptions(this.driver, [...(this.driver.amendOptions ?? []), ...createOptions]).parse(list);
+      } catch {
+        throw error;
+      }
+      throw error.with({ detail: 'This option is only supported for image creation' });
+    }
+  }
+
+  /** As given: what no image can have is refused by the driver. */
+  protected override sizeOf(size: bigint): number {
+    return Number(BigInt.asIntN(64, size));
   }
 }
 

@@ -22,7 +22,7 @@ interface CommandEntry {
 
 /** The subcommands, by name. */
 export const commands: Readonly<Record<string, CommandEntry>> = {
-  amend: { summary: 'change what an image records of itself', load: async () => (await import('./amend.ts')).command },
+  amend: { summary: 'change options that an image records', load: async () => (await import('./amend.ts')).command },
   bitmap: { summary: 'change the persistent bitmaps of an image', load: async () => (await import('./bitmap.ts')).command },
   check: { summary: 'look for errors in the structure of an image', load: async () => (await import('./check.ts')).command },
   compare: { summary: 'tell whether two images hold the same data', load: async () => (await import('./compare.ts')).command },

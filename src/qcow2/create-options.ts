@@ -24,4 +24,10 @@ export const createOptions: readonly CreateOption[] = [
   { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits', defaultText: '16' },
 ];
 
-export const amendOptions: readonly CreateOption[] = luksAmendOptions('encrypt.');
+/** What of an image `amend` can change, in the peer's order of checks. */
+export const amendOptions: readonly CreateOption[] = [
+  ...luksAmendOptions('encrypt.'),
+  ...createOptions.filter(({ name }) =>
+    ['size', 'compat', 'backing_file', 'backing_fmt', 'data_file', 'data_file_raw', 'lazy_refcounts', 'refcount_bits'].includes(name),
+  ),
+];

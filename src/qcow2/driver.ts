@@ -5,6 +5,7 @@
  */
 import type { Child } from '../core/block/child.ts';
 import {
+  type AmendHow,
   type BitmapStore,
   type BlockDriver,
   type BlockStatus,
@@ -139,9 +140,10 @@ class Qcow2State implements DriverState {
     return checkImage(this.#image, fix, output);
   }
 
-  async amend(values: CreateValues, how: { readonly force: boolean }): Promise<void> {
+  async amend(values: CreateValues, how: AmendHow): Promise<void> {
     const { amendImage } = await import('./amend.ts');
-    await amendImage(this.#image, values, how);
+    await this.#writer.begin();
+    await amendImage(this.#image, this.#writer, values, how);
   }
 
   get bitmapStore(): BitmapStore {

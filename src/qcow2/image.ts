@@ -61,7 +61,7 @@ export class Qcow2Image {
   readonly data: Child;
   readonly encryption: Encryption | undefined;
   readonly header: Header;
-  /** Changed by `reconfigure` only, as the options and the caches are. */
+  /** Changed by the methods below only, as the options and the caches are. */
   geometry: Geometry;
   options: ImageOptions;
   readonly hasDataFile: boolean;
@@ -132,6 +132,25 @@ export class Qcow2Image {
     this.metadata.enabled = options.overlapChecks;
     this.l2Cache = this.#newCache(structure.activeL2, sliceSize, options.l2CacheTables);
     this.refcountCache = this.#newCache(structure.refcountBlock, this.geometry.clusterSize, options.refcountCacheTables);
+  }
+
+  /** Goes on as the version that the medium is by now. */
+  changeVersion(version: number): void {
+    this.geometry = { ...this.geometry, version };
+    if (version < 3) this.options = { ...this.options, lazyRefcounts: false };
+  }
+
+  /** Goes on with counts of another width, which the medium has by now; no table is dirty. */
+  changeRefcountBits(refcountBits: number): void {
+    invariant(!this.l2Cache.isDirty && !this.refcountCache.isDirty, 'tables that are to be forgotten are written');
+    const { clusterSize } = this.geometry;
+    this.geometry = { ...this.geometry, refcountBits, refcountsPerBlock: (clusterSize * 8) / refcountBits };
+    this.refcountCache = this.#newCache(structure.refcountBlock, clusterSize, this.options.refcountCacheTables);
+  }
+
+  /** Goes on with or without refcounts that may lag behind. */
+  changeLazyRefcounts(lazyRefcounts: boolean): void {
+    this.options = { ...this.options, lazyRefcounts };
   }
 
   /** Virtual size in bytes, whole sectors. */

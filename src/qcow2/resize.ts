@@ -16,7 +16,7 @@ import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
 import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
 import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
-import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 import { forgetRange, zeroHeld } from './zero-discard.ts';
 
 /** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
@@ -50,15 +50,6 @@ async function shrink(image: Qcow2Image, size: number): Promise<void> {
       });
     }),
   );
-}
-
-/** Carries `steps` out; a failure is told with `context` before it. */
-function* told<T>(context: string, steps: Steps<T>): Steps<T> {
-  try {
-    return yield* steps;
-  } catch (error) {
-    throw error instanceof BlockError ? error.prepend(context) : error;
-  }
 }
 
 function* setSize(image: Qcow2Image, size: number): Steps<void> {

@@ -98,6 +98,12 @@ export class Writer implements BitmapStore {
     if (this.#image.broken === undefined) await this.#clearDirty();
   }
 
+  /** Makes an image clean whose refcounts may lag behind. */
+  async clean(): Promise<void> {
+    await this.#writeAll();
+    await this.#clearDirty();
+  }
+
   #writeAll(): void | Promise<void> {
     const image = this.#image;
     return carryOut(locked(image.mutex, () => writeTables(image, true)));

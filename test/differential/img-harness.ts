@@ -14,7 +14,7 @@ import { makeFixture } from './img-fixture.ts';
 /** One command line, as typed: words are split at blanks, single quotes keep a word together. */
 export interface ImgCase {
   readonly line: string;
-  /** Lines run before it, by the peer in both directories. */
+  /** Lines run before it, by the peer: both directories begin with what they left. */
   readonly before?: readonly string[];
   /** This file is held open for writing by the peer's qemu-io meanwhile. */
   readonly hold?: string;
@@ -102,14 +102,13 @@ export class ImgComparison {
     if (test.readsOnly === true) return this.#runShared(test);
     const id = this.#runs++;
     const peerDir = this.#copy(`${id}-peer`);
-    const ourDir = this.#copy(`${id}-ours`);
+    const ourDir = join(this.#root, `${id}-ours`);
     try {
       for (const line of test.before ?? []) {
         const words = splitLine(line);
-        for (const dir of [peerDir, ourDir]) {
-          execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd: dir, stdio: 'pipe' });
-        }
+        execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd: peerDir, stdio: 'pipe' });
       }
+      this.#copy(`${id}-ours`, peerDir);
       const args = splitLine(test.line);
       const [peer, ours] = await Promise.all([this.#inDir(peerDir, test, [this.#program('qemu-img')], args), this.#inDir(ourDir, test, this.#ours, args)]);
       return {
@@ -139,10 +138,10 @@ export class ImgComparison {
     return { before: list(this.#template), peer: list(peer), ours: list(ours) };
   }
 
-  #copy(name: string): string {
+  #copy(name: string, from: string = this.#template): string {
     const dir = join(this.#root, name);
     // cp keeps holes, so both programs see the same allocation
-    execFileSync('cp', ['-a', '--sparse=auto', this.#template, dir]);
+    execFileSync('cp', ['-a', '--sparse=auto', from, dir]);
     return dir;
   }
 

@@ -171,10 +171,10 @@ export interface DriverState {
   /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
   /**
-   * Changes what the image records of itself, as the driver's `amendOptions` have it; `force` allows what may lose data.
-   * Rejects with the peer's message. Absent: nothing of it can be changed.
+   * Changes what the image records of itself, as the driver's `amendOptions` have it. Rejects with the peer's message; what
+   * came before the option that cannot be is done. Absent: nothing of it can be changed.
    */
-  amend?(values: CreateValues, how: { readonly force: boolean }): Promise<void>;
+  amend?(values: CreateValues, how: AmendHow): Promise<void>;
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
@@ -278,6 +278,12 @@ export interface CreateOption {
 }
 
 export type CreateValues = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface AmendHow {
+  /** Allows what may lose data. */
+  readonly force: boolean;
+  onProgress(done: number, total: number): void;
+}
 
 /** What `create` gets to make an image. */
 export interface CreateHost {
