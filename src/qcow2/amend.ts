@@ -7,11 +7,12 @@ import type { AmendHow, CreateValues } from '../core/block/driver.ts';
 import { truncateNode } from '../core/block/io.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPowerOfTwo } from '../core/util/math.ts';
+import { encryptPrefix } from '../crypto/luks-options.ts';
 import { AmendProgress } from './amend-progress.ts';
 import { downgrade, upgrade } from './change-version.ts';
 import type { Header } from './header.ts';
 import type { Qcow2Image } from './image.ts';
-import { autoclear, compatible } from './layout.ts';
+import { autoclear, compatible, cryptMethod } from './layout.ts';
 import { changeRefcountWidth } from './refcount-width.ts';
 import { run as carryOut, locked, type Steps, told } from './steps.ts';
 import type { Writer } from './writer.ts';
@@ -19,6 +20,7 @@ import type { Writer } from './writer.ts';
 const needsV3 = '(use compat=1.1 or greater)';
 
 interface AmendPlan {
+  readonly amendsEncryption: boolean;
   readonly version: number;
   readonly refcountBits: number;
   readonly lazyRefcounts: boolean;
@@ -32,12 +34,17 @@ interface AmendPlan {
 export async function amendImage(image: Qcow2Image, writer: Writer, values: CreateValues, how: AmendHow): Promise<void> {
   if (image.broken !== undefined) throw image.broken;
   const plan = planAmend(image, values);
-  const { version, refcountBits } = plan;
+  const { version, refcountBits, amendsEncryption } = plan;
   const changesVersion = version !== image.geometry.version;
   const changesWidth = refcountBits !== image.geometry.refcountBits;
-  const progress = new AmendProgress(Number(changesVersion) + Number(changesWidth), how.onProgress);
+  const progress = new AmendProgress(Number(changesVersion) + Number(changesWidth) + Number(amendsEncryption), how.onProgress);
   const under = (body: () => Steps<void>): Promise<void> => Promise.resolve(carryOut(locked(image.mutex, body)));
   if (version > image.geometry.version) await upgrade(image, progress.next());
+  if (amendsEncryption) {
+    const told = progress.next();
+    await image.encryption?.amend(values, how);
+    told(1, 1);
+  }
   if (changesWidth) {
     if (version < 3 && refcountBits !== 16)
       throw new BlockError(`Refcount widths other than 16 bits require compatibility level 1.1 or above ${needsV3}`, { code: 'EINVAL' });
@@ -54,8 +61,9 @@ export async function amendImage(image: Qcow2Image, writer: Writer, values: Crea
 function planAmend(image: Qcow2Image, values: CreateValues): AmendPlan {
   const { geometry, header, options } = image;
   const isRaw = (header.autoclear & autoclear.rawDataFile) !== 0n;
-  if (Object.keys(values).some((name) => name.startsWith('encrypt.')))
-    throw new BlockError("Can't amend encryption options - encryption not present", { code: 'EINVAL' });
+  const amendsEncryption = Object.keys(values).some((name) => name.startsWith(encryptPrefix));
+  if (amendsEncryption && image.encryption === undefined) throw new BlockError("Can't amend encryption options - encryption not present", { code: 'EINVAL' });
+  if (amendsEncryption && header.cryptMethod !== cryptMethod.luks) throw new BlockError('Only LUKS encryption options can be amended', { code: 'ENOTSUP' });
   const version = versionOf(values, geometry.version);
   if (values['data_file'] !== undefined && !image.hasDataFile)
     throw new BlockError('data-file can only be set for images that use an external data file', { code: 'EINVAL' });
@@ -65,6 +73,7 @@ function planAmend(image: Qcow2Image, values: CreateValues): AmendPlan {
     throw new BlockError('Refcount width must be a power of two and may not exceed 64 bits', { code: 'EINVAL' });
   return {
     version,
+    amendsEncryption,
     refcountBits,
     lazyRefcounts: values['lazy_refcounts'] === undefined ? options.lazyRefcounts : values['lazy_refcounts'] === true,
     dataFile: values['data_file'] === undefined ? header.dataFile : String(values['data_file']),

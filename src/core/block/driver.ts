@@ -287,6 +287,9 @@ export interface AmendHow {
 
 /** What `create` gets to make an image. */
 export interface CreateHost {
+  readonly clock: Clock;
+  /** The user's objects: secrets by name. */
+  readonly objects: ObjectSource;
   /** Makes (or empties) the protocol file at `filename` with `size` bytes, `preallocation` applied to it, under a create lock. */
   createFile(filename: string, size: number, prealloc: Prealloc): Promise<void>;
   /** Opens the protocol node of `filename` for writing; its node is closed by `close()`. */
@@ -302,6 +305,8 @@ export interface CreateTarget {
   size(): number;
   flush(): Maybe<void>;
   close(): Promise<void>;
+  /** Its node's own state, for the driver that made it. */
+  readonly state: DriverState;
 }
 
 export type DriverKind = 'protocol' | 'format' | 'filter';
