@@ -1,5 +1,6 @@
 /* What nodes below take over from the node that opens them, and what is said of a backing file at opening. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { nodeFilename } from '../../../src/core/block/filename.ts';
 import type { BlockNode } from '../../../src/core/block/node.ts';
 import type { OptionTree } from '../../../src/core/block/options.ts';
 import { createImage } from '../../../src/engine/create.ts';
@@ -72,6 +73,24 @@ describe('settings that nodes below take over', () => {
   });
 });
 
+describe('the format of what lies below', () => {
+  it('is probed below a filter, and has to be said below a format', async () => {
+    await start();
+    const filter = await engine.addNode({ driver: 'preallocate', 'node-name': 'filter', file: { 'node-name': 'probed', file: file('base') } });
+    expect([below(filter, 'file').driver.name, below(filter, 'file').isProbed, filter.isProbed]).toEqual(['qcow2', true, false]);
+    await expect(engine.addNode({ driver: 'raw', 'node-name': 'raw', file: { file: file('top') } })).rejects.toThrow('Must specify either driver or file');
+  });
+
+  it('is that of a file by its name, of a target as the filter says', async () => {
+    await start();
+    const raw = await engine.addNode({ driver: 'raw', 'node-name': 'raw', file: { filename: 'base' } });
+    expect(below(raw, 'file').driver.name).toBe('file');
+    const source = { driver: 'null-co', size };
+    const filter = await engine.addNode({ driver: 'copy-before-write', 'node-name': 'cbw', file: source, target: { driver: 'qcow2', file: file('top') } });
+    expect(below(filter, 'target').driver.name).toBe('qcow2');
+  });
+});
+
 describe('a backing file', () => {
   const named = (node: BlockNode): string | undefined => node.backing?.node.name;
 
@@ -80,6 +99,14 @@ describe('a backing file', () => {
     const top = await add({});
     expect([top.isBackingOverridden, below(top, 'backing').driver.name, below(top, 'backing', 'backing').isBackingOverridden]).toEqual([false, 'qcow2', false]);
     expect(below(top, 'backing').implicit).toBe(true);
+  });
+
+  it('is told by what the image records, seen from the folder of the image', async () => {
+    ({ engine } = memoryEngine());
+    await createImage(engine, 'qcow2', 'dir/base', { size });
+    await createImage(engine, 'qcow2', 'dir/top', { size, backing_file: 'base', backing_fmt: 'qcow2' });
+    const top = await add({ file: file('dir/top') });
+    expect([top.isBackingOverridden, nodeFilename(top), nodeFilename(below(top, 'backing'))]).toEqual([false, 'dir/top', 'dir/base']);
   });
 
   it('may be none, where the image names one that is told', async () => {

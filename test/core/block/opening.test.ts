@@ -330,7 +330,7 @@ describe('one part that fails', () => {
     const reader = new BlockBackend(engine.graph, { perm: perm.consistentRead, shared: perm.consistentRead });
     reader.insert(busy);
     stage.failing.add('bad');
-    expect(await message(engine.addNode(options))).toBe(expected);
+    await expect(engine.addNode(options)).rejects.toMatchObject({ message: expected, code: expect.stringMatching(/^E[A-Z_]+$/) });
     expect([stage.names, stage.open, [...stage.locks]]).toEqual([['taken', 'busy'], [], []]);
     expect(busy.parents).toHaveLength(1);
     await reader.remove();
