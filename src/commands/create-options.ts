@@ -6,10 +6,10 @@
 
 import type { Reporter } from '../cli/report.ts';
 import type { BlockDriver, CreateOption, CreateValues } from '../core/block/driver.ts';
-import { hasProtocol } from '../core/block/options.ts';
+import { hasProtocol, type OptionTree } from '../core/block/options.ts';
 import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
@@ -166,10 +166,10 @@ export class CreationOptions {
   /** `size=1048576 lazy_refcounts=off`: what was given and what has a default, in the format's order. */
   formatting(): string {
     const words: string[] = [];
-    for (const { name, defaultText } of this.#options) {
+    for (const { name, type, defaultText } of this.#options) {
       const value = this.#values.get(name) ?? defaultText;
       if (value === undefined) continue;
-      words.push(`${name}=${typeof value === 'bigint' ? value : escapeCommas(value)}`);
+      words.push(`${name}=${typeof value === 'bigint' ? (type === 'number' ? BigInt.asIntN(64, value) : value) : escapeCommas(value)}`);
     }
     return words.join(' ');
   }
@@ -180,7 +180,7 @@ export class CreationOptions {
     for (const { name, type } of this.#options) {
       const value = this.#values.get(name);
       if (value === undefined) continue;
-      values[name] = typeof value === 'bigint' ? (name === 'size' ? this.sizeOf(value) : Number(value)) : type === 'bool' ? isTrue(value) : value;
+      values[name] = typeof value === 'bigint' ? (name === 'size' ? this.sizeOf(value) : this.numberOf(value)) : type === 'bool' ? isTrue(value) : value;
     }
     return values;
   }
@@ -188,6 +188,16 @@ export class CreationOptions {
   /** Images are made in whole sectors, whatever was asked for. */
   protected sizeOf(size: bigint): number {
     return Number(((size + 511n) / 512n) * 512n);
+  }
+
+  protected numberOf(value: bigint): number {
+    return Number(value);
+  }
+
+  /** Options that open what was made: the secrets that it was made with. */
+  keySecrets(): OptionTree {
+    const given = this.#options.filter(({ name }) => name.endsWith('key-secret')).map(({ name }) => [name, this.#values.get(name)] as const);
+    return unflatten(Object.fromEntries(given.filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]))) as OptionTree;
   }
 
   get driver(): BlockDriver {
@@ -239,6 +249,10 @@ export class AmendOptions extends CreationOptions {
   /** As given: what no image can have is refused by the driver. */
   protected override sizeOf(size: bigint): number {
     return Number(BigInt.asIntN(64, size));
+  }
+
+  protected override numberOf(value: bigint): number {
+    return Number(BigInt.asIntN(64, value));
   }
 }
 

@@ -41,8 +41,9 @@ export async function changeSlots(volume: LuksVolume, change: SlotChange, contex
   await (change.isActive ? activate(volume, change, context) : erase(volume, change, context));
 }
 
-function checkSlot(index: number): void {
-  if (index < 0 || index >= slotCount) throw refuse(`Invalid keyslot ${index | 0} specified, must be between 0 and ${slotCount - 1}`);
+/** `shown`: the number as the message has it. */
+function checkSlot(index: number, shown: number): void {
+  if (index < 0 || index >= slotCount) throw refuse(`Invalid keyslot ${shown} specified, must be between 0 and ${slotCount - 1}`);
 }
 
 function slotAt(volume: LuksVolume, index: number): KeySlot {
@@ -60,7 +61,7 @@ async function activate(volume: LuksVolume, change: SlotChange, context: SlotCha
   if (change.oldSecret !== undefined) throw refuse("'old-secret' must not be given when activating keyslots");
   let index = change.keySlot;
   if (index !== undefined) {
-    checkSlot(index);
+    checkSlot(index, index >>> 0);
     if (slotAt(volume, index).isActive && !context.force) throw refuse(`Refusing to overwrite active keyslot ${index} - please erase it first`);
   } else {
     index = findFree(volume);
@@ -90,7 +91,7 @@ async function erase(volume: LuksVolume, change: SlotChange, context: SlotChange
   const active = volume.header.slots.filter(({ isActive }) => isActive).length;
   const index = change.keySlot;
   if (index !== undefined) {
-    checkSlot(index);
+    checkSlot(index, index | 0);
     const slot = slotAt(volume, index);
     if (old !== undefined && (await volume.openSlot(slot, old, budget)) === undefined)
       throw refuse(`Given keyslot ${index} doesn't contain the given old password for erase operation`);

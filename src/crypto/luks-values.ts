@@ -66,12 +66,14 @@ export function readLuksCreation(values: CreateValues, prefix: string): LuksCrea
 /** The options of one change of key slots. */
 export function readSlotChange(values: CreateValues, prefix: string): SlotChange {
   const state = oneOf(values, prefix, 'state', ['active', 'inactive']);
-  if (state === undefined) throw new BlockError(`Parameter '${prefix}state' is missing`, { code: 'ERR_OPTION' });
+  if (state === undefined) throw new BlockError(`Parameter 'state' is missing`, { code: 'ERR_OPTION' });
+  // counted from 2^64, as the peer does
+  const iterTime = numberOf(values, `${prefix}iter-time`);
   return {
     isActive: state === 'active',
     newSecret: textOf(values, `${prefix}new-secret`),
     oldSecret: textOf(values, `${prefix}old-secret`),
     keySlot: numberOf(values, `${prefix}keyslot`),
-    iterTime: numberOf(values, `${prefix}iter-time`),
+    iterTime: iterTime === undefined || iterTime >= 0 ? iterTime : iterTime + 2 ** 64,
   };
 }

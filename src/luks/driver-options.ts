@@ -5,7 +5,7 @@ export const luksDriverOptions: DriverOptionTable = {
   type: 'BlockdevOptionsLUKS',
   base: 'format',
   own: [
-    { name: 'key-secret', type: 'string', mayReopen: true, help: 'id of the secret object with the passphrase' },
+    { name: 'key-secret', type: 'string', mayReopen: true, isStrong: true, help: 'id of the secret object with the passphrase' },
     { name: 'header', type: 'node', help: 'the node with the header, where it does not lie in front of the data' },
   ],
 };

@@ -38,6 +38,7 @@ import { cryptoSector } from '../crypto/sector-size.ts';
 class LuksState implements DriverState {
   readonly limits: Limits = { ...noLimits, requestAlign: cryptoSector };
   readonly writeFlags: ReqFlags = reqFlag.fua;
+  readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
   readonly #host: NodeHost;
   readonly #file: Child;
   readonly #volume: LuksVolume;
@@ -52,6 +53,7 @@ class LuksState implements DriverState {
     parts: { file: Child; volume: LuksVolume; isDetached: boolean; keySecret: string | undefined; cipher: SectorCipher | undefined },
   ) {
     this.#host = host;
+    this.strongOptions = host.options.strong();
     this.#file = parts.file;
     this.#volume = parts.volume;
     this.#isDetached = parts.isDetached;
@@ -152,14 +154,16 @@ const createOptions: readonly CreateOption[] = [
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const { spec, iterTime, keySecret } = readLuksCreation(values, '');
   const preallocation = values['preallocation'] ?? 'off';
-  if (!isPrealloc(preallocation)) throw new BlockError(`invalid parameter value: ${preallocation}`, { code: 'ERR_OPTION' });
+  // there are no metadata to allocate
+  const inFile = preallocation === 'metadata' ? 'off' : preallocation;
+  if (!isPrealloc(inFile)) throw new BlockError(`invalid parameter value: ${preallocation}`, { code: 'ERR_OPTION' });
   await host.createFile(filename, 0, 'off');
   if (keySecret === undefined) throw secretRequired('');
   const isDetached = values['detached-header'] === true;
   const made = await newLuks(spec, passphrase(host.objects, keySecret), { iterTime, isDetached, clock: host.clock });
   const file = await host.openFile(filename);
   try {
-    await file.truncate(made.length + (isDetached ? 0 : Number(values['size'] ?? 0)), isDetached ? 'off' : preallocation);
+    await file.truncate(made.length + (isDetached ? 0 : Number(values['size'] ?? 0)), isDetached ? 'off' : inFile);
     await file.write(made.materialOffset, made.material);
     await file.flush();
     // without it there is no volume

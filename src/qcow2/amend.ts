@@ -41,9 +41,9 @@ export async function amendImage(image: Qcow2Image, writer: Writer, values: Crea
   const under = (body: () => Steps<void>): Promise<void> => Promise.resolve(carryOut(locked(image.mutex, body)));
   if (version > image.geometry.version) await upgrade(image, progress.next());
   if (amendsEncryption) {
-    const told = progress.next();
+    // it tells nothing of its work
+    progress.next();
     await image.encryption?.amend(values, how);
-    told(1, 1);
   }
   if (changesWidth) {
     if (version < 3 && refcountBits !== 16)

@@ -50,8 +50,6 @@ export async function downgrade(image: Qcow2Image, clean: () => Promise<void>, r
     exclusively(image, 0, image.size, () =>
       locked(image.mutex, function* () {
         yield* told('Failed to turn zero into data clusters: ', expandZeroClusters(image, report));
-        yield* image.l2Cache.flush();
-        yield* image.refcountCache.flush();
         const next = { version: 2, incompatible: 0n, compatible: 0n, autoclear: 0n, compressionType: compressionType.zlib };
         yield* told('Failed to update the image header: ', image.updateHeader(next));
         image.changeVersion(2);

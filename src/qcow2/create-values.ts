@@ -131,6 +131,8 @@ export function checkKeptDataFile({ preallocation, dataFileRaw }: CreateSettings
 /** The encryption that is asked for; what its options hold is checked. */
 function readEncryption(values: CreateValues): 'aes' | 'luks' | undefined {
   const given = Object.keys(values).filter((name) => name.startsWith('encrypt.') && values[name] !== undefined);
+  if (values['encryption'] === true && values['encrypt.format'] !== undefined)
+    throw new BlockError("'encrypt.format' and its alias 'encryption' can't be used at the same time", { code: 'ERR_OPTION' });
   const format = textOf(values, 'encrypt.format') ?? (values['encryption'] === true ? 'aes' : undefined);
   if (format === undefined) {
     if (given.length > 0) throw new BlockError("Parameter 'encrypt.format' is missing", { code: 'ERR_OPTION' });

@@ -27,7 +27,7 @@ import {
   type TruncateOptions,
 } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
-import type { OptionTree } from '../core/block/options.ts';
+import type { OptionReader, OptionTree } from '../core/block/options.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { cryptoSector } from '../crypto/sector-size.ts';
@@ -54,11 +54,13 @@ import { discardGuest, zeroGuest } from './zero-discard.ts';
 class Qcow2State implements DriverState {
   readonly writeFlags: ReqFlags = reqFlag.mayUnmap | reqFlag.compressed;
   readonly limits: Limits;
+  readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
   readonly #image: Qcow2Image;
   readonly #bitmaps: Bitmaps;
   readonly #writer: Writer;
 
-  constructor(image: Qcow2Image, bitmaps: Bitmaps, writer: Writer) {
+  constructor(image: Qcow2Image, bitmaps: Bitmaps, writer: Writer, strongOptions: Qcow2State['strongOptions']) {
+    this.strongOptions = strongOptions;
     this.#image = image;
     this.#bitmaps = bitmaps;
     this.#writer = writer;
@@ -194,6 +196,12 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
   throw new BlockError("'data-file' is required for this image", { code: 'ERR_OPTION' });
 }
 
+/** Options that decide what the guest sees, by the dotted names that QEMU gives them. */
+function strongOptionsOf(options: OptionReader): Readonly<Record<string, unknown>> | undefined {
+  const name = 'encrypt.key-secret';
+  return options.has(name) ? { [name]: options.peek(name) } : undefined;
+}
+
 /** The encryption of the image, where it has one. */
 async function readEncryption(host: NodeHost, header: Header, file: Child): Promise<Encryption | undefined> {
   if (header.cryptMethod !== cryptMethod.none) {
@@ -210,6 +218,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
   invariant(file !== undefined, 'openChild gave no file');
   const header = await readHeader(host.node.settings, file);
+  const strongOptions = strongOptionsOf(host.options);
   const encryption = await readEncryption(host, header, file);
   const data = await openDataFile(host, header, file);
   const { node } = host;
@@ -239,7 +248,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const bitmaps = await Bitmaps.read(image);
   const writer = new Writer(image, bitmaps, snapshotBytes);
   if (!node.readOnly) await writer.prepareMedium();
-  return new Qcow2State(image, bitmaps, writer);
+  return new Qcow2State(image, bitmaps, writer, strongOptions);
 }
 
 /** The length of the snapshot table in bytes. */

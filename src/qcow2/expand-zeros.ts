@@ -53,7 +53,7 @@ function* visitTable(image: Qcow2Image, offset: number, index: number, visit: (o
   yield* visit(offset);
 }
 
-/** Leaves no zero cluster. For holders of all ranges and of the metadata mutex. */
+/** Leaves no zero cluster, durably. For holders of all ranges and of the metadata mutex. */
 export function* expandZeroClusters(image: Qcow2Image, report: ReportWork): Steps<void> {
   const { clusterSize, sliceSize, entrySize } = image.geometry;
   const visit = function* (offset: number, guest: GuestPosition, isActive: boolean): Steps<void> {
@@ -62,9 +62,8 @@ export function* expandZeroClusters(image: Qcow2Image, report: ReportWork): Step
     for (let at = 0; at < clusterSize; at += sliceSize) {
       const slice = yield* image.l2Cache.get(offset + at);
       yield* expandSlice(image, slice, { guest: guest + (at / entrySize) * clusterSize, users }, function* () {
-        // whatever was taken or written out since the entry before may have used the order up
+        // whatever was taken or written out since the entry before may have used the order up; its flush covers the zeros too
         yield* image.l2Cache.dependOn(image.refcountCache);
-        image.l2Cache.dependOnData();
         image.l2Cache.markDirty(slice);
       });
     }

@@ -21,8 +21,8 @@ export interface ImgCase {
   readonly env?: Readonly<Record<string, string>>;
   /** The line changes no file: all such lines share a directory, which is compared at the end. */
   readonly readsOnly?: boolean;
-  /** How files that the program wrote are compared: byte for byte, or by their guest data through the peer's compare. */
-  readonly files?: 'bytes' | 'content';
+  /** How files that the program wrote are compared: byte for byte, by their guest data through the peer's compare, or by their length alone. */
+  readonly files?: 'bytes' | 'content' | 'size';
 }
 
 interface Outcome {
@@ -81,13 +81,14 @@ export class ImgComparison {
   #runs = 0;
   #shared: { readonly peer: string; readonly ours: string } | undefined;
 
-  /** `program(name)` finds a peer; `dist` is the built program. */
-  constructor(program: (name: string) => string, dist: string) {
+  /** `program(name)` finds a peer; `dist` is the built program; `more` are lines that add to the fixture. */
+  constructor(program: (name: string) => string, dist: string, more: readonly string[] = []) {
     this.#program = program;
     this.#root = mkdtempSync(join(tmpdir(), 'tsimg-diff-'));
     this.#template = join(this.#root, 'template');
     mkdirSync(this.#template);
     makeFixture(this.#template, program);
+    this.#play(more, this.#template);
     const link = join(this.#root, 'qemu-img');
     symlinkSync(resolve(dist), link);
     this.#ours = [process.execPath, link];
@@ -104,10 +105,7 @@ export class ImgComparison {
     const peerDir = this.#copy(`${id}-peer`);
     const ourDir = join(this.#root, `${id}-ours`);
     try {
-      for (const line of test.before ?? []) {
-        const words = splitLine(line);
-        execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd: peerDir, stdio: 'pipe' });
-      }
+      this.#play(test.before ?? [], peerDir);
       this.#copy(`${id}-ours`, peerDir);
       const args = splitLine(test.line);
       const [peer, ours] = await Promise.all([this.#inDir(peerDir, test, [this.#program('qemu-img')], args), this.#inDir(ourDir, test, this.#ours, args)]);
@@ -118,6 +116,14 @@ export class ImgComparison {
     } finally {
       rmSync(peerDir, { recursive: true, force: true });
       rmSync(ourDir, { recursive: true, force: true });
+    }
+  }
+
+  /** Lines of the peer's programs. */
+  #play(lines: readonly string[], cwd: string): void {
+    for (const line of lines) {
+      const words = splitLine(line);
+      execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd, stdio: 'pipe' });
     }
   }
 
@@ -161,6 +167,7 @@ export class ImgComparison {
       .map((name) => {
         const path = join(dir, name);
         const size = statSync(path).size;
+        if (test.files === 'size' && this.#changed(name, path)) return `${name} ${size}`;
         const same = test.files === 'content' && this.#changed(name, path);
         return same ? `${name} ${this.#content(path, join(peerDir, name))}` : `${name} ${size} ${digest(path, size)}`;
       });

@@ -35,6 +35,8 @@ export interface Scenario {
   readonly inspect?: (image: Uint8Array, where: string) => void;
   /** Looks at what else an opened medium has; throws when that is wrong. */
   readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
+  /** Every request succeeds where no fault is played. */
+  readonly neverFails?: boolean;
   /** Media to judge, where they are costly: else as many as for all. */
   readonly count?: number;
 }
@@ -100,6 +102,7 @@ async function play(scenario: Scenario, start: Media, seed: number, tape: Tape):
     if (scenario.damaged !== 'unreadable') await guest.begin();
     await scenario.play(guest, seeded(seed));
     await guest.flush();
+    if (scenario.neverFails === true && tape.fault === undefined && guest.failed > 0) throw new Error(`${scenario.name}: a request failed`);
   } catch (error) {
     // an image that could not be opened for the fault is as good as one that was not opened
     if (!(error instanceof BlockError) || guest !== undefined) throw error;

