@@ -5,12 +5,14 @@
 import { createHash } from 'node:crypto';
 import { type BlockBackend, resizerPerms } from '../../src/core/block/backend.ts';
 import type { CreateValues } from '../../src/core/block/driver.ts';
+import type { OptionTree } from '../../src/core/block/options.ts';
 import type { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { type Random, seeded } from '../support/random.ts';
+import { addSecret } from '../support/vault.ts';
 import { Guest, type Promised } from './guest.ts';
 import { bytesOf, cutsAt, type Media, mediumOf, sector, Tape } from './tape.ts';
 
@@ -20,6 +22,8 @@ export interface Scenario {
   /** Content of a raw backing file; one value a sector. */
   readonly backing?: Uint8Array;
   readonly open?: Readonly<Record<string, string | number | boolean>>;
+  /** The image is encrypted: passphrases by id of their secrets; `s` opens it. */
+  readonly secrets?: Readonly<Record<string, string>>;
   /** Refcounts may be wrong while the image says that it is dirty. */
   readonly isLazy?: boolean;
   /** Changes the media after creation, as bytes. */
@@ -55,14 +59,25 @@ interface Opened {
   readonly media: Map<string, MemoryStorage>;
 }
 
-function engineOver(media: Media, tape?: Tape): Opened {
+function addSecrets(engine: Engine, { secrets = {} }: Scenario): void {
+  for (const [id, data] of Object.entries(secrets)) addSecret(engine, id, data);
+}
+
+function engineOver(scenario: Scenario, media: Media, tape?: Tape): Opened {
   const opened = memoryEngine((storage, path) => (tape === undefined || path === 'base.raw' ? storage : tape.wrap(storage, path)));
   for (const [path, bytes] of media) opened.media.set(path, mediumOf(path, bytes));
+  addSecrets(opened.engine, scenario);
   return opened;
+}
+
+/** Options that open the image of a scenario. */
+function optionsOf({ open = {}, secrets }: Scenario): OptionTree {
+  return secrets === undefined ? open : { ...open, encrypt: { 'key-secret': 's' } };
 }
 
 async function newMedia(scenario: Scenario): Promise<Media> {
   const { engine, media } = memoryEngine();
+  addSecrets(engine, scenario);
   const { backing, values } = scenario;
   if (backing !== undefined) media.set('base.raw', mediumOf('base.raw', backing));
   await createImage(engine, 'qcow2', image, backing === undefined ? values : { ...values, backing_file: 'base.raw', backing_fmt: 'raw' });
@@ -71,7 +86,7 @@ async function newMedia(scenario: Scenario): Promise<Media> {
   scenario.patch?.(bytes);
   if (scenario.before === undefined) return bytes;
   const tape = new Tape();
-  const opened = engineOver(bytes, tape);
+  const opened = engineOver(scenario, bytes, tape);
   const guest = await guestOf(opened.engine, scenario, tape);
   await scenario.before(guest);
   await opened.engine.close();
@@ -79,10 +94,9 @@ async function newMedia(scenario: Scenario): Promise<Media> {
 }
 
 async function guestOf(engine: Engine, scenario: Scenario, tape: Tape): Promise<Guest> {
-  const { open = {} } = scenario;
   const toCheck = scenario.damaged !== undefined;
   const how = { filename: image, format: 'qcow2', readOnly: false, discard: true, toCheck, perms: resizerPerms };
-  const backend = await engine.openBackend({ ...how, options: open });
+  const backend = await engine.openBackend({ ...how, options: optionsOf(scenario) });
   return new Guest(backend, tape, scenario.backing);
 }
 
@@ -95,7 +109,7 @@ interface Played {
 }
 
 async function play(scenario: Scenario, start: Media, seed: number, tape: Tape): Promise<Played> {
-  const { engine, media } = engineOver(start, tape);
+  const { engine, media } = engineOver(scenario, start, tape);
   let guest: Guest | undefined;
   try {
     guest = await guestOf(engine, scenario, tape);
@@ -199,9 +213,9 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   const { damaged, inspect } = scenario;
   inspect?.(media.get(image) ?? new Uint8Array(0), where);
   if (scenario.isLazy !== true) {
-    const { engine } = engineOver(media);
+    const { engine } = engineOver(scenario, media);
     try {
-      const reader = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+      const reader = await engine.openBackend({ filename: image, format: 'qcow2', options: optionsOf(scenario), readOnly: true });
       if (damaged !== undefined && damaged !== 'unreadable' && promised !== undefined) await compare(reader, promised, `${where}, before repair`);
       const found = await checked(reader);
       if (found.isCorrupt && (damaged ?? 'leaks') === 'leaks') throw new Error(`${where}: check finds ${found.text}`);
@@ -210,9 +224,15 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
     }
   }
   // a writer's open repairs what the dirty bit tells of
-  const { engine, media: repaired } = engineOver(media);
+  const { engine, media: repaired } = engineOver(scenario, media);
   try {
-    const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false, toCheck: damaged !== undefined });
+    const backend = await engine.openBackend({
+      filename: image,
+      format: 'qcow2',
+      options: optionsOf(scenario),
+      readOnly: false,
+      toCheck: damaged !== undefined,
+    });
     if (damaged === 'unreadable') await checked(backend, true);
     if (promised !== undefined) await compare(backend, promised, where);
     await scenario.verify?.(backend, where);
@@ -227,8 +247,8 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   const left = bytesOf(repaired);
   inspect?.(left.get(image) ?? new Uint8Array(0), `${where}, repaired`);
   if (!isThorough) return;
-  const again = engineOver(left);
-  const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+  const again = engineOver(scenario, left);
+  const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', options: optionsOf(scenario), readOnly: true });
   if (promised !== undefined) await compare(backend, promised, `${where}, repaired`);
   const last = await checked(backend);
   await again.engine.close();

@@ -33,7 +33,9 @@ export function judgeAll(group: string, scenarios: readonly Scenario[], atLeast:
         // leaks are told by 3
         let code = 0;
         try {
-          execFileSync(qemuImg, ['check', '-q', 'image.qcow2'], { cwd: folder.path, stdio: 'ignore' });
+          const secrets = Object.entries(scenario.secrets ?? {}).flatMap(([id, data]) => ['--object', `secret,id=${id},data=${data}`]);
+          const named = secrets.length === 0 ? ['image.qcow2'] : [...secrets, '--image-opts', 'driver=qcow2,file.filename=image.qcow2,encrypt.key-secret=s'];
+          execFileSync(qemuImg, ['check', '-q', ...named], { cwd: folder.path, stdio: 'ignore' });
         } catch (error) {
           code = (error as { status: number }).status;
         }
