@@ -24,6 +24,7 @@ interface CommandEntry {
 export const commands: Readonly<Record<string, CommandEntry>> = {
   bitmap: { summary: 'change the persistent bitmaps of an image', load: async () => (await import('./bitmap.ts')).command },
   check: { summary: 'look for errors in the structure of an image', load: async () => (await import('./check.ts')).command },
+  commit: { summary: 'move what an image holds into its backing file', load: async () => (await import('./commit.ts')).command },
   compare: { summary: 'tell whether two images hold the same data', load: async () => (await import('./compare.ts')).command },
   convert: { summary: 'copy images into a new one, of another format if wanted', load: async () => (await import('./convert.ts')).command },
   create: { summary: 'make a new image', load: async () => (await import('./create.ts')).command },
@@ -34,7 +35,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 };
 
 /** Subcommands of qemu-img that this version has not. */
-const laterCommands = ['amend', 'bench', 'commit', 'dd', 'measure', 'rebase'];
+const laterCommands = ['amend', 'bench', 'dd', 'measure', 'rebase'];
 
 const table = defineOptions({
   help: helpOption,

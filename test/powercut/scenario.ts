@@ -35,6 +35,8 @@ export interface Scenario {
   readonly inspect?: (image: Uint8Array, where: string) => void;
   /** Looks at what else an opened medium has; throws when that is wrong. */
   readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
+  /** The backing file is written to as well. */
+  readonly writesBacking?: boolean;
   /** Media to judge, where they are costly: else as many as for all. */
   readonly count?: number;
 }
@@ -53,8 +55,9 @@ interface Opened {
   readonly media: Map<string, MemoryStorage>;
 }
 
-function engineOver(media: Media, tape?: Tape): Opened {
-  const opened = memoryEngine((storage, path) => (tape === undefined || path === 'base.raw' ? storage : tape.wrap(storage, path)));
+function engineOver(media: Media, tape?: Tape, writesBacking = false): Opened {
+  const isTaped = (path: string): boolean => path !== 'base.raw' || writesBacking;
+  const opened = memoryEngine((storage, path) => (tape === undefined || !isTaped(path) ? storage : tape.wrap(storage, path)));
   for (const [path, bytes] of media) opened.media.set(path, mediumOf(path, bytes));
   return opened;
 }
@@ -69,7 +72,7 @@ async function newMedia(scenario: Scenario): Promise<Media> {
   scenario.patch?.(bytes);
   if (scenario.before === undefined) return bytes;
   const tape = new Tape();
-  const opened = engineOver(bytes, tape);
+  const opened = engineOver(bytes, tape, scenario.writesBacking);
   const guest = await guestOf(opened.engine, scenario, tape);
   await scenario.before(guest);
   await opened.engine.close();
@@ -81,7 +84,7 @@ async function guestOf(engine: Engine, scenario: Scenario, tape: Tape): Promise<
   const toCheck = scenario.damaged !== undefined;
   const how = { filename: image, format: 'qcow2', readOnly: false, discard: true, toCheck, perms: resizerPerms };
   const backend = await engine.openBackend({ ...how, options: open });
-  return new Guest(backend, tape, scenario.backing);
+  return new Guest(engine, backend, tape, scenario.backing);
 }
 
 interface Played {
@@ -93,7 +96,7 @@ interface Played {
 }
 
 async function play(scenario: Scenario, start: Media, seed: number, tape: Tape): Promise<Played> {
-  const { engine, media } = engineOver(start, tape);
+  const { engine, media } = engineOver(start, tape, scenario.writesBacking);
   let guest: Guest | undefined;
   try {
     guest = await guestOf(engine, scenario, tape);
@@ -126,7 +129,7 @@ export async function tryScenario(scenario: Scenario, usual: number): Promise<Ou
     for (let cut = from; cut <= to && seen.size < limit; cut++) {
       const promised = played.promises.filter(({ at }) => at <= cut).at(-1);
       for (const media of cutsAt(played.start, played.tape, cut, more, random)) {
-        const hash = hashOf(media);
+        const hash = hashOf(media, scenario.writesBacking === true);
         if (seen.has(hash)) continue;
         seen.add(hash);
         await judge(scenario, media, promised, seen.size % 8 === 0, `cut behind change ${cut}`);
@@ -165,10 +168,10 @@ export async function tryScenario(scenario: Scenario, usual: number): Promise<Ou
   return { media: seen.size, faults, sample };
 }
 
-function hashOf(media: Media): string {
+function hashOf(media: Media, withBacking: boolean): string {
   const hash = createHash('sha1');
   for (const [path, bytes] of media) {
-    if (path === 'base.raw') continue;
+    if (path === 'base.raw' && !withBacking) continue;
     hash.update(path).update(bytes);
   }
   return hash.digest('base64');
