@@ -52,7 +52,9 @@ const rare = [
 ].map((path) => join(root, 'src', path));
 const isShared = (id) => (id.includes('/helpers/esm/usingCtx') || shared.some((path) => id.startsWith(path))) && !rare.some((path) => id.startsWith(path));
 /** The qcow2 driver but for what few users of an image need. */
-const isQcow2 = (id) => id.startsWith(join(root, 'src/qcow2/')) && !/\/(check|repair|resize|shrink|create\.|refcount-area)[^/]*$/.test(id);
+const isQcow2 = (id) =>
+  id.startsWith(join(root, 'src/qcow2/')) &&
+  !/\/(check|repair|resize|shrink|create\.|create-values|refcount-area|refcount-width|amend|change-version|expand-zeros|encrypt)[^/]*$/.test(id);
 const external = [/^node:/, 'koffi', '@bokuweb/zstd-wasm'];
 
 /** string-width builds an Intl.Segmenter and a large expression at import (29 ms); our texts are ASCII. */

@@ -37,7 +37,8 @@ const loader = new Loader(
 const work = mkdtempSync(join(tmpdir(), 'tsimg-code-cache-'));
 const quiet = { write: () => {}, isTTY: false };
 try {
-  const programs = new Map(mains.map((name) => [basename(name).replace(/-[^-]*$/, ''), loader.load(join(target, name))]));
+  // a hash may hold dashes
+  const programs = new Map(mains.map((name) => [basename(name).replace(/-[\w-]{8}\.cjs$/, ''), loader.load(join(target, name))]));
   process.chdir(work);
   for (const command of commands) await programs.get('tsimg').main(command.split(' '), 'tsimg', { stdout: quiet, stderr: quiet });
   mkdirSync(folder, { recursive: true });

@@ -219,6 +219,7 @@ class Conversion {
       cache,
       writable: true,
       discard: sparse !== 0,
+      ...(creation === undefined ? {} : { options: creation.keySecrets() }),
     });
     if (bitmaps) checkTargetBitmaps(target.node);
     if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file', { code: 'ERR_STATE' });

@@ -6,10 +6,10 @@
 
 import type { Reporter } from '../cli/report.ts';
 import type { BlockDriver, CreateOption, CreateValues } from '../core/block/driver.ts';
-import { hasProtocol } from '../core/block/options.ts';
+import { hasProtocol, type OptionTree } from '../core/block/options.ts';
 import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords } from '../core/util/key-values.ts';
+import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
 import { driverEntries } from '../engine/drivers.ts';
@@ -44,9 +44,7 @@ export function asksForHelp(list: string | undefined): boolean {
 /** The driver that makes images of `format`. */
 export async function creatingDriver(engine: Engine, format: string, filename?: string): Promise<BlockDriver> {
   const isKnown = driverEntries.some(({ name }) => name === format);
-  if (!isKnown && !readOnlyFormats.includes(format)) {
-    throw new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
-  }
+  if (!isKnown && !readOnlyFormats.includes(format)) throw unknownFormat(format);
   const protocol = filename === undefined ? undefined : protocolOf(filename);
   if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
@@ -55,6 +53,16 @@ export async function creatingDriver(engine: Engine, format: string, filename?: 
   if (protocol !== undefined && driver.kind !== 'protocol')
     throw new BlockError(`Protocol driver '${protocol}' does not support image creation`, { code: 'ENOTSUP' });
   return driver;
+}
+
+/** The driver of an image of `format`. */
+export async function knownDriver(engine: Engine, format: string): Promise<BlockDriver> {
+  if (!driverEntries.some(({ name }) => name === format)) throw unknownFormat(format);
+  return engine.registry.load(format);
+}
+
+function unknownFormat(format: string): BlockError {
+  return new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
 }
 
 /** Formats that images can be made of. */
@@ -80,14 +88,23 @@ function allOptions(driver: BlockDriver): readonly CreateOption[] {
 /** Prints what `-o help` shows; without a filename the options of the file are left out. */
 export function printOptionHelp(report: Reporter, driver: BlockDriver, hasFilename: boolean): void {
   const onlyOwn = driver.kind === 'protocol' ? allOptions(driver) : driver.isFilterLike === true ? fileOptions.slice(0, 1) : (driver.createOptions ?? []);
-  const shown = [...(hasFilename ? allOptions(driver) : onlyOwn)].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
-  const lines = shown.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`);
-  if (hasFilename) report.print(`Supported options:\n${lines.join('\n')}\n`);
+  const lines = optionLines(hasFilename ? allOptions(driver) : onlyOwn);
+  if (hasFilename) report.print(`Supported options:\n${lines}\n`);
   else
     report.print(
-      `Supported ${driver.name} options:\n${lines.join('\n')}\n\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n`,
+      `Supported ${driver.name} options:\n${lines}\n\nThe protocol level may support further options.\nSpecify the target filename to include those options.\n`,
     );
+}
+
+/** Prints what `amend -o help` shows. */
+export function printAmendHelp(report: Reporter, driver: BlockDriver): void {
+  report.print(`Amend options for '${driver.name}':\n${optionLines(driver.amendOptions ?? [])}\n`);
+}
+
+function optionLines(options: readonly CreateOption[]): string {
+  const types = { string: 'str', bool: 'bool (on/off)', size: 'size', number: 'num' } as const;
+  const lines = [...options].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return lines.map(({ name, type, help }) => `${`  ${name}=<${types[type]}>`.padEnd(24)} - ${help}`).join('\n');
 }
 
 /** Values of creation options, as given and parsed. */
@@ -97,9 +114,9 @@ export class CreationOptions {
   /** Text of booleans and strings; sizes and numbers as integers. */
   readonly #values = new Map<string, string | bigint>();
 
-  constructor(driver: BlockDriver) {
+  constructor(driver: BlockDriver, options: readonly CreateOption[] = allOptions(driver)) {
     this.#driver = driver;
-    this.#options = allOptions(driver);
+    this.#options = options;
   }
 
   /** Takes over a `-o` list. Throws at a wrong name or value. */
@@ -149,10 +166,10 @@ export class CreationOptions {
   /** `size=1048576 lazy_refcounts=off`: what was given and what has a default, in the format's order. */
   formatting(): string {
     const words: string[] = [];
-    for (const { name, defaultText } of this.#options) {
+    for (const { name, type, defaultText } of this.#options) {
       const value = this.#values.get(name) ?? defaultText;
       if (value === undefined) continue;
-      words.push(`${name}=${typeof value === 'bigint' ? value : escapeCommas(value)}`);
+      words.push(`${name}=${typeof value === 'bigint' ? (type === 'number' ? BigInt.asIntN(64, value) : value) : escapeCommas(value)}`);
     }
     return words.join(' ');
   }
@@ -163,19 +180,29 @@ export class CreationOptions {
     for (const { name, type } of this.#options) {
       const value = this.#values.get(name);
       if (value === undefined) continue;
-      values[name] = typeof value === 'bigint' ? (name === 'size' ? wholeSectors(value) : Number(value)) : type === 'bool' ? isTrue(value) : value;
+      values[name] = typeof value === 'bigint' ? (name === 'size' ? this.sizeOf(value) : this.numberOf(value)) : type === 'bool' ? isTrue(value) : value;
     }
     return values;
+  }
+
+  /** Images are made in whole sectors, whatever was asked for. */
+  protected sizeOf(size: bigint): number {
+    return Number(((size + 511n) / 512n) * 512n);
+  }
+
+  protected numberOf(value: bigint): number {
+    return Number(value);
+  }
+
+  /** Options that open what was made: the secrets that it was made with. */
+  keySecrets(): OptionTree {
+    const given = this.#options.filter(({ name }) => name.endsWith('key-secret')).map(({ name }) => [name, this.#values.get(name)] as const);
+    return unflatten(Object.fromEntries(given.filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]))) as OptionTree;
   }
 
   get driver(): BlockDriver {
     return this.#driver;
   }
-}
-
-/** Images are made in whole sectors, whatever was asked for. */
-function wholeSectors(size: bigint): number {
-  return Number(((size + 511n) / 512n) * 512n);
 }
 
 function isTrue(text: string): boolean {
@@ -194,6 +221,38 @@ function parseValue(option: CreateOption, text: string): string | bigint {
       return text;
     default:
       return text;
+  }
+}
+
+/** Values of options that change an image. */
+export class AmendOptions extends CreationOptions {
+  constructor(driver: BlockDriver) {
+    super(driver, driver.amendOptions ?? []);
+  }
+
+  /** Takes over a `-o` list. Throws at a wrong name or value; tells of a list that is one for creation. */
+  override parse(list: string): void {
+    try {
+      super.parse(list);
+    } catch (error) {
+      const { createOptions = [] } = this.driver;
+      if (!(error instanceof BlockError) || createOptions.length === 0) throw error;
+      try {
+        new CreationOptions(this.driver, [...(this.driver.amendOptions ?? []), ...createOptions]).parse(list);
+      } catch {
+        throw error;
+      }
+      throw error.with({ detail: 'This option is only supported for image creation' });
+    }
+  }
+
+  /** As given: what no image can have is refused by the driver. */
+  protected override sizeOf(size: bigint): number {
+    return Number(BigInt.asIntN(64, size));
+  }
+
+  protected override numberOf(value: bigint): number {
+    return Number(BigInt.asIntN(64, value));
   }
 }
 

@@ -133,6 +133,8 @@ export interface OpenImageOptions {
   readonly discard?: boolean;
   /** Nobody may write to it meanwhile. */
   readonly noWriters?: boolean;
+  /** Further options of an image that is named by its filename. */
+  readonly options?: OptionTree;
   /** What a check can set right is no reason to refuse the image. */
   readonly toCheck?: boolean;
 }
@@ -178,6 +180,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     filename: image.filename,
     format: image.format,
     readOnly: image.writable !== true,
+    ...(image.options === undefined ? {} : { options: image.options }),
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),

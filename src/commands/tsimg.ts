@@ -22,6 +22,7 @@ interface CommandEntry {
 
 /** The subcommands, by name. */
 export const commands: Readonly<Record<string, CommandEntry>> = {
+  amend: { summary: 'change options that an image records', load: async () => (await import('./amend.ts')).command },
   bitmap: { summary: 'change the persistent bitmaps of an image', load: async () => (await import('./bitmap.ts')).command },
   check: { summary: 'look for errors in the structure of an image', load: async () => (await import('./check.ts')).command },
   commit: { summary: 'move what an image holds into its backing file', load: async () => (await import('./commit.ts')).command },
@@ -35,7 +36,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 };
 
 /** Subcommands of qemu-img that this version has not. */
-const laterCommands = ['amend', 'bench', 'dd', 'measure', 'rebase'];
+const laterCommands = ['bench', 'dd', 'measure', 'rebase'];
 
 const table = defineOptions({
   help: helpOption,

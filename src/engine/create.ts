@@ -45,6 +45,8 @@ interface Outcome {
 
 function createHost(engine: Engine, path: string, outcome: Outcome): CreateHost {
   const host: CreateHost = {
+    clock: engine.clock,
+    objects: engine.objects,
     createFile: async (filename, size, prealloc) => {
       if (engine.openStorage.isDevice?.(filename) === true) return takeDevice(host, filename, { size, preallocation: prealloc });
       const storage = await engine
@@ -90,6 +92,7 @@ function target(engine: Engine, backend: BlockBackend): CreateTarget {
     truncate: (size, prealloc) => backend.truncate(size, { exact: false, prealloc }),
     size: () => root.size(),
     flush: () => backend.flush(),
+    state: root.node.state,
     close: () =>
       engine.closeBackend(backend).catch((error: unknown) => {
         // a device that knows no flush has nothing left to lose

@@ -8,6 +8,8 @@ import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { luksDriverOptions } from '../luks/driver-options.ts';
+import { probeLuks } from '../luks/probe.ts';
 import { qcow2DriverOptions } from '../qcow2/driver-options.ts';
 import { probeQcow2 } from '../qcow2/probe.ts';
 
@@ -35,6 +37,7 @@ export const driverEntries: readonly DriverEntry[] = [
   },
   { name: 'raw', kind: 'format', options: rawDriverOptions, probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
   { name: 'qcow2', kind: 'format', options: qcow2DriverOptions, probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
+  { name: 'luks', kind: 'format', options: luksDriverOptions, probe: probeLuks, load: async () => (await import('../luks/driver.ts')).luksDriver },
   {
     name: 'copy-before-write',
     kind: 'filter',

@@ -12,7 +12,6 @@ const magics: readonly (readonly [name: string, offset: number, magic: string])[
   ['vpc', 0, 'conectix'],
   ['vdi', 64, '\x7f\x10\xda\xbe'],
   ['qed', 0, 'QED\0'],
-  ['luks', 0, 'LUKS\xba\xbe\0\x01'],
   ['parallels', 0, 'WithoutFreeSpace'],
   ['parallels', 0, 'WithouFreSpacExt'],
   ['bochs', 0, 'Bochs Virtual HD Image\0'],

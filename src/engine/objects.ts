@@ -29,6 +29,10 @@ export class ObjectStore implements ObjectSource {
     return this.#objects.get(id)?.qomType === qomType;
   }
 
+  typeOf(id: string): string | undefined {
+    return this.#objects.get(id)?.qomType;
+  }
+
   find<T extends UserObject>(type: abstract new (...args: never[]) => T, id: string): T | undefined {
     const object = this.#objects.get(id);
     return object instanceof type ? object : undefined;

@@ -175,7 +175,6 @@ export class Bitmaps {
       this.#isInUse = false;
       return;
     }
-    if (this.#image.geometry.version < 3 && held.length > 0) throw new BlockError('Cannot store dirty bitmaps in qcow2 v2 files', { code: 'ENOTSUP' });
     const former: FormerClusters[] = [];
     for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
     for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);

@@ -5,6 +5,7 @@
  */
 import type { Child } from '../core/block/child.ts';
 import {
+  type AmendHow,
   type BitmapStore,
   type BlockDriver,
   type BlockStatus,
@@ -26,13 +27,16 @@ import {
   type TruncateOptions,
 } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
-import type { OptionTree } from '../core/block/options.ts';
+import type { OptionReader, OptionTree } from '../core/block/options.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
+import { cryptoSector } from '../crypto/sector-size.ts';
 import { type Geometry, makeGeometry } from './address.ts';
 import { Bitmaps } from './bitmaps-store.ts';
 import { loadZstd } from './codec.ts';
-import { createOptions } from './create-options.ts';
+import { amendOptions, createOptions } from './create-options.ts';
+import { PlainArea } from './data-area.ts';
+import type { Encryption } from './encryption.ts';
 import { checkHeaderStart, decodeHeader, type Header } from './header.ts';
 import { Qcow2Image } from './image.ts';
 import { describeImage } from './info.ts';
@@ -50,16 +54,23 @@ import { discardGuest, zeroGuest } from './zero-discard.ts';
 class Qcow2State implements DriverState {
   readonly writeFlags: ReqFlags = reqFlag.mayUnmap | reqFlag.compressed;
   readonly limits: Limits;
+  readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
   readonly #image: Qcow2Image;
   readonly #bitmaps: Bitmaps;
   readonly #writer: Writer;
 
-  constructor(image: Qcow2Image, bitmaps: Bitmaps, writer: Writer) {
+  constructor(image: Qcow2Image, bitmaps: Bitmaps, writer: Writer, strongOptions: Qcow2State['strongOptions']) {
+    this.strongOptions = strongOptions;
     this.#image = image;
     this.#bitmaps = bitmaps;
     this.#writer = writer;
     const { clusterSize, subclusterSize } = image.geometry;
-    this.limits = { ...noLimits, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
+    const requestAlign = image.encryption === undefined ? 1 : cryptoSector;
+    this.limits = { ...noLimits, requestAlign, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
+  }
+
+  get image(): Qcow2Image {
+    return this.#image;
   }
 
   async writeBacking(backing: RecordedBacking | undefined): Promise<DriverStep> {
@@ -137,6 +148,12 @@ class Qcow2State implements DriverState {
     return checkImage(this.#image, fix, output);
   }
 
+  async amend(values: CreateValues, how: AmendHow): Promise<void> {
+    const { amendImage } = await import('./amend.ts');
+    await this.#writer.begin();
+    await amendImage(this.#image, this.#writer, values, how);
+  }
+
   get bitmapStore(): BitmapStore {
     return this.#writer;
   }
@@ -185,23 +202,30 @@ async function openDataFile(host: NodeHost, header: Header, file: Child): Promis
   throw new BlockError("'data-file' is required for this image", { code: 'ERR_OPTION' });
 }
 
-/** Encrypted images can be looked at; what they hold cannot be deciphered. */
-function checkEncryption(host: NodeHost, header: Header): void {
-  if (header.cryptMethod === cryptMethod.none) return;
-  const secret = host.options.string('encrypt.key-secret');
-  host.options.string('encrypt.format');
-  if (host.node.settings.noIo) return;
-  if (secret === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
-  throw new BlockError('Reading encrypted images is not supported', { code: 'ENOTSUP' });
+/** Options that decide what the guest sees, by the dotted names that QEMU gives them. */
+function strongOptionsOf(options: OptionReader): Readonly<Record<string, unknown>> | undefined {
+  const name = 'encrypt.key-secret';
+  return options.has(name) ? { [name]: options.peek(name) } : undefined;
+}
+
+/** The encryption of the image, where it has one. */
+async function readEncryption(host: NodeHost, header: Header, file: Child): Promise<Encryption | undefined> {
+  if (header.cryptMethod !== cryptMethod.none) {
+    const { openEncryption } = await import('./encryption.ts');
+    return openEncryption(host, header, file);
+  }
+  const format = host.options.string('encrypt.format');
+  if (format !== undefined) throw new BlockError(`No encryption in image header, but options specified format '${format}'`, { code: 'EINVAL' });
+  host.options.string('encrypt.key-secret');
+  return undefined;
 }
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
   invariant(file !== undefined, 'openChild gave no file');
   const header = await readHeader(host.node.settings, file);
-  if (header.cryptMethod === cryptMethod.luks && header.crypto === undefined)
-    throw new BlockError('Missing CRYPTO header for crypt method 2', { code: 'ERR_FORMAT' });
-  checkEncryption(host, header);
+  const strongOptions = strongOptionsOf(host.options);
+  const encryption = await readEncryption(host, header, file);
   const data = await openDataFile(host, header, file);
   const { node } = host;
   const runtime = readRuntimeOptions(host.options, header, node.settings.discard);
@@ -212,7 +236,17 @@ async function open(host: NodeHost): Promise<DriverState> {
     version: header.version,
     sliceSize: runtime.sliceSize,
   });
-  const image = new Qcow2Image({ node, file, data, header, geometry, options: runtime.options, emit: (event, details) => host.emit(event, details) });
+  const image = new Qcow2Image({
+    node,
+    file,
+    data,
+    area: encryption === undefined ? new PlainArea(data) : encryption.area(data),
+    encryption,
+    header,
+    geometry,
+    options: runtime.options,
+    emit: (event, details) => host.emit(event, details),
+  });
   image.warn = (line) => host.emit('TSIMG_WARNING', { message: line, isPlain: true });
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
@@ -220,7 +254,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const bitmaps = await Bitmaps.read(image);
   const writer = new Writer(image, bitmaps, snapshotBytes);
   if (!node.readOnly) await writer.prepareMedium();
-  return new Qcow2State(image, bitmaps, writer);
+  return new Qcow2State(image, bitmaps, writer, strongOptions);
 }
 
 /** The length of the snapshot table in bytes. */
@@ -238,9 +272,15 @@ async function loadTables(image: Qcow2Image): Promise<number> {
   return snapshots.bytes;
 }
 
-async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
-  const { createQcow2 } = await import('./create.ts');
-  await createQcow2(host, filename, values);
+/** The image behind a state of this driver. */
+function imageOf(state: DriverState): Qcow2Image {
+  invariant(state instanceof Qcow2State, 'an image of this driver');
+  return state.image;
 }
 
-export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create };
+async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
+  const { createQcow2 } = await import('./create.ts');
+  await createQcow2(host, filename, values, imageOf);
+}
+
+export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create, amendOptions };

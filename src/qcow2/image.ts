@@ -11,16 +11,18 @@ import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignDown } from '../core/util/math.ts';
 import { chain, isPending, type Maybe, YieldBudget } from '../core/util/maybe.ts';
 import { Mutex } from '../core/util/mutex.ts';
-import { type HostPosition, hostOffset, isHostOffset } from '../core/util/offsets.ts';
+import { type GuestPosition, type HostPosition, hostOffset, isHostOffset } from '../core/util/offsets.ts';
 import { RangeLock } from '../core/util/range-lock.ts';
+import { ScratchPool } from '../core/util/scratch.ts';
 import type { Geometry } from './address.ts';
 import { CompressedCache } from './compressed.ts';
+import type { DataArea } from './data-area.ts';
 import { DiscardQueue } from './discard-queue.ts';
+import type { Encryption } from './encryption.ts';
 import { encodeHeader, type Header } from './header.ts';
 import { encodeFields, type FixedFields } from './header-fields.ts';
 import { COPIED_HI, headerField, incompatible, OFFSET_HI, OFFSET_LO, two32 } from './layout.ts';
 import { MetadataMap, type StructureBits, structure } from './overlap.ts';
-import { ScratchPool } from './scratch.ts';
 import type { SnapshotRecord } from './snapshots.ts';
 import { type Steps, wait } from './steps.ts';
 import { TableCache, type TableMedium } from './table-cache.ts';
@@ -44,6 +46,9 @@ export interface ImageParts {
   readonly file: Child;
   /** Holds guest data: `file`, or the external data file. */
   readonly data: Child;
+  /** The way to the guest data in it; undefined where nobody may read them: the image is encrypted and only looked at. */
+  readonly area: DataArea | undefined;
+  readonly encryption: Encryption | undefined;
   readonly header: Header;
   readonly geometry: Geometry;
   readonly options: ImageOptions;
@@ -54,8 +59,9 @@ export class Qcow2Image {
   readonly node: BlockNode;
   readonly file: Child;
   readonly data: Child;
+  readonly encryption: Encryption | undefined;
   readonly header: Header;
-  /** Changed by `reconfigure` only, as the options and the caches are. */
+  /** Changed by the methods below only, as the options and the caches are. */
   geometry: Geometry;
   options: ImageOptions;
   readonly hasDataFile: boolean;
@@ -88,12 +94,15 @@ export class Qcow2Image {
   /** Set once the image was found corrupt while writable: every later request fails with it. */
   broken: BlockError | undefined;
   #hasWarnedCorrupt = false;
+  readonly #area: DataArea | undefined;
   readonly #emit: ImageParts['emit'];
 
   constructor(parts: ImageParts) {
     this.node = parts.node;
     this.file = parts.file;
     this.data = parts.data;
+    this.#area = parts.area;
+    this.encryption = parts.encryption;
     this.header = parts.header;
     this.geometry = parts.geometry;
     this.options = parts.options;
@@ -123,6 +132,25 @@ export class Qcow2Image {
     this.metadata.enabled = options.overlapChecks;
     this.l2Cache = this.#newCache(structure.activeL2, sliceSize, options.l2CacheTables);
     this.refcountCache = this.#newCache(structure.refcountBlock, this.geometry.clusterSize, options.refcountCacheTables);
+  }
+
+  /** Goes on as the version that the medium is by now. */
+  changeVersion(version: number): void {
+    this.geometry = { ...this.geometry, version };
+    if (version < 3) this.options = { ...this.options, lazyRefcounts: false };
+  }
+
+  /** Goes on with counts of another width, which the medium has by now; no table is dirty. */
+  changeRefcountBits(refcountBits: number): void {
+    invariant(!this.l2Cache.isDirty && !this.refcountCache.isDirty, 'tables that are to be forgotten are written');
+    const { clusterSize } = this.geometry;
+    this.geometry = { ...this.geometry, refcountBits, refcountsPerBlock: (clusterSize * 8) / refcountBits };
+    this.refcountCache = this.#newCache(structure.refcountBlock, clusterSize, this.options.refcountCacheTables);
+  }
+
+  /** Goes on with or without refcounts that may lag behind. */
+  changeLazyRefcounts(lazyRefcounts: boolean): void {
+    this.options = { ...this.options, lazyRefcounts };
   }
 
   /** Virtual size in bytes, whole sectors. */
@@ -186,16 +214,22 @@ export class Qcow2Image {
     into.fill(0);
   }
 
-  /** Reads guest data at a host offset. */
-  readData(offset: HostPosition, into: Uint8Array): Maybe<void> {
-    if (isHostOffset(offset)) return this.data.read(offset, into);
+  /** Guest data. Throws QEMU's words where nobody gave the key of an encrypted image. */
+  get area(): DataArea {
+    if (this.#area === undefined) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
+    return this.#area;
+  }
+
+  /** Reads guest data at a host offset, which the guest sees at `guest`. */
+  readData(offset: HostPosition, guest: GuestPosition, into: Uint8Array): Maybe<void> {
+    if (isHostOffset(offset)) return this.area.read(offset, guest, into);
     into.fill(0);
   }
 
-  /** Makes guest data at a host offset read as zeros. */
+  /** Makes the data file at a host offset read as zeros. */
   zeroData(offset: HostPosition, length: number, flags: ReqFlags): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.data.zero(hostOffset(offset), length, flags);
+    const result = this.area.zero(hostOffset(offset), length, flags);
     if (isPending(result)) return this.#markAfter(result);
   }
 
@@ -205,10 +239,10 @@ export class Qcow2Image {
     if (isPending(result)) return this.#markAfter(result);
   }
 
-  /** Writes guest data at a host offset. */
-  writeData(offset: HostPosition, from: Uint8Array): Maybe<void> {
+  /** Writes guest data at a host offset, which the guest sees at `guest`. */
+  writeData(offset: HostPosition, guest: GuestPosition, from: Uint8Array): Maybe<void> {
     this.isUnflushed = true;
-    const result = this.data.write(hostOffset(offset), from);
+    const result = this.area.write(hostOffset(offset), guest, from);
     if (isPending(result)) return this.#markAfter(result);
   }
 

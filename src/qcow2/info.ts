@@ -18,7 +18,7 @@ export function describeImage(image: Qcow2Image, bitmaps: readonly BitmapDescrip
   const compression = header.compressionType === compressionType.zstd ? 'zstd' : 'zlib';
   // told by the header: who only looks at the image has not opened it
   const hasDataFile = (header.incompatible & incompatible.dataFile) !== 0n;
-  const encrypt = header.cryptMethod === cryptMethod.aes ? { encrypt: { format: 'aes' } } : {};
+  const encrypt = image.encryption === undefined ? {} : { encrypt: image.encryption.describe() };
   const data: Record<string, unknown> =
     header.version < 3
       ? { compat: '0.10', 'compression-type': compression, 'refcount-bits': geometry.refcountBits, ...encrypt }

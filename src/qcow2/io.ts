@@ -7,7 +7,6 @@
  */
 
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
-import { BlockError } from '../core/util/errors.ts';
 import { alignDown, alignUp } from '../core/util/math.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 import type { GuestPosition, HostPosition } from '../core/util/offsets.ts';
@@ -15,7 +14,6 @@ import { abandonPlan, linkPlan, planWrite, type WritePlan } from './allocate.ts'
 import { readCompressed } from './compressed.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind } from './l2-entry.ts';
-import { cryptMethod } from './layout.ts';
 import { loadSlice, lookup, lookupInPlace, lookupSteps, newRun, type Run } from './mapping.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 import { writeCompressed } from './write-compressed.ts';
@@ -30,7 +28,6 @@ const scratchRun = newRun();
 
 function checkUsable(image: Qcow2Image): void {
   if (image.broken !== undefined) throw image.broken;
-  if (image.header.cryptMethod !== cryptMethod.none) throw new BlockError("Parameter 'encrypt.key-secret' is required for cipher", { code: 'ERR_OPTION' });
 }
 
 // -- read -------------------------------------------------------------------------------------------------------------
@@ -101,7 +98,7 @@ async function allSettled(pending: Promise<void>[]): Promise<void> {
 function readRun(image: Qcow2Image, run: Run, guest: GuestPosition, into: Uint8Array): Maybe<void> {
   switch (run.kind) {
     case clusterKind.data:
-      return image.readData(run.host, into);
+      return image.readData(run.host, guest, into);
     case clusterKind.unallocated:
     case clusterKind.unallocatedPlaced: {
       const { backing } = image.node;
@@ -126,7 +123,7 @@ export function writeGuest(image: Qcow2Image, guest: GuestPosition, from: Uint8A
     if (lookupInPlace(image, guest, length, scratchRun) === length) {
       const { host } = scratchRun;
       if (!image.hasDataFile) image.checkOverlap(host, length, 0);
-      const result = image.writeData(host, from);
+      const result = image.writeData(host, guest, from);
       if (!isPending(result)) return;
       const hold = image.ranges.hold(guest, guest + length, 'shared');
       return result.finally(() => image.ranges.release(hold));
@@ -164,7 +161,7 @@ export function* writeHeld(image: Qcow2Image, guest: GuestPosition, from: Uint8A
     const inPlace = lookupInPlace(image, guest + done, from.length - done, run);
     if (inPlace > 0) {
       if (!image.hasDataFile) image.checkOverlap(run.host, inPlace, 0);
-      yield* wait(image.writeData(run.host, from.subarray(done, done + inPlace)));
+      yield* wait(image.writeData(run.host, guest + done, from.subarray(done, done + inPlace)));
       done += inPlace;
       host = run.host + inPlace;
       continue;
@@ -194,19 +191,19 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
   const start = plan.host - head;
   if (!image.hasDataFile) image.checkOverlap(start, head + data.length + tail, 0);
   if (head === 0 && tail === 0) {
-    yield* wait(image.writeData(plan.host, data));
+    yield* wait(image.writeData(plan.host, plan.guest, data));
     return false;
   }
   const total = head + data.length + tail;
   const areZeros = (yield* readsAsZeros(image, plan.copyFrom, head)) && (yield* readsAsZeros(image, plan.guest + plan.length, tail));
-  if (areZeros && head + tail > maxWrittenZeros) {
+  if (areZeros && head + tail > maxWrittenZeros && image.area.keepsZeros) {
     yield* wait(image.zeroData(start, total, 0));
-    yield* wait(image.writeData(plan.host, data));
+    yield* wait(image.writeData(plan.host, plan.guest, data));
     return true;
   }
   if (total > maxMerged) {
     yield* copyEdge(image, plan.copyFrom, head, start, areZeros);
-    yield* wait(image.writeData(plan.host, data));
+    yield* wait(image.writeData(plan.host, plan.guest, data));
     yield* copyEdge(image, plan.guest + plan.length, tail, plan.host + plan.length, areZeros);
     return true;
   }
@@ -215,7 +212,7 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
     yield* readEdge(image, plan.copyFrom, merged.subarray(0, head), areZeros);
     merged.set(data, head);
     yield* readEdge(image, plan.guest + plan.length, merged.subarray(head + data.length), areZeros);
-    yield* wait(image.writeData(start, merged));
+    yield* wait(image.writeData(start, plan.copyFrom, merged));
   } finally {
     image.scratch.put(merged);
   }
@@ -227,7 +224,7 @@ function* copyEdge(image: Qcow2Image, guest: GuestPosition, length: number, host
   const edge = image.scratch.take(length);
   try {
     yield* readEdge(image, guest, edge, isZero);
-    yield* wait(image.writeData(host, edge));
+    yield* wait(image.writeData(host, guest, edge));
   } finally {
     image.scratch.put(edge);
   }

@@ -112,8 +112,13 @@ function* undo(image: Qcow2Image, start: number, end: number, delta: 1 | -1): St
 /** Tells the file below of the ranges that were freed. Before the mutex is let go: they may be taken again right after. */
 export function* passDiscards(image: Qcow2Image): Steps<void> {
   if (image.discards.isEmpty) return;
-  if (image.discards.needsOrder) yield* image.l2Cache.flush();
+  if (image.discards.needsOrder || needsTablesFirst(image)) yield* image.l2Cache.flush();
   for (const { offset, length } of image.discards.drain()) yield* discardFile(image, offset, length);
+}
+
+/** Whether a cut that brings an entry back must find its cluster as it was: zeros in its place would not be zeros once they are deciphered. */
+export function needsTablesFirst(image: Qcow2Image): boolean {
+  return image.encryption !== undefined;
 }
 
 /** Tells the file below that it need not keep [offset, offset + length). */

@@ -19,7 +19,7 @@ import { run as carryOut, type Steps, wait } from './steps.ts';
 export async function repairSnapshotTable(image: Qcow2Image, findings: Findings, oldBytes: number): Promise<void> {
   const { result } = findings;
   try {
-    await carryOut(writeTable(image, oldBytes));
+    await carryOut(rewriteSnapshotTable(image, oldBytes));
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     findings.checkError(`ERROR failed to update snapshot table: ${error.message}`);
@@ -34,7 +34,8 @@ function extraOf(record: SnapshotRecord): number {
   return Math.max(knownSnapshotExtra, Math.min(record.extraSize, maxSnapshotExtra));
 }
 
-function* writeTable(image: Qcow2Image, oldBytes: number): Steps<void> {
+/** Writes the table anew as version 3 wants it; the old one, of `oldBytes` bytes, goes once the header names the new one. */
+export function* rewriteSnapshotTable(image: Qcow2Image, oldBytes: number): Steps<void> {
   const { header, snapshots } = image;
   const places: number[] = [];
   let bytes = 0;

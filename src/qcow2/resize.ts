@@ -16,7 +16,7 @@ import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
 import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
 import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
-import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 import { forgetRange, zeroHeld } from './zero-discard.ts';
 
 /** Sets the virtual size to `size` bytes. Rejects with the peer's message, the image unchanged or still consistent. */
@@ -50,15 +50,6 @@ async function shrink(image: Qcow2Image, size: number): Promise<void> {
       });
     }),
   );
-}
-
-/** Carries `steps` out; a failure is told with `context` before it. */
-function* told<T>(context: string, steps: Steps<T>): Steps<T> {
-  try {
-    return yield* steps;
-  } catch (error) {
-    throw error instanceof BlockError ? error.prepend(context) : error;
-  }
 }
 
 function* setSize(image: Qcow2Image, size: number): Steps<void> {
@@ -161,10 +152,10 @@ function* preallocateMetadata(image: Qcow2Image, from: number, to: number, { opt
   for (let at = from; at < to; ) {
     const plan: WritePlan = yield* planWrite(image, at, to - at, at % clusterSize === 0 ? host : undefined);
     const hasCopied = at === from && head.length > 0 && plan.needsLink && !isExtended;
-    if (hasCopied) yield* wait(image.writeData(plan.host - head.length, head));
+    if (hasCopied) yield* wait(image.writeData(plan.host - head.length, at - head.length, head));
     const hasTail = at + plan.length === to && plan.isNew && !image.hasDataFile;
     // what a cluster has behind the disk's end is written with it
-    if (hasTail) yield* zeroTail(image, plan.host + plan.length);
+    if (hasTail) yield* zeroTail(image, plan.host + plan.length, to);
     // no entry may name what lies behind the end of the file
     if (!image.hasDataFile) yield* extendFile(image, alignUp(plan.host + plan.length, image.geometry.subclusterSize));
     if (plan.isNew || (plan.needsLink && !isExtended)) yield* linkPlan(image, plan, hasCopied, true);
@@ -186,9 +177,9 @@ function* extendFile(image: Qcow2Image, end: number): Steps<void> {
 }
 
 /** Writes zeros from `host` to the end of its cluster, or of its subcluster. */
-function* zeroTail(image: Qcow2Image, host: number): Steps<void> {
+function* zeroTail(image: Qcow2Image, host: number, guest: number): Steps<void> {
   const length = alignUp(host, image.geometry.subclusterSize) - host;
-  if (length > 0) yield* wait(image.writeData(host, new Uint8Array(length)));
+  if (length > 0) yield* wait(image.writeData(host, guest, new Uint8Array(length)));
 }
 
 /** Maps [from, to) to one new area behind the file's end, behind refcount structures that cover it, with blocks of its own. */
@@ -207,7 +198,7 @@ function* preallocateArea(image: Qcow2Image, from: number, to: number, { options
   image.isUnflushed = true;
   const taken = yield* allocateClustersAt(image, area.end, count);
   if (taken !== count) throw new BlockError('Input/output error', { code: 'EIO' });
-  if (head.length > 0) yield* wait(image.writeFile(area.end, head));
+  if (head.length > 0) yield* wait(image.writeData(area.end, start, head));
   yield* wait(image.flushMedium());
   let host = area.end;
   for (let at = start; at < to; ) {

@@ -57,10 +57,11 @@ function extend(image: Qcow2Image, guest: GuestPosition, length: number, run: Ru
 }
 
 function describe(image: Qcow2Image, run: Run, length: number): BlockStatus {
-  const place = { hostOffset: run.host, child: image.data };
+  // enciphered data do not lie anywhere as they are
+  const place = image.encryption === undefined ? { hostOffset: run.host, child: image.data } : {};
   switch (run.kind) {
     case clusterKind.data:
-      return { length, data: true, zero: false, allocated: true, ...place, recurse: image.isPreallocated === true };
+      return { length, data: true, zero: false, allocated: true, ...place, recurse: image.isPreallocated === true && image.encryption === undefined };
     case clusterKind.compressed:
       return { length, data: true, zero: false, allocated: true, compressed: true };
     case clusterKind.zero:

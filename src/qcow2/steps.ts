@@ -3,6 +3,7 @@
  * promise at the first pending answer. Metadata paths are generators that yield only what is pending; `run` carries them.
  * Hot paths (lookup, in-place write) do not use it: they are plain functions.
  */
+import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 import type { Mutex } from '../core/util/mutex.ts';
 
@@ -42,5 +43,14 @@ export function* locked<T>(mutex: Mutex, body: () => Steps<T>): Steps<T> {
     return yield* body();
   } finally {
     mutex.unlock();
+  }
+}
+
+/** Carries `steps` out; a failure is told with `context` before it. */
+export function* told<T>(context: string, steps: Steps<T>): Steps<T> {
+  try {
+    return yield* steps;
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(context) : error;
   }
 }

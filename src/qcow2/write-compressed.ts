@@ -102,7 +102,8 @@ function* storeStream(image: Qcow2Image, guest: GuestPosition, stream: Uint8Arra
     return place;
   });
   try {
-    yield* wait(image.writeData(offset, stream));
+    // a stream is never enciphered, and never lies in another file
+    yield* wait(image.writeFile(offset, stream));
   } catch (error) {
     yield* locked(image.mutex, () => freeClusters(image, offset, stream.length, 'never'));
     throw error;

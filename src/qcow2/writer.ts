@@ -65,7 +65,9 @@ export class Writer implements BitmapStore {
     await registerMetadata(image, this.#snapshotBytes);
     const unknown = header.autoclear & ~knownAutoclear;
     const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
-    if (unknown !== 0n || staleBitmaps) {
+    // an extension that nobody believes was left out of the model with a warning: it must not come back
+    const hasLost = header.warnings.length > 0;
+    if (unknown !== 0n || staleBitmaps || hasLost) {
       // before anything else: whoever set these bits must see that we do not keep their promise
       const kept = staleBitmaps ? knownAutoclear & ~autoclear.bitmaps : knownAutoclear;
       await carryOut(image.updateHeader({ autoclear: header.autoclear & kept }));
@@ -96,6 +98,12 @@ export class Writer implements BitmapStore {
       this.#image.warn(`Lost persistent bitmaps during inactivation of node '${this.#image.node.name}': ${error.message}`);
     }
     if (this.#image.broken === undefined) await this.#clearDirty();
+  }
+
+  /** Makes an image clean whose refcounts may lag behind. */
+  async clean(): Promise<void> {
+    await this.#writeAll();
+    await this.#clearDirty();
   }
 
   #writeAll(): void | Promise<void> {

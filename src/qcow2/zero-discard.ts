@@ -17,7 +17,7 @@ import { exclusively } from './io.ts';
 import { clusterKind, type L2Entry, newEntry, readEntry, standardKind, subclusterMask, writeEntryWords, writeSubclusters } from './l2-entry.ts';
 import { autoclear, COPIED_HI, OFFSET_HI, OFFSET_LO, two32, ZERO_LO } from './layout.ts';
 import { lookupSteps, newRun } from './mapping.ts';
-import { discardFile, passDiscards } from './refcounts.ts';
+import { discardFile, needsTablesFirst, passDiscards } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, wait } from './steps.ts';
 import type { CachedTable } from './table-cache.ts';
 
@@ -136,7 +136,9 @@ function* changeRange(image: Qcow2Image, start: number, end: number, change: Cha
       if (change === 'forget' && old.given.length > 0) image.discards.orderBehindTables();
       yield* passDiscards(image);
       // not by way of the queue: these clusters stay in use
-      if (image.options.passDiscardRequest) for (const { offset, length } of old.emptied.drain()) yield* discardFile(image, offset, length);
+      if (!image.options.passDiscardRequest || old.emptied.isEmpty) return;
+      if (needsTablesFirst(image)) yield* image.l2Cache.flush();
+      for (const { offset, length } of old.emptied.drain()) yield* discardFile(image, offset, length);
     });
     at = stop;
   }

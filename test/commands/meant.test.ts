@@ -27,7 +27,7 @@ it.each<readonly [line: string, hint: string]>([
   ['convert --target-formt=raw @ x', "did you mean '--target-format'?"],
   ['info -F qcow2 @', "did you mean '-f'?"],
   ['create -f qcow22 x 1M', "did you mean 'qcow2'?"],
-  ['convert -O fromat @ x', 'it is one of raw, qcow2'],
+  ['convert -O fromat @ x', 'it is one of raw, qcow2, luks'],
   ['info -f rwa @', "did you mean 'raw'?"],
   ['create -f qcow2 -o cluster_sise=64k x 1M', "did you mean 'cluster_size'?"],
   ['convert -O qcow2 -o subformat=x @ x', "'-o help' lists the options of qcow2"],

@@ -11,6 +11,7 @@ import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
 import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
+import { makeVault, vaultSecret } from '../support/vault.ts';
 
 const size = 1 << 20;
 const file = { driver: 'file', filename: 'disk' };
@@ -19,6 +20,7 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'null-co': { driver: 'null-co', size },
   raw: { driver: 'raw', file },
   preallocate: { driver: 'preallocate', file },
+  luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },
   qcow2: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } },
   'copy-before-write': { driver: 'copy-before-write', file: { driver: 'raw', file }, target: { driver: 'null-co', size } },
   'snapshot-access': { driver: 'snapshot-access', file: { driver: 'copy-before-write', file: { driver: 'raw', file }, target: { driver: 'null-co', size } } },
@@ -38,6 +40,7 @@ async function nodes(driver: string, isPending: boolean, more: OptionTree = {}):
   where.media.set('disk', new MemoryStorage('disk', { size }));
   where.media.set('old', new MemoryStorage('old', { size }));
   await createImage(where.engine, 'qcow2', 'image', { size, backing_file: 'old', backing_fmt: 'raw' });
+  if (driver === 'luks') await makeVault(where.engine, 'vault', { size });
   const node = await where.engine.addNode({ ...trees[driver], 'node-name': 'n', ...more });
   const below = await where.engine.addNode({ driver: 'null-co', size, 'node-name': 'new' });
   return { node, below, where };

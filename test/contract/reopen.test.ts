@@ -3,6 +3,7 @@ import { chmodSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlockBackend } from '../../src/core/block/backend.ts';
 import { drainNodes } from '../../src/core/block/drain.ts';
+import { readNode } from '../../src/core/block/io.ts';
 import type { BlockNode } from '../../src/core/block/node.ts';
 import type { OptionTree } from '../../src/core/block/options.ts';
 import { prepareReopen } from '../../src/core/block/reopen.ts';
@@ -12,6 +13,7 @@ import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
+import { makeVault, vaultSecret } from '../support/vault.ts';
 
 let folder: TempFolder;
 let engine: Engine;
@@ -20,6 +22,7 @@ beforeEach(async () => {
   engine = new Engine();
   writeFileSync(folder.file('disk'), new Uint8Array(65536).fill(7));
   await createImage(engine, 'qcow2', folder.file('image'), { size: 65536 });
+  await makeVault(engine, folder.file('vault'), { size: 65536 });
 });
 afterEach(async () => {
   await engine.close();
@@ -32,6 +35,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'null-co': () => ({ driver: 'null-co', size: 65536, 'read-zeroes': true }),
   raw: () => ({ driver: 'raw', file: file() }),
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
+  luks: () => ({ driver: 'luks', 'key-secret': vaultSecret, file: file('vault') }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
@@ -63,7 +67,7 @@ function descriptors(): number {
 
 async function firstByte(node: BlockNode): Promise<number> {
   const into = new Uint8Array(1);
-  await node.state.read(0, into, 0);
+  await readNode(node, 0, into, 0);
   return into[0] ?? -1;
 }
 

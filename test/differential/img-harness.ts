@@ -14,7 +14,7 @@ import { makeFixture } from './img-fixture.ts';
 /** One command line, as typed: words are split at blanks, single quotes keep a word together. */
 export interface ImgCase {
   readonly line: string;
-  /** Lines run before it, by the peer in both directories. */
+  /** Lines run before it, by the peer: both directories begin with what they left. */
   readonly before?: readonly string[];
   /** This file is held open for writing by the peer's qemu-io meanwhile. */
   readonly hold?: string;
@@ -23,9 +23,9 @@ export interface ImgCase {
   readonly readsOnly?: boolean;
   /**
    * How files that the program wrote are compared: byte for byte, by their guest data and its allocation through the peer's
-   * compare, or by the data alone.
+   * compare, by the data alone, or by their length.
    */
-  readonly files?: 'bytes' | 'content' | 'data';
+  readonly files?: 'bytes' | 'content' | 'data' | 'size';
 }
 
 interface Outcome {
@@ -84,13 +84,14 @@ export class ImgComparison {
   #runs = 0;
   #shared: { readonly peer: string; readonly ours: string } | undefined;
 
-  /** `program(name)` finds a peer; `dist` is the built program. */
-  constructor(program: (name: string) => string, dist: string) {
+  /** `program(name)` finds a peer; `dist` is the built program; `more` are lines that add to the fixture. */
+  constructor(program: (name: string) => string, dist: string, more: readonly string[] = []) {
     this.#program = program;
     this.#root = mkdtempSync(join(tmpdir(), 'tsimg-diff-'));
     this.#template = join(this.#root, 'template');
     mkdirSync(this.#template);
     makeFixture(this.#template, program);
+    this.#play(more, this.#template);
     const link = join(this.#root, 'qemu-img');
     symlinkSync(resolve(dist), link);
     this.#ours = [process.execPath, link];
@@ -105,14 +106,10 @@ export class ImgComparison {
     if (test.readsOnly === true) return this.#runShared(test);
     const id = this.#runs++;
     const peerDir = this.#copy(`${id}-peer`);
-    const ourDir = this.#copy(`${id}-ours`);
+    const ourDir = join(this.#root, `${id}-ours`);
     try {
-      for (const line of test.before ?? []) {
-        const words = splitLine(line);
-        for (const dir of [peerDir, ourDir]) {
-          execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd: dir, stdio: 'pipe' });
-        }
-      }
+      this.#play(test.before ?? [], peerDir);
+      this.#copy(`${id}-ours`, peerDir);
       const args = splitLine(test.line);
       const [peer, ours] = await Promise.all([this.#inDir(peerDir, test, [this.#program('qemu-img')], args), this.#inDir(ourDir, test, this.#ours, args)]);
       return {
@@ -122,6 +119,14 @@ export class ImgComparison {
     } finally {
       rmSync(peerDir, { recursive: true, force: true });
       rmSync(ourDir, { recursive: true, force: true });
+    }
+  }
+
+  /** Lines of the peer's programs. */
+  #play(lines: readonly string[], cwd: string): void {
+    for (const line of lines) {
+      const words = splitLine(line);
+      execFileSync(this.#program(words[0] ?? ''), words.slice(1), { cwd, stdio: 'pipe' });
     }
   }
 
@@ -142,10 +147,10 @@ export class ImgComparison {
     return { before: list(this.#template), peer: list(peer), ours: list(ours) };
   }
 
-  #copy(name: string): string {
+  #copy(name: string, from: string = this.#template): string {
     const dir = join(this.#root, name);
     // cp keeps holes, so both programs see the same allocation
-    execFileSync('cp', ['-a', '--sparse=auto', this.#template, dir]);
+    execFileSync('cp', ['-a', '--sparse=auto', from, dir]);
     return dir;
   }
 
@@ -165,7 +170,8 @@ export class ImgComparison {
       .map((name) => {
         const path = join(dir, name);
         const size = statSync(path).size;
-        const same = test.files !== undefined && test.files !== 'bytes' && this.#changed(name, path);
+        if (test.files === 'size' && this.#changed(name, path)) return `${name} ${size}`;
+        const same = (test.files === 'content' || test.files === 'data') && this.#changed(name, path);
         return same ? `${name} ${this.#content(path, join(peerDir, name), test.files === 'content')}` : `${name} ${size} ${digest(path, size)}`;
       });
     return `files:\n${lines.join('\n')}\n`;

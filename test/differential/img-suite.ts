@@ -11,13 +11,14 @@ function title(test: ImgCase): string {
   return `${env.join('')}qemu-img ${test.line}${test.hold === undefined ? '' : ` (${test.hold} is in use)`}`;
 }
 
-export function compareCommandLines(name: string, cases: readonly ImgCase[]): void {
+/** `fixture`: lines of the peer's programs that add to the files. */
+export function compareCommandLines(name: string, cases: readonly ImgCase[], fixture: readonly string[] = []): void {
   describeWithPeers(['qemu-img', 'qemu-io'], name, () => {
     let comparison: ImgComparison;
     beforeAll(() => {
       const program = builtProgram('tsimg');
       if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build`);
-      comparison = new ImgComparison(peer, program);
+      comparison = new ImgComparison(peer, program, fixture);
     });
     afterAll(() => comparison?.dispose());
 

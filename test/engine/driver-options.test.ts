@@ -12,6 +12,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { blockdevOptions } from '../../src/monitor/types/blockdev.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { projectRoot } from '../support/run.ts';
+import { makeVault, vaultSecret } from '../support/vault.ts';
 
 let engine: Engine | undefined;
 afterEach(async () => {
@@ -29,6 +30,7 @@ const opened: Readonly<Record<string, OptionTree>> = {
   qcow2: { driver: 'qcow2', file: file('q') },
   'copy-before-write': cbw,
   'snapshot-access': { driver: 'snapshot-access', file: { ...cbw, 'node-name': 'cbw' } },
+  luks: { driver: 'luks', 'key-secret': vaultSecret, file: file('v') },
   preallocate: { driver: 'preallocate', file: file('a') },
 };
 
@@ -37,6 +39,7 @@ async function open(options: OptionTree) {
   engine = made.engine;
   for (const name of ['a', 'b']) made.media.set(name, new MemoryStorage(name, { size: 1024 * 1024 }));
   await createImage(engine, 'qcow2', 'q', { size: 1024 * 1024 });
+  await makeVault(engine, 'v', { size: 1024 * 1024 });
   return engine.addNode({ ...options, 'node-name': 'top' });
 }
 

@@ -1,4 +1,5 @@
 /* Objects by name: each type's rules in the peer's order and words, and what finds and keeps them. */
+import { createCipheriv } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { IoThread } from '../../src/core/objects/iothread.ts';
@@ -112,7 +113,20 @@ describe('secret', () => {
     add(objects, secret({ id: 'short', data: 'x' }));
     add(objects, secret({ id: 'key', data: 'x'.repeat(32) }));
     expect(errorOf(() => add(objects, secret({ data: 'x', keyid: 'short' })))).toBe('Key should be 32 bytes in length');
-    expect(errorOf(() => add(objects, secret({ data: 'x', keyid: 'key' })))).toBe('Secrets that are encrypted themselves are not supported');
+    const sealed = (data: string, more: Definition = {}): Definition => secret({ id: 'sealed', data, keyid: 'key', iv: iv.toString('base64'), ...more });
+    const iv = Buffer.alloc(16, 7);
+    const cipher = createCipheriv('aes-256-cbc', 'x'.repeat(32), iv);
+    const data = Buffer.concat([cipher.update('open sesame'), cipher.final()]).toString('base64');
+    const broken = Buffer.alloc(16, 1).toString('base64');
+    expect(errorOf(() => add(objects, secret({ data: 'x', keyid: 'key' })))).toBe('IV is required to decrypt secret');
+    expect(errorOf(() => add(objects, sealed(data, { format: 'base64', iv: 'AAAA' })))).toBe('IV should be 16 bytes in length not 3');
+    expect(errorOf(() => add(objects, sealed('AAAA', { format: 'base64' })))).toBe('Length 3 must be a multiple of block size 16');
+    expect(errorOf(() => add(objects, sealed(broken, { format: 'base64' })))).toMatch(/^Incorrect number of padding bytes \(\d+\) found on decrypted data$/);
+    add(objects, sealed(data, { format: 'base64' }));
+    expect(Buffer.from(secretBytes(objects, 'sealed')).toString()).toBe('open sesame');
+    // nothing is nothing
+    add(objects, { ...sealed(''), id: 'empty' });
+    expect(secretBytes(objects, 'empty').length).toBe(0);
   });
 });
 

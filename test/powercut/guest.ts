@@ -61,7 +61,7 @@ export class Guest {
   }
 
   async flush(): Promise<void> {
-    if (await this.#attempt(() => this.backend.flush())) this.#settle();
+    if (await this.attempt(() => this.backend.flush())) this.#settle();
   }
 
   async resize(size: number, prealloc: TruncateOptions['prealloc'] = 'off'): Promise<void> {
@@ -74,7 +74,7 @@ export class Guest {
       if (size < old) set.add(this.#backing[at] ?? 0);
     }
     this.#promise();
-    await this.#attempt(() => this.backend.truncate(size, { exact: false, prealloc }));
+    await this.attempt(() => this.backend.truncate(size, { exact: false, prealloc }));
     // what a failed change left, and what a larger disk shows
     const from = Math.min(old, size);
     if (this.size > from) await this.#look(from, this.size - from);
@@ -86,7 +86,7 @@ export class Guest {
   async commit(): Promise<void> {
     const { graph, budget } = this.#engine;
     const { backend } = this;
-    await this.#attempt(async () => {
+    await this.attempt(async () => {
       const node = backend.node;
       const base = node === undefined ? undefined : imageBelow(node);
       if (node === undefined || base === undefined) throw new Error('no backing file');
@@ -98,7 +98,7 @@ export class Guest {
 
   /** Has the image repaired. False when a request failed on the way. */
   async repair(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<boolean> {
-    return await this.#attempt(() => this.backend.node?.state.check?.(fix, { line: () => {}, error: () => {} }));
+    return await this.attempt(() => this.backend.node?.state.check?.(fix, { line: () => {}, error: () => {} }));
   }
 
   /** What the disk holds, as the guest last saw it. */
@@ -110,11 +110,12 @@ export class Guest {
     // from the moment the request is given, either may be found
     for (let at = offset; at < offset + length; at += sector) for (const value of values) this.#setAt(at).add(value);
     this.#promise();
-    await this.#attempt(body);
+    await this.attempt(body);
     await this.#look(offset, length);
   }
 
-  async #attempt(body: () => unknown): Promise<boolean> {
+  /** False, and counted, when the request fails. */
+  async attempt(body: () => unknown): Promise<boolean> {
     try {
       await body();
       return true;

@@ -9,7 +9,7 @@ import type { Scenario } from './scenario.ts';
 const file = 'image.qcow2';
 
 /** What prepares an image as bytes and keeps watch over what its snapshots hold. */
-function watched(alter: (image: ImageBytes, random: Random) => void, backing: Uint8Array = new Uint8Array(0)): Pick<Scenario, 'prepare' | 'inspect'> {
+export function watched(alter: (image: ImageBytes, random: Random) => void, backing: Uint8Array = new Uint8Array(0)): Pick<Scenario, 'prepare' | 'inspect'> {
   let expected: ReturnType<ImageBytes['snapshots']> = [];
   return {
     prepare: (media, random) => {
@@ -31,7 +31,7 @@ function watched(alter: (image: ImageBytes, random: Random) => void, backing: Ui
 }
 
 // the second name is no text
-const sound = (): readonly SnapshotShape[] => [{ name: Buffer.from('first') }, { name: Uint8Array.of(0x61, 0xff, 0x62), id: 'x' }];
+export const sound = (): readonly SnapshotShape[] => [{ name: Buffer.from('first') }, { name: Uint8Array.of(0x61, 0xff, 0x62), id: 'x' }];
 
 interface Repair {
   readonly values?: CreateValues;

@@ -5,12 +5,14 @@
 import { createHash } from 'node:crypto';
 import { type BlockBackend, resizerPerms } from '../../src/core/block/backend.ts';
 import type { CreateValues } from '../../src/core/block/driver.ts';
+import type { OptionTree } from '../../src/core/block/options.ts';
 import type { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { type Random, seeded } from '../support/random.ts';
+import { addSecret } from '../support/vault.ts';
 import { Guest, type Promised } from './guest.ts';
 import { bytesOf, cutsAt, type Media, mediumOf, sector, Tape } from './tape.ts';
 
@@ -20,6 +22,8 @@ export interface Scenario {
   /** Content of a raw backing file; one value a sector. */
   readonly backing?: Uint8Array;
   readonly open?: Readonly<Record<string, string | number | boolean>>;
+  /** The image is encrypted: passphrases by id of their secrets; `s` opens it. */
+  readonly secrets?: Readonly<Record<string, string>>;
   /** Refcounts may be wrong while the image says that it is dirty. */
   readonly isLazy?: boolean;
   /** Changes the media after creation, as bytes. */
@@ -37,6 +41,8 @@ export interface Scenario {
   readonly verify?: (backend: BlockBackend, where: string) => Promise<void>;
   /** The backing file is written to as well. */
   readonly writesBacking?: boolean;
+  /** Every request succeeds where no fault is played. */
+  readonly neverFails?: boolean;
   /** Media to judge, where they are costly: else as many as for all. */
   readonly count?: number;
 }
@@ -55,15 +61,26 @@ interface Opened {
   readonly media: Map<string, MemoryStorage>;
 }
 
-function engineOver(media: Media, tape?: Tape, writesBacking = false): Opened {
-  const isTaped = (path: string): boolean => path !== 'base.raw' || writesBacking;
+function addSecrets(engine: Engine, { secrets = {} }: Scenario): void {
+  for (const [id, data] of Object.entries(secrets)) addSecret(engine, id, data);
+}
+
+function engineOver(scenario: Scenario, media: Media, tape?: Tape): Opened {
+  const isTaped = (path: string): boolean => path !== 'base.raw' || scenario.writesBacking === true;
   const opened = memoryEngine((storage, path) => (tape === undefined || !isTaped(path) ? storage : tape.wrap(storage, path)));
   for (const [path, bytes] of media) opened.media.set(path, mediumOf(path, bytes));
+  addSecrets(opened.engine, scenario);
   return opened;
+}
+
+/** Options that open the image of a scenario. */
+function optionsOf({ open = {}, secrets }: Scenario): OptionTree {
+  return secrets === undefined ? open : { ...open, encrypt: { 'key-secret': 's' } };
 }
 
 async function newMedia(scenario: Scenario): Promise<Media> {
   const { engine, media } = memoryEngine();
+  addSecrets(engine, scenario);
   const { backing, values } = scenario;
   if (backing !== undefined) media.set('base.raw', mediumOf('base.raw', backing));
   await createImage(engine, 'qcow2', image, backing === undefined ? values : { ...values, backing_file: 'base.raw', backing_fmt: 'raw' });
@@ -72,7 +89,7 @@ async function newMedia(scenario: Scenario): Promise<Media> {
   scenario.patch?.(bytes);
   if (scenario.before === undefined) return bytes;
   const tape = new Tape();
-  const opened = engineOver(bytes, tape, scenario.writesBacking);
+  const opened = engineOver(scenario, bytes, tape);
   const guest = await guestOf(opened.engine, scenario, tape);
   await scenario.before(guest);
   await opened.engine.close();
@@ -80,10 +97,9 @@ async function newMedia(scenario: Scenario): Promise<Media> {
 }
 
 async function guestOf(engine: Engine, scenario: Scenario, tape: Tape): Promise<Guest> {
-  const { open = {} } = scenario;
   const toCheck = scenario.damaged !== undefined;
   const how = { filename: image, format: 'qcow2', readOnly: false, discard: true, toCheck, perms: resizerPerms };
-  const backend = await engine.openBackend({ ...how, options: open });
+  const backend = await engine.openBackend({ ...how, options: optionsOf(scenario) });
   return new Guest(engine, backend, tape, scenario.backing);
 }
 
@@ -96,13 +112,14 @@ interface Played {
 }
 
 async function play(scenario: Scenario, start: Media, seed: number, tape: Tape): Promise<Played> {
-  const { engine, media } = engineOver(start, tape, scenario.writesBacking);
+  const { engine, media } = engineOver(scenario, start, tape);
   let guest: Guest | undefined;
   try {
     guest = await guestOf(engine, scenario, tape);
     if (scenario.damaged !== 'unreadable') await guest.begin();
     await scenario.play(guest, seeded(seed));
     await guest.flush();
+    if (scenario.neverFails === true && tape.fault === undefined && guest.failed > 0) throw new Error(`${scenario.name}: a request failed`);
   } catch (error) {
     // an image that could not be opened for the fault is as good as one that was not opened
     if (!(error instanceof BlockError) || guest !== undefined) throw error;
@@ -113,9 +130,9 @@ async function play(scenario: Scenario, start: Media, seed: number, tape: Tape):
   return { start, tape, promises: guest?.promises ?? [], end: bytesOf(media) };
 }
 
-/** Judges `count` different media of a scenario, and all of its faults. */
-export async function tryScenario(scenario: Scenario, usual: number): Promise<Outcome> {
-  const { count = usual } = scenario;
+/** Judges `count` different media of a scenario, and all of its faults, or one in so many. */
+export async function tryScenario(scenario: Scenario, usual: number, oneIn = 1): Promise<Outcome> {
+  const count = Math.min(scenario.count ?? usual, usual);
   const base = await newMedia(scenario);
   const startOf = (seed: number): Media => {
     if (scenario.prepare === undefined) return base;
@@ -139,7 +156,7 @@ export async function tryScenario(scenario: Scenario, usual: number): Promise<Ou
   };
   let faults = 0;
   const first = await play(scenario, startOf(1), 1, new Tape());
-  for (let index = 0; index < first.tape.asked; index++) {
+  for (let index = 0; index < first.tape.asked; index += oneIn) {
     for (const code of ['EIO', 'ENOSPC'] as const) {
       const tape = new Tape();
       tape.fault = { index, code, isLate: code === 'EIO' && index % 2 === 0 };
@@ -199,9 +216,9 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   const { damaged, inspect } = scenario;
   inspect?.(media.get(image) ?? new Uint8Array(0), where);
   if (scenario.isLazy !== true) {
-    const { engine } = engineOver(media);
+    const { engine } = engineOver(scenario, media);
     try {
-      const reader = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+      const reader = await engine.openBackend({ filename: image, format: 'qcow2', options: optionsOf(scenario), readOnly: true });
       if (damaged !== undefined && damaged !== 'unreadable' && promised !== undefined) await compare(reader, promised, `${where}, before repair`);
       const found = await checked(reader);
       if (found.isCorrupt && (damaged ?? 'leaks') === 'leaks') throw new Error(`${where}: check finds ${found.text}`);
@@ -210,9 +227,15 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
     }
   }
   // a writer's open repairs what the dirty bit tells of
-  const { engine, media: repaired } = engineOver(media);
+  const { engine, media: repaired } = engineOver(scenario, media);
   try {
-    const backend = await engine.openBackend({ filename: image, format: 'qcow2', readOnly: false, toCheck: damaged !== undefined });
+    const backend = await engine.openBackend({
+      filename: image,
+      format: 'qcow2',
+      options: optionsOf(scenario),
+      readOnly: false,
+      toCheck: damaged !== undefined,
+    });
     if (damaged === 'unreadable') await checked(backend, true);
     if (promised !== undefined) await compare(backend, promised, where);
     await scenario.verify?.(backend, where);
@@ -227,8 +250,8 @@ async function judge(scenario: Scenario, media: Media, promised: Promised | unde
   const left = bytesOf(repaired);
   inspect?.(left.get(image) ?? new Uint8Array(0), `${where}, repaired`);
   if (!isThorough) return;
-  const again = engineOver(left);
-  const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', readOnly: true });
+  const again = engineOver(scenario, left);
+  const backend = await again.engine.openBackend({ filename: image, format: 'qcow2', options: optionsOf(scenario), readOnly: true });
   if (promised !== undefined) await compare(backend, promised, `${where}, repaired`);
   const last = await checked(backend);
   await again.engine.close();

@@ -34,7 +34,7 @@ describe('linking', () => {
       const planned = prepare();
       now(image.refcountCache.flush());
       now(image.l2Cache.flush());
-      expect(image.writeData(planned.host, new Uint8Array(512))).toBeUndefined();
+      expect(image.writeData(planned.host, planned.guest, new Uint8Array(512))).toBeUndefined();
       link(planned, hasCopied);
       // the refcounts are there already
       file.log.length = 0;

@@ -3,6 +3,7 @@ import { Child } from '../../src/core/block/child.ts';
 import { type CreateValues, childRole } from '../../src/core/block/driver.ts';
 import { isPending } from '../../src/core/util/maybe.ts';
 import { makeGeometry } from '../../src/qcow2/address.ts';
+import { PlainArea } from '../../src/qcow2/data-area.ts';
 import { decodeHeader } from '../../src/qcow2/header.ts';
 import { type ImageOptions, Qcow2Image } from '../../src/qcow2/image.ts';
 import { incompatible } from '../../src/qcow2/layout.ts';
@@ -44,7 +45,17 @@ export async function bareImage(values: CreateValues, options: Partial<ImageOpti
   const events: string[] = [];
   const warnings: string[] = [];
   const emit = (_name: string, data: Readonly<Record<string, unknown>>): void => void events.push(String(data['msg']));
-  const image = new Qcow2Image({ node: file.node, file: edge, data: edge, header, geometry, options: { ...given, ...options }, emit });
+  const image = new Qcow2Image({
+    node: file.node,
+    file: edge,
+    data: edge,
+    area: new PlainArea(edge),
+    encryption: undefined,
+    header,
+    geometry,
+    options: { ...given, ...options },
+    emit,
+  });
   image.warn = (line) => warnings.push(line);
   const table = header.refcountTableOffset;
   image.refcountTable = decodeRefcountTable(file.bytes.slice(table, table + header.refcountTableClusters * clusterSize));

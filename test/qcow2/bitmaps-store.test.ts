@@ -83,15 +83,4 @@ describe('a persistent bitmap', () => {
     await fourth.engine.close();
     expect(await checkMedium(third.medium)).toMatchObject({ corruptions: 0, leaks: 0, messages: [] });
   });
-
-  it('cannot be stored in version 2', async () => {
-    const first = await withBitmap({ size: 1 << 20, compat: '0.10' });
-    const told: unknown[] = [];
-    first.engine.events.listen(({ name, data }) => void told.push([name, data?.['message']]));
-    await first.engine.close();
-    expect(told).toContainEqual([
-      'TSIMG_WARNING',
-      expect.stringMatching(/^Lost persistent bitmaps during inactivation of node '.*': Cannot store dirty bitmaps in qcow2 v2 files$/),
-    ]);
-  });
 });

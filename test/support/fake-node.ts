@@ -1,8 +1,10 @@
 /* Nodes over a driver of the test's own: every call is logged, and waits as long as the test holds its kind back. */
 import { BlockBackend } from '../../src/core/block/backend.ts';
-import type { BlockDriver, DriverState, Limits, ReqFlags, TruncateOptions } from '../../src/core/block/driver.ts';
+import type { Child } from '../../src/core/block/child.ts';
+import type { BlockDriver, ChildRoles, DriverState, Limits, ReqFlags, TruncateOptions } from '../../src/core/block/driver.ts';
 import { Graph } from '../../src/core/block/graph.ts';
 import { BlockNode, type NodeSettings } from '../../src/core/block/node.ts';
+import { runTransaction } from '../../src/core/block/transaction.ts';
 import type { Maybe } from '../../src/core/util/maybe.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 
@@ -32,6 +34,9 @@ export interface FakeOptions {
   readonly settings?: Partial<NodeSettings>;
   /** Operations that the driver lacks. */
   readonly lacks?: readonly FakeOp[];
+  readonly driver?: Partial<BlockDriver>;
+  /** What it tells of its extents; without, it cannot tell. */
+  readonly status?: NonNullable<DriverState['status']>;
 }
 
 /** An opened node whose driver keeps its bytes in memory. */
@@ -46,7 +51,7 @@ export class FakeNode {
 
   constructor(name: string, options: FakeOptions = {}) {
     this.bytes = new Uint8Array(options.size ?? 65536);
-    this.node = new BlockNode(name, driver, { ...settings, ...options.settings });
+    this.node = new BlockNode(name, { ...driver, ...options.driver }, { ...settings, ...options.settings });
     const state: DriverState = {
       limits: { requestAlign: 1, maxTransfer: 0, zeroAlign: 1, discardAlign: 1, clusterSize: 0, ...options.limits },
       writeFlags: options.writeFlags ?? 0,
@@ -69,6 +74,7 @@ export class FakeNode {
       quiesce: () => this.log.push('quiesce'),
       resume: () => this.log.push('resume'),
       close: async () => void this.log.push('close'),
+      ...(options.status === undefined ? {} : { status: options.status }),
     };
     for (const op of options.lacks ?? []) delete state[op as keyof DriverState];
     this.node.setState(state);
@@ -125,4 +131,9 @@ export function userOf(node: BlockNode, graph: Graph = new Graph(), name?: strin
   const backend = new BlockBackend(graph, { perm: asked, shared: perm.all, ...(name === undefined ? {} : { name }) });
   backend.insert(node);
   return backend;
+}
+
+/** `node` stands below `parent` from now on, as its child `name`. */
+export function attachBelow(graph: Graph, parent: BlockNode, node: BlockNode, roles: ChildRoles, name = 'file'): Child {
+  return runTransaction((transaction) => graph.attach(name, roles, parent, node, transaction, { perm: perm.none, shared: perm.all }));
 }

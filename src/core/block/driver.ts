@@ -170,6 +170,11 @@ export interface DriverState {
   readonly mediumIdentity?: string | undefined;
   /** Options that decide what the guest sees, for json: filenames (file: `filename`; raw: `offset`, `size`). */
   readonly strongOptions?: Readonly<Record<string, unknown>> | undefined;
+  /**
+   * Changes what the image records of itself, as the driver's `amendOptions` have it. Rejects with the peer's message; what
+   * came before the option that cannot be is done. Absent: nothing of it can be changed.
+   */
+  amend?(values: CreateValues, how: AmendHow): Promise<void>;
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
@@ -276,8 +281,17 @@ export interface CreateOption {
 
 export type CreateValues = Readonly<Record<string, string | number | boolean | undefined>>;
 
+export interface AmendHow {
+  /** Allows what may lose data. */
+  readonly force: boolean;
+  onProgress(done: number, total: number): void;
+}
+
 /** What `create` gets to make an image. */
 export interface CreateHost {
+  readonly clock: Clock;
+  /** The user's objects: secrets by name. */
+  readonly objects: ObjectSource;
   /** Makes (or empties) the protocol file at `filename` with `size` bytes, `preallocation` applied to it, under a create lock. */
   createFile(filename: string, size: number, prealloc: Prealloc): Promise<void>;
   /** Opens the protocol node of `filename` for writing; its node is closed by `close()`. */
@@ -293,6 +307,8 @@ export interface CreateTarget {
   size(): number;
   flush(): Maybe<void>;
   close(): Promise<void>;
+  /** Its node's own state, for the driver that made it. */
+  readonly state: DriverState;
 }
 
 export type DriverKind = 'protocol' | 'format' | 'filter';
@@ -314,6 +330,8 @@ export interface BlockDriver {
    */
   childPerm?(node: BlockNode, child: Child, asked: PermRequest): PermRequest;
   readonly createOptions?: readonly CreateOption[];
+  /** What of an image can be changed afterwards, `amend -o`. */
+  readonly amendOptions?: readonly CreateOption[];
   /** Makes an image. Rejects with the peer's message; the caller removes what a failed create left. */
   create?(host: CreateHost, filename: string, values: CreateValues): Promise<void>;
 }

@@ -102,14 +102,15 @@ function hasInfo(node: BlockNode): boolean {
 
 function limitsOf(node: BlockNode): Record<string, number> {
   const { limits } = node;
-  const isProtocol = node.driver.kind === 'protocol';
-  const passesThrough = node.driver.kind === 'filter' || node.driver.isFilterLike === true;
+  const isFilterLike = node.driver.isFilterLike === true;
+  // filters take any request: the engine aligns it for the medium below
+  const ownAlign = node.driver.kind === 'filter' || isFilterLike ? 1 : limits.requestAlign;
+  const passesThrough = node.driver.kind === 'filter' || isFilterLike;
   const discardAlign = discardAlignOf(node);
   const maxHwTransfer = smallest(node, (medium) => medium.maxHwTransfer);
   const maxHwIov = smallest(node, (medium) => medium.maxHwIov);
   return {
-    // formats take any request: the engine aligns it for the medium below
-    'request-alignment': isProtocol ? limits.requestAlign : node.isProbed && node.driver.isFilterLike === true ? sector : 1,
+    'request-alignment': node.isProbed && isFilterLike ? sector : ownAlign,
     ...(limits.maxTransfer === 0 ? {} : { 'max-transfer': limits.maxTransfer }),
     ...(maxHwTransfer === undefined ? {} : { 'max-hw-transfer': maxHwTransfer }),
     // alignment of discards comes up through filters, that of zero writes does not

@@ -16,7 +16,7 @@ import {
   type ReqFlags,
   type TruncateOptions,
 } from '../block/driver.ts';
-import type { Prealloc } from '../storage/storage.ts';
+import { isPrealloc } from '../storage/storage.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignUp } from '../util/math.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
@@ -136,10 +136,6 @@ const createOptions: readonly CreateOption[] = [
   { name: 'size', type: 'size', help: 'Virtual disk size' },
   { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
 ];
-
-function isPrealloc(value: unknown): value is Prealloc {
-  return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
-}
 
 async function create(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
   const size = Number(values['size'] ?? 0);

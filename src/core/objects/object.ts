@@ -20,6 +20,8 @@ export interface UserObject {
 export interface ObjectSource {
   /** Whether there is an object of this type with this id. */
   has(qomType: string, id: string): boolean;
+  /** Name of the type of the object with this id. */
+  typeOf(id: string): string | undefined;
   /** The object with this id when it is of this class. */
   find<T extends UserObject>(type: abstract new (...args: never[]) => T, id: string): T | undefined;
 }

@@ -8,6 +8,10 @@ import type { PermBits } from '../util/perm-bits.ts';
 /** How far a file is filled when it grows. `metadata` is for formats and counts as `off` here. */
 export type Prealloc = 'off' | 'metadata' | 'falloc' | 'full';
 
+export function isPrealloc(value: unknown): value is Prealloc {
+  return value === 'off' || value === 'metadata' || value === 'falloc' || value === 'full';
+}
+
 export interface StorageCaps {
   readonly kind: 'file' | 'block-device' | 'char-device' | 'memory';
   readonly readOnly: boolean;

@@ -49,7 +49,11 @@ async function firstByte(options: OptionTree): Promise<string> {
 async function told(options: OptionTree): Promise<string> {
   return firstByte(options).then(
     (letter) => `read ${letter}`,
-    (error: Error) => error.message,
+    (error: unknown) => {
+      // whoever hears of it can tell what it is without the words
+      expect(error).toMatchObject({ code: expect.stringMatching(/^E[A-Z_]+$/) });
+      return (error as Error).message;
+    },
   );
 }
 
@@ -193,20 +197,6 @@ describe('names that lead back', () => {
     symlinkSync('top', folder.file('symbolic'));
     linkSync(folder.file('top'), folder.file('hard'));
     await expect(engine.openBackend({ filename: folder.file('top'), format: 'qcow2' })).rejects.toThrow(`Backing file '${inFolder}' creates an infinite loop.`);
-    expect([...engine.graph.nodes]).toEqual([]);
-  });
-
-  it('end at a depth that no use of them needs', async () => {
-    start();
-    const name = (index: number): string => `image${index}`;
-    letters(name(0), 'B');
-    for (let index = 1; index <= 520; index++) await overlay(name(index), name(index - 1), index === 1 ? 'raw' : 'qcow2');
-    const at = (index: number): OptionTree => ({ driver: 'qcow2', file: { driver: 'file', filename: name(index) } });
-    expect(await told(at(500))).toBe('read B');
-    const node = engine.graph.find('n');
-    if (node !== undefined) node.monitorOwned = false;
-    if (node !== undefined) await engine.graph.releaseUnused(node);
-    expect(await told(at(520))).toContain('Backing chain is longer than 500 images');
     expect([...engine.graph.nodes]).toEqual([]);
   });
 });

@@ -9,6 +9,7 @@ import { isPending } from '../../../src/core/util/maybe.ts';
 import { perm } from '../../../src/core/util/perm-bits.ts';
 import type { Engine } from '../../../src/engine/engine.ts';
 import { memoryEngine } from '../../support/memory-engine.ts';
+import { make } from '../../support/requests.ts';
 
 let engine: Engine;
 afterEach(() => engine.close());
@@ -145,5 +146,40 @@ describe('a drained section', () => {
     gates.shift()?.();
     await queued;
     await backend.remove();
+  });
+});
+
+describe('a driver that takes whole blocks only', () => {
+  const align = 512;
+  const patterned = (length: number): Uint8Array => Uint8Array.from({ length }, (_, at) => 1 + (at % 251));
+
+  it.each([
+    [700, 100],
+    [700, 2000],
+    [512, 700],
+    [1000, 24],
+    [1, 65535],
+  ])('gives any bytes of them: %i+%i', async (offset, length) => {
+    const { fake, edge } = make({ limits: { requestAlign: align } });
+    fake.bytes = patterned(65536);
+    const into = new Uint8Array(length);
+    await edge.read(offset, into);
+    expect(Buffer.compare(into, patterned(65536).subarray(offset, offset + length))).toBe(0);
+    for (const text of fake.log) expect(text).toMatch(/^read \d+\+\d+$/);
+    const [at = -1, run = -1] = (fake.log[0] ?? '').slice('read '.length).split('+').map(Number);
+    expect([at % align, run % align]).toEqual([0, 0]);
+  });
+
+  it.each([
+    [700, 100],
+    [700, 2000],
+    [512, 700],
+    [65000, 536],
+  ])('keeps what lies beside what is written: %i+%i', async (offset, length) => {
+    const { fake, edge } = make({ limits: { requestAlign: align } });
+    fake.bytes = patterned(65536);
+    const expected = patterned(65536).fill(0xff, offset, offset + length);
+    await edge.write(offset, new Uint8Array(length).fill(0xff));
+    expect(Buffer.compare(fake.bytes, expected)).toBe(0);
   });
 });

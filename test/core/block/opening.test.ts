@@ -291,6 +291,13 @@ describe('one part that fails', () => {
     ['the driver', { driver: 'nosuch', 'node-name': 'n', file: { driver: 'file', filename: 'a' } }, "Unknown driver 'nosuch'"],
     ['the name', qcow2('taken', 'a'), "Duplicate nodes with node-name='taken'"],
     ['an option', qcow2('n', 'a', { foo: 1 }), "Block format 'qcow2' does not support the option 'foo'"],
+    ['an option of a protocol', { driver: 'null-co', 'node-name': 'n', foo: 1 }, "Block protocol 'null-co' doesn't support the option 'foo'"],
+    ['a file that is not said', { driver: 'qcow2', 'node-name': 'n' }, 'A block device must be specified for "file"'],
+    ['a file that is none', { driver: 'raw', 'node-name': 'n', file: null }, 'A block device must be specified for "file"'],
+    ['a file without a name', { driver: 'raw', 'node-name': 'n', file: { 'node-name': 'm' } }, 'Must specify either driver or file'],
+    ['neither driver nor file', { 'node-name': 'n' }, 'Must specify either driver or file'],
+    ['a file that is not there', { driver: 'raw', 'node-name': 'n', file: 'nosuch' }, "Cannot find device='nosuch' nor node-name='nosuch'"],
+    ['a name in the subtree', qcow2('n', 'a', { backing: qcow2('n', 'a') }), "Could not open backing file: Duplicate nodes with node-name='n'"],
     [
       'a setting',
       qcow2('n', 'a', { 'detect-zeroes': 'unmap', discard: 'ignore' }),
@@ -323,7 +330,7 @@ describe('one part that fails', () => {
     const reader = new BlockBackend(engine.graph, { perm: perm.consistentRead, shared: perm.consistentRead });
     reader.insert(busy);
     stage.failing.add('bad');
-    expect(await message(engine.addNode(options))).toBe(expected);
+    await expect(engine.addNode(options)).rejects.toMatchObject({ message: expected, code: expect.stringMatching(/^E[A-Z_]+$/) });
     expect([stage.names, stage.open, [...stage.locks]]).toEqual([['taken', 'busy'], [], []]);
     expect(busy.parents).toHaveLength(1);
     await reader.remove();

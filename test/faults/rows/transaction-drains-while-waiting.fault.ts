@@ -16,8 +16,9 @@ interface Message {
 
 /** Another monitor of the daemon; `onReply` hears the ids that commands were given. */
 async function monitor(path: string, onReply: (id: string) => void): Promise<(command: object) => void> {
-  const socket = connect(path).on('error', () => {});
-  await new Promise((resolve) => socket.once('connect', resolve));
+  const socket = connect(path);
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  socket.on('error', () => {});
   let rest = '';
   socket.setEncoding('utf8').on('data', (text: string) => {
     const lines = (rest + text).split('\n');

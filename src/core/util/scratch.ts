@@ -1,4 +1,4 @@
-/* Buffers for bytes on their way through the driver: copied edges of clusters, compressed data. Reused, never zeroed. */
+/* Buffers for bytes on their way through a driver: copied edges of clusters, compressed or enciphered data. Reused, never zeroed. */
 
 const keepEach = 4;
 

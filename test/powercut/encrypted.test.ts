@@ -1,0 +1,4 @@
+import { encrypted } from './encrypted-scenarios.ts';
+import { judgeAll } from './suite.ts';
+
+judgeAll('encrypted images', encrypted, 1200);
