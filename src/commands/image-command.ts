@@ -149,6 +149,7 @@ function relayWarnings(engine: Engine, report: Reporter): void {
     if (name !== 'TSIMG_WARNING') return;
     const hint = data?.['hint'];
     if (data?.['isPlain'] === true) report.stderr.write(`${String(data['message'])}\n`);
+    else if (data?.['isError'] === true) report.message(String(data['message']));
     else report.warning(String(data?.['message']));
     // the peer's hint has no line end of its own
     if (typeof hint === 'string') report.stderr.write(hint);

@@ -23,7 +23,7 @@ import {
 } from './layout.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
-import { run as carryOut, locked, type Steps, wait } from './steps.ts';
+import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 
 const utf8 = new TextEncoder();
 
@@ -121,7 +121,7 @@ export class Bitmaps {
     const former: FormerClusters[] = [];
     await this.#noteClusters(gone, former);
     const next = this.#stored.filter((stored) => stored !== gone);
-    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(next, former)));
+    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(() => wait<readonly StoredBitmap[]>(next), former)));
   }
 
   /** Many entries of a hostile table may name one cluster, or ones: what is there already costs nothing again. */
@@ -193,26 +193,43 @@ export class Bitmaps {
 
   /** Everything anew: data, tables, a directory; the old clusters go once the header names the new ones. */
   *#storeSteps(held: readonly DirtyBitmap[], former: readonly FormerClusters[]): Steps<void> {
+    yield* this.#replaceDirectory((taken) => this.#writeBitmaps(held, taken), former);
+  }
+
+  *#writeBitmaps(held: readonly DirtyBitmap[], taken: FormerClusters[]): Steps<readonly StoredBitmap[]> {
     const image = this.#image;
     const next: StoredBitmap[] = [];
     for (const stored of this.#stored) {
       const bitmap = held.find(({ name }) => name === stored.name);
-      if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes));
+      if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes, taken));
       else if (image.node.dirtyBitmaps.find(stored.name) !== undefined) next.push(stored);
     }
     // newest first, as the peer does
     for (const bitmap of held) {
       if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
-      next.push(yield* this.#writeNew(bitmap, utf8.encode(bitmap.name ?? '')));
+      next.push(yield* this.#writeNew(bitmap, utf8.encode(bitmap.name ?? ''), taken));
     }
-    yield* this.#replaceDirectory(next, former);
+    return next;
   }
 
-  /** Another directory; the old one, and `former` clusters, go once the header names the new one. */
-  *#replaceDirectory(next: readonly StoredBitmap[], former: readonly FormerClusters[]): Steps<void> {
+  /** Another directory, of what `write` has written; the old one, and `former` clusters, go once the header names the new one. */
+  *#replaceDirectory(write: (taken: FormerClusters[]) => Steps<readonly StoredBitmap[]>, former: readonly FormerClusters[]): Steps<void> {
     const image = this.#image;
     const old = image.header.bitmaps;
-    yield* this.#nameDirectory(next);
+    const taken: FormerClusters[] = [];
+    let next: readonly StoredBitmap[];
+    let extension: BitmapsExtension | undefined;
+    try {
+      next = yield* write(taken);
+      extension = yield* told('Failed to update bitmap extension: ', this.#writeDirectory(next, taken));
+    } catch (error) {
+      for (const { offset, length, reason } of taken) yield* freeClusters(image, offset, length, reason);
+      throw error;
+    }
+    const bits = image.header.autoclear & ~autoclear.bitmaps;
+    // from here on the medium may name what is new
+    const change = { bitmaps: extension, autoclear: extension === undefined ? bits : bits | autoclear.bitmaps };
+    yield* told('Failed to update bitmap extension: ', image.updateHeader(change));
     // whatever becomes of the old ones: a second try must not free them again
     this.#stored = next;
     if (old !== undefined) {
@@ -223,24 +240,33 @@ export class Bitmaps {
     yield* image.refcountCache.flush();
   }
 
-  /** Writes a new directory and makes the header name it; nothing is left named when there are no bitmaps. */
-  *#nameDirectory(bitmaps: readonly StoredBitmap[]): Steps<void> {
+  /** Writes a new directory, durably, for the header to name; none when there are no bitmaps. */
+  *#writeDirectory(bitmaps: readonly StoredBitmap[], taken: FormerClusters[]): Steps<BitmapsExtension | undefined> {
     const image = this.#image;
     const directory = encodeDirectory(bitmaps);
     let extension: BitmapsExtension | undefined;
     if (bitmaps.length > 0) {
-      const directoryOffset = yield* allocateClusters(image, directory.length);
-      image.checkOverlap(directoryOffset, directory.length, 0);
+      const directoryOffset = yield* this.#take(directory.length, 'other', taken);
       yield* wait(image.writeFile(directoryOffset, directory));
       extension = { count: bitmaps.length, directorySize: directory.length, directoryOffset };
     }
     yield* image.refcountCache.flush();
-    const bits = image.header.autoclear & ~autoclear.bitmaps;
-    yield* image.updateHeader({ bitmaps: extension, autoclear: extension === undefined ? bits : bits | autoclear.bitmaps });
+    return extension;
+  }
+
+  *#take(length: number, reason: FreeReason, taken: FormerClusters[]): Steps<number> {
+    const offset = yield* allocateClusters(this.#image, length);
+    taken.push({ offset, length, reason });
+    this.#image.checkOverlap(offset, length, 0);
+    return offset;
   }
 
   /** Writes a bitmap's data and table into new clusters. */
-  *#writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array): Steps<StoredBitmap> {
+  #writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
+    return told(`Failed to write bitmap '${bitmap.name ?? ''}' to file: `, this.#writeParts(bitmap, nameBytes, taken));
+  }
+
+  *#writeParts(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const table = new Uint8Array(Math.max(1, Math.ceil(bitmap.byteLength / clusterSize)) * 8);
@@ -248,13 +274,11 @@ export class Bitmaps {
     for (let start = 0; start < bitmap.byteLength; start += clusterSize) {
       bitmap.serialise(start, cluster);
       if (isZero(cluster)) continue;
-      const offset = yield* allocateClusters(image, clusterSize);
-      image.checkOverlap(offset, clusterSize, 0);
+      const offset = yield* this.#take(clusterSize, 'always', taken);
       yield* wait(image.writeFile(offset, cluster));
       setU64(table, (start / clusterSize) * 8, offset);
     }
-    const tableOffset = yield* allocateClusters(image, table.length);
-    image.checkOverlap(tableOffset, table.length, 0);
+    const tableOffset = yield* this.#take(table.length, 'other', taken);
     yield* wait(image.writeFile(tableOffset, table));
     return {
       name: bitmap.name ?? '',

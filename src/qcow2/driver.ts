@@ -247,7 +247,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     options: runtime.options,
     emit: (event, details) => host.emit(event, details),
   });
-  image.warn = (line) => host.emit('TSIMG_WARNING', { message: line, isPlain: true });
+  image.warn = (line, how) => host.emit('TSIMG_WARNING', { message: line, ...(how?.isError === true ? how : { isPlain: true }) });
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
   const snapshotBytes = await loadTables(image);

@@ -108,6 +108,8 @@ export interface BitmapStore {
   check(name: string, granularity: number): void;
   /** Takes it from the medium; nothing when it is not there. */
   remove(name: string): Promise<void>;
+  /** Writes everything out as a close does, and keeps the node for reading. False, and told, when bitmaps are lost. */
+  store(): Promise<boolean>;
 }
 
 /** For drivers that keep nothing that depends on settings. */
