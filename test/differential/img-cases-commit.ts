@@ -1,9 +1,8 @@
 /* Command lines of commit: what ends up in the base, what is left of the overlay, and what is refused. */
 import type { ImgCase } from './img-harness.ts';
 
-const byContent = (lines: readonly string[], before?: readonly string[]): ImgCase[] =>
-  lines.map((line) => ({ line, files: 'content', ...(before === undefined ? {} : { before }) }));
-/** Where layers differ in their clusters the peer copies whole clusters of the base; ours only what was written. */
+const byContent = (lines: readonly string[]): ImgCase[] => lines.map((line) => ({ line, files: 'content' }));
+/** The peer copies whole clusters of the base, ours only what was written: where that is less, the rest is a hole or not as it comes. */
 const byData = (line: string, before: readonly string[]): ImgCase => ({ line, before, files: 'data' });
 
 /** An overlay in each of several forms over a copy of a base. */
@@ -34,19 +33,19 @@ export const commitCases: readonly ImgCase[] = [
   byData('commit x', over('a.qcow2', 'qcow2', 'cluster_size=4k', writes)),
   byData('commit -d x', over('a.qcow2', 'qcow2', 'extended_l2=on,cluster_size=128k', writes)),
   byData('commit x ', over('a.qcow2', 'qcow2', 'extended_l2=on', writes)),
-  ...byContent(['commit  x'], over('a.qcow2', 'qcow2', 'compat=0.10', writes.replace(/ -c 'discard[^']*'/, ''))),
+  byData('commit  x', over('a.qcow2', 'qcow2', 'compat=0.10', writes.replace(/ -c 'discard[^']*'/, ''))),
   byData('commit  x ', over('a.qcow2', 'qcow2', 'data_file=d', writes)),
-  ...byContent(['commit -q x'], over('small.raw', 'raw', 'size=3M', writes)),
-  ...byContent(['commit -q  x'], over('k4.qcow2', 'qcow2', 'size=3M', writes)),
-  ...byContent(['commit -q x '], over('old.qcow2', 'qcow2', '', writes)),
-  ...byContent(['commit -q  x '], over('z.qcow2', 'qcow2', '', writes)),
-  ...byContent(['commit -f qcow2 x'], over('odd.qcow2', 'qcow2', '', "-c 'write -P 9 999000 512'")),
+  byData('commit -q x', over('small.raw', 'raw', 'size=3M', writes)),
+  byData('commit -q  x', over('k4.qcow2', 'qcow2', 'size=3M', writes)),
+  byData('commit -q x ', over('old.qcow2', 'qcow2', '', writes)),
+  byData('commit -q  x ', over('z.qcow2', 'qcow2', '', writes)),
+  byData('commit -f qcow2 x', over('odd.qcow2', 'qcow2', '', "-c 'write -P 9 999000 512'")),
   byData('commit -f qcow2  x', [...over('a.qcow2', 'qcow2', '', writes), 'qemu-img snapshot -c s x']),
   byData('commit -f qcow2 x ', [...over('a.qcow2', 'qcow2', '', writes), 'qemu-img bitmap --add x b']),
-  ...byContent(['commit -f qcow2  x '], over('s.qcow2', 'qcow2', '', writes)),
-  ...byContent(['commit -d -f qcow2 x'], over('comp.qcow2', 'qcow2', '', writes)),
-  ...byContent(['commit -d -q x'], over('ext.qcow2', 'qcow2', 'lazy_refcounts=on', writes)),
-  ...byContent(['commit -q -f qcow2 x'], over('a.qcow2', 'qcow2', 'lazy_refcounts=on', writes)),
+  byData('commit -f qcow2  x ', over('s.qcow2', 'qcow2', '', writes)),
+  byData('commit -d -f qcow2 x', over('comp.qcow2', 'qcow2', '', writes)),
+  byData('commit -d -q x', over('ext.qcow2', 'qcow2', 'lazy_refcounts=on', writes)),
+  byData('commit -q -f qcow2 x', over('a.qcow2', 'qcow2', 'lazy_refcounts=on', writes)),
   ...byContent([
     'commit a.qcow2',
     'commit r.raw',
