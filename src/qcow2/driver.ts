@@ -129,6 +129,12 @@ class Qcow2State implements DriverState {
     await resizeImage(this.#image, size, options, this.#bitmaps);
   }
 
+  async makeEmpty(): Promise<void> {
+    const { emptyImage } = await import('./empty.ts');
+    await this.#writer.begin();
+    await emptyImage(this.#image);
+  }
+
   info(): FormatInfo {
     return describeImage(this.#image, this.#bitmaps.describe());
   }

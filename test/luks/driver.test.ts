@@ -114,6 +114,24 @@ describe('luks', () => {
     );
   });
 
+  it('shares its file with whoever shares the disk, but not while its key slots change', async () => {
+    const { file: _file, ...options } = await makeVault(where.engine, 'disk', { size, ...small });
+    addSecret(where.engine, 'new', 'open barley');
+    await where.engine.addNode({ driver: 'file', filename: 'disk', 'node-name': 'f' });
+    const node = await where.engine.addNode({ ...options, file: 'f', 'node-name': 'n' });
+    const other = await where.engine.addNode({ ...options, file: 'f', 'node-name': 'm', 'read-only': true });
+    const amend = (): Promise<void> | undefined =>
+      node.state.amend?.({ state: 'active', 'new-secret': 'new', 'iter-time': 0 }, { force: false, onProgress: () => {} });
+    const before = bytesOf('disk');
+    await expect(amend()).rejects.toThrow("Permission conflict on node 'f'");
+    expect(bytesOf('disk')).toEqual(before);
+    other.monitorOwned = false;
+    await where.engine.graph.releaseUnused(other);
+    await amend();
+    const again = await where.engine.addNode({ ...options, 'key-secret': 'new', file: 'f', 'node-name': 'm' });
+    expect(again.size()).toBe(size);
+  });
+
   it('grows and shrinks with its file', async () => {
     const options = await makeVault(where.engine, 'disk', { size, ...small });
     const node = await where.engine.addNode({ ...options, 'node-name': 'n' });

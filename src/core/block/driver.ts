@@ -180,6 +180,8 @@ export interface DriverState {
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
+  /** Makes all of it unallocated, so that the backing node shows throughout. Called drained. */
+  makeEmpty?(): Promise<void>;
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
   /** Absent: its dirty bitmaps end with the node. */

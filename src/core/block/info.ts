@@ -62,7 +62,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<I
 }
 
 /** The backing name as recorded, seen from the image; undefined when there is no base to start from. */
-function fullBackingName(node: BlockNode, backing: string): string | undefined {
+export function fullBackingName(node: BlockNode, backing: string): string | undefined {
   const base = exactFilename(node.primary?.node ?? node);
   return base === undefined ? undefined : combineFilename(base, backing);
 }
