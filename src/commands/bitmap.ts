@@ -76,9 +76,10 @@ export const command: ImageCommand = imageCommand({
     const [filename = '', bitmap = ''] = operands;
     await using engine = newEngine();
     await makeObjects(engine, options.object);
-    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true });
+    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true, noBacking: true });
     const { sourceFile, sourceFormat } = options;
-    const source = sourceFile === undefined ? backend : await openImage(engine, report, { filename: sourceFile, format: sourceFormat, imageOpts: false });
+    const source =
+      sourceFile === undefined ? backend : await openImage(engine, report, { filename: sourceFile, format: sourceFormat, imageOpts: false, noBacking: true });
     const { node } = backend;
     const sourceNode = source.node;
     if (node === undefined || sourceNode === undefined) return 1;

@@ -133,6 +133,8 @@ export interface OpenImageOptions {
   /** Without its backing chain. */
   readonly withoutBacking?: boolean;
   readonly discard?: boolean;
+  /** Without the backing chain. */
+  readonly noBacking?: boolean;
   /** Nobody may write to it meanwhile. */
   readonly noWriters?: boolean;
   /** Further options of an image that is named by its filename. */
@@ -188,6 +190,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.withoutBacking === true ? { noBacking: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),
+    ...(image.noBacking === true ? { noBacking: true } : {}),
     ...(image.noWriters === true ? { perms: soleReaderPerms } : image.resizes === true ? { perms: resizerPerms } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
@@ -204,6 +207,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   if (image.forceShare === true) options['force-share'] = true;
   if (image.discard === true) options['discard'] ??= 'unmap';
   if (image.withoutBacking === true) options['backing'] ??= null;
+  if (image.noBacking === true && !Object.keys(options).some((name) => name === 'backing' || name.startsWith('backing.'))) options['backing'] = null;
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
   const noIo = image.metadataOnly === true;

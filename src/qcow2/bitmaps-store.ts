@@ -6,6 +6,7 @@
 import { type DirtyBitmap, useObstacles } from '../core/block/dirty-bitmap.ts';
 import { isZero, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import { encodeDirectory, entryBytes, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
 import type { BitmapsExtension } from './bitmaps-extension.ts';
@@ -24,8 +25,6 @@ import {
 import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
-
-const utf8 = new TextEncoder();
 
 interface FormerClusters {
   readonly offset: number;
@@ -101,7 +100,7 @@ export class Bitmaps {
 
   #reasonAgainst(name: string, granularity: number): string | undefined {
     const { size, node } = this.#image;
-    const nameLength = utf8.encode(name).length;
+    const nameLength = encodeName(name).length;
     if (granularity > 2 ** maxBitmapGranularityBits) return `Granularity exceeds maximum (${2 ** maxBitmapGranularityBits} bytes)`;
     if (granularity < 2 ** minBitmapGranularityBits) return `Granularity is under minimum (${2 ** minBitmapGranularityBits} bytes)`;
     if (nameLength > maxBitmapNameLength) return `Name length exceeds maximum (${maxBitmapNameLength} characters)`;
@@ -110,7 +109,7 @@ export class Bitmaps {
     for (const bitmap of node.dirtyBitmaps) if (bitmap.isPersistent && bitmap.name !== undefined) names.add(bitmap.name);
     if (names.size >= maxBitmaps) return 'Maximum number of persistent bitmaps is already reached';
     let bytes = entryBytes(nameLength);
-    for (const other of names) bytes += entryBytes(utf8.encode(other).length);
+    for (const other of names) bytes += entryBytes(encodeName(other).length);
     return bytes > maxBitmapDirectoryBytes ? 'Not enough space in the bitmap directory' : undefined;
   }
 
@@ -207,7 +206,7 @@ export class Bitmaps {
     // newest first, as the peer does
     for (const bitmap of held) {
       if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
-      next.push(yield* this.#writeNew(bitmap, utf8.encode(bitmap.name ?? ''), taken));
+      next.push(yield* this.#writeNew(bitmap, encodeName(bitmap.name ?? ''), taken));
     }
     return next;
   }

@@ -8,6 +8,7 @@ import { getText, getU16, getU32, getU64, setU16, setU32, setU64 } from '../core
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp, ceilDiv } from '../core/util/math.ts';
 import type { Maybe } from '../core/util/maybe.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
 import {
@@ -68,7 +69,7 @@ export function measureBitmaps(bitmaps: Iterable<DirtyBitmap>, clusterSize: numb
     if (!isPersistent || isInconsistent || name === undefined) continue;
     const clusters = ceilDiv(byteLength, clusterSize);
     bytes += clusters * clusterSize + alignUp(clusters * 8, clusterSize);
-    directory += entryBytes(new TextEncoder().encode(name).length);
+    directory += entryBytes(encodeName(name).length);
   }
   return bytes + alignUp(directory, clusterSize);
 }

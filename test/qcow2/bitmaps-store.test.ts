@@ -97,4 +97,14 @@ describe('a persistent bitmap', () => {
     expect(measureBitmaps(bitmaps ?? [], 512)).toBe(2 * (512 + 512) + 1536);
     await engine.close();
   });
+
+  it('keeps a name whose bytes are no text', async () => {
+    const name = 'b\udcff';
+    const { backend, engine, medium } = await openMedium(await newMedium(values));
+    backend.node?.dirtyBitmaps.add({ name, granularity: 512, isPersistent: true });
+    await engine.close();
+    const again = await openMedium(medium);
+    expect(bitmapOf(again, name)).toMatchObject({ name, isInconsistent: false });
+    await again.engine.close();
+  });
 });
