@@ -7,7 +7,6 @@ import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { parseOptionWords } from '../core/util/key-values.ts';
 import { isPending } from '../core/util/maybe.ts';
 import { keyvalInteger } from '../core/util/schema-scalars.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
@@ -31,6 +30,7 @@ import {
 } from './image-command.ts';
 import { Progress } from './progress.ts';
 import { checkRate, rateOf } from './rate.ts';
+import { checkSnapshotOption, loadSnapshot } from './snapshot-option.ts';
 
 /** Runs of zeros that are left out when `-S` does not say. */
 const defaultSparse = 4096;
@@ -146,12 +146,7 @@ function checkValue(key: string, value: string, report: Reporter): void {
       return;
     }
     case 'snapshot':
-      if (!value.startsWith('snapshot.')) return;
-      for (const { name } of parseOptionWords(value)) {
-        if (name === 'snapshot.id' || name === 'snapshot.name') continue;
-        report.message(`Invalid parameter '${name}'`);
-        throw new BlockError(`Failed in parsing snapshot param '${value}'`, { code: 'ERR_PARSE' });
-      }
+      checkSnapshotOption(value, report);
       return;
     default:
   }
@@ -250,17 +245,7 @@ class Conversion {
     if (name === undefined) return;
     if (this.#sources.length > 1 && !name.startsWith('snapshot.'))
       throw new BlockError('No support for concatenating multiple snapshot', { code: 'ERR_USAGE' });
-    const node = this.#sources[0]?.node;
-    if (node?.state.snapshots === undefined) {
-      throw new BlockError(
-        `Failed to load snapshot: Block format '${node?.driver.name ?? ''}' used by device '' does not support temporarily loading internal snapshots`,
-        { code: 'ENOTSUP' },
-      );
-    }
-    const wanted = name.startsWith('snapshot.') ? parseOptionWords(name).map(({ value }) => value) : [name];
-    const found = node.state.snapshots().some((snapshot) => wanted.includes(snapshot.id) || wanted.includes(snapshot.name));
-    if (!found) throw new BlockError("Failed to load snapshot: Can't find snapshot", { code: 'ERR_NOT_FOUND' });
-    throw new BlockError("'convert --snapshot' is not part of this version", { code: 'ERR_ABSENT' });
+    loadSnapshot(this.#sources[0]?.node, name, 'convert');
   }
 
   /** Options of the image to be made. */

@@ -98,7 +98,7 @@ class Rebase {
       imageOpts,
       cache,
       writable: true,
-      withoutBacking: backingUnsafe,
+      noBacking: backingUnsafe,
     });
     const node = overlay.node === undefined ? undefined : skipFilters(overlay.node);
     if (node === undefined) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });

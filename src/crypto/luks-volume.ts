@@ -155,6 +155,11 @@ function checkMaterial(alg: CipherAlg, keyBytes: number): void {
   throw new BlockError(`Algorithm '${alg.name}' with key size ${keyBytes} bytes not supported`, { code: 'ENOTSUP' });
 }
 
+/** Bytes of a new volume in front of its payload. */
+export function luksOverhead({ alg, mode }: LuksSpec): number {
+  return slotOffset(keyBytesOf(alg, mode), slotCount) * cryptoSector;
+}
+
 /** A volume with a new key in slot 0. */
 export async function newLuks(spec: LuksSpec, password: Uint8Array, how: { iterTime: number; isDetached: boolean; clock: Clock }): Promise<NewLuks> {
   checkCipher(spec);

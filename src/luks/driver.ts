@@ -14,6 +14,8 @@ import {
   type DriverStep,
   type FormatInfo,
   type Limits,
+  type Measured,
+  type MeasureSource,
   type NodeHost,
   noLimits,
   nothingToReopen,
@@ -36,7 +38,7 @@ import { changeSlots } from '../crypto/key-slots.ts';
 import { describeLuks } from '../crypto/luks-info.ts';
 import { luksAmendOptions, luksCreateOptions } from '../crypto/luks-options.ts';
 import { readLuksCreation, readSlotChange, secretRequired } from '../crypto/luks-values.ts';
-import { type LuksMedium, LuksVolume, newLuks } from '../crypto/luks-volume.ts';
+import { type LuksMedium, LuksVolume, luksOverhead, newLuks } from '../crypto/luks-volume.ts';
 import type { SectorCipher } from '../crypto/sector-cipher.ts';
 import { cryptoSector } from '../crypto/sector-size.ts';
 
@@ -201,4 +203,20 @@ async function create(host: CreateHost, filename: string, values: CreateValues):
   }
 }
 
-export const luksDriver: BlockDriver = { name: 'luks', kind: 'format', open, childPerm, createOptions, create, amendOptions: luksAmendOptions('') };
+async function measure(values: CreateValues, source: MeasureSource | undefined): Promise<Measured> {
+  const { spec, keySecret } = readLuksCreation(values, '');
+  if (keySecret === undefined) throw secretRequired('');
+  const bytes = luksOverhead(spec) + (source?.size ?? Number(values['size'] ?? 0));
+  return { required: bytes, fullyAllocated: bytes };
+}
+
+export const luksDriver: BlockDriver = {
+  name: 'luks',
+  kind: 'format',
+  open,
+  childPerm,
+  createOptions,
+  create,
+  measure,
+  amendOptions: luksAmendOptions(''),
+};

@@ -18,6 +18,8 @@ import {
   type DriverStep,
   type FormatInfo,
   type Limits,
+  type Measured,
+  type MeasureSource,
   type NodeHost,
   noLimits,
   type RecordedBacking,
@@ -283,4 +285,9 @@ async function create(host: CreateHost, filename: string, values: CreateValues):
   await createQcow2(host, filename, values, imageOf);
 }
 
-export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create, amendOptions };
+async function measure(values: CreateValues, source: MeasureSource | undefined): Promise<Measured> {
+  const { measureQcow2 } = await import('./measure.ts');
+  return measureQcow2(values, source);
+}
+
+export const qcow2Driver: BlockDriver = { name: 'qcow2', kind: 'format', supportsBacking: true, open, createOptions, create, measure, amendOptions };

@@ -11,6 +11,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
+import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { DriverOptionTable } from './driver-options.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { OptionReader, OptionTree } from './options.ts';
@@ -289,6 +290,24 @@ export interface AmendHow {
   onProgress(done: number, total: number): void;
 }
 
+/** An image that is to be converted, as `measure` looks at it. */
+export interface MeasureSource {
+  /** In bytes, whole sectors. */
+  readonly size: number;
+  /** State of the run at `offset` through the whole chain. */
+  status(offset: number, length: number): Maybe<{ readonly length: number; readonly data: boolean; readonly zero: boolean }>;
+  /** Absent: its format has none that last. */
+  readonly bitmaps?: Iterable<DirtyBitmap> | undefined;
+}
+
+/** Bytes of a file: needed for the data that are there, and when every cluster has its place. */
+export interface Measured {
+  readonly required: number;
+  readonly fullyAllocated: number;
+  /** For the persistent bitmaps of the source; absent where the target or the source has none. */
+  readonly bitmaps?: number | undefined;
+}
+
 /** What `create` gets to make an image. */
 export interface CreateHost {
   readonly clock: Clock;
@@ -334,6 +353,8 @@ export interface BlockDriver {
   readonly createOptions?: readonly CreateOption[];
   /** What of an image can be changed afterwards, `amend -o`. */
   readonly amendOptions?: readonly CreateOption[];
+  /** What an image made with `values` would take: empty, of `values.size` bytes, or with the data of `source`. */
+  measure?(values: CreateValues, source: MeasureSource | undefined): Promise<Measured>;
   /** Makes an image. Rejects with the peer's message; the caller removes what a failed create left. */
   create?(host: CreateHost, filename: string, values: CreateValues): Promise<void>;
 }

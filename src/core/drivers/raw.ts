@@ -11,6 +11,8 @@ import {
   type DriverState,
   type DriverStep,
   type Limits,
+  type Measured,
+  type MeasureSource,
   type NodeHost,
   nothingToReopen,
   type ReqFlags,
@@ -144,4 +146,9 @@ async function create(host: CreateHost, filename: string, values: CreateValues):
   await host.createFile(filename, size, preallocation);
 }
 
-export const rawDriver: BlockDriver = { name: 'raw', kind: 'format', isFilterLike: true, open, createOptions, create };
+async function measure(values: CreateValues, source: MeasureSource | undefined): Promise<Measured> {
+  const bytes = source?.size ?? Number(values['size'] ?? 0);
+  return { required: bytes, fullyAllocated: bytes };
+}
+
+export const rawDriver: BlockDriver = { name: 'raw', kind: 'format', isFilterLike: true, open, createOptions, create, measure };
