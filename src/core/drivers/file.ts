@@ -48,7 +48,9 @@ class FileState implements DriverState {
   }
 
   #setLocks(held: PermBits, unshared: PermBits): LockChange {
-    const own = this.#storage.setLocks?.(held, unshared);
+    // nothing more is asked for: nobody can be in the way, but the medium opened anew would look like somebody
+    const isCovered = this.#next !== undefined && (held & ~this.#held) === 0 && (unshared & ~this.#unshared) === 0;
+    const own = this.#storage.setLocks?.(held, unshared, isCovered);
     const next = this.#next?.setLocks?.(held, unshared, true);
     const before = { held: this.#held, unshared: this.#unshared };
     this.#held = held;
