@@ -8,6 +8,8 @@ import { pathToFileURL } from 'node:url';
 import { leftOut, seed, targets } from './targets.mjs';
 
 const [name, report] = process.argv.slice(2);
+// of the power cuts a few, which reach the same code
+process.env.TSIMG_POWERCUT_MEDIA ??= '8';
 const root = process.cwd();
 const { files, tests, sample } = targets(root)[name];
 const stryker = (file) => import(pathToFileURL(join(root, 'node_modules', '@stryker-mutator', file)).href);

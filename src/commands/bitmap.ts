@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption, type ParseResult } from '../cli/options.ts';
+import type { Reporter } from '../cli/report.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseSizeExact } from '../core/util/size.ts';
@@ -75,23 +76,34 @@ export const command: ImageCommand = imageCommand({
     const [filename = '', bitmap = ''] = operands;
     await using engine = newEngine();
     await makeObjects(engine, options.object);
-    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true });
+    const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true, noBacking: true });
     const { sourceFile, sourceFormat } = options;
-    const source = sourceFile === undefined ? backend : await openImage(engine, report, { filename: sourceFile, format: sourceFormat, imageOpts: false });
+    const source =
+      sourceFile === undefined ? backend : await openImage(engine, report, { filename: sourceFile, format: sourceFormat, imageOpts: false, noBacking: true });
     const { node } = backend;
     const sourceNode = source.node;
     if (node === undefined || sourceNode === undefined) return 1;
     const granularity = options.granularity === undefined ? 0 : parseGranularity(options.granularity);
-    for (const step of steps) {
-      try {
-        await carryOut(engine, node, bitmap, { ...step, from: sourceNode, granularity });
-      } catch (error) {
-        throw error instanceof BlockError ? error.prepend(`Operation ${verbs[step.verb]} on bitmap ${bitmap} failed: `) : error;
-      }
-    }
-    return 0;
+    const isDone = await carryOutAll(steps, report, (step) => carryOut(engine, node, bitmap, { ...step, from: sourceNode, granularity }), bitmap);
+    const isStored = (await node.state.bitmapStore?.store()) ?? true;
+    if (!isStored) report.message('Error while closing the image: Invalid argument');
+    return isDone && isStored ? 0 : 1;
   },
 });
+
+/** Until the first that fails, which is told before the image is closed; those before it stay done. */
+async function carryOutAll(steps: readonly Step[], report: Reporter, body: (step: Step) => Promise<void>, bitmap: string): Promise<boolean> {
+  for (const step of steps) {
+    try {
+      await body(step);
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      report.error(error.prepend(`Operation ${verbs[step.verb]} on bitmap ${bitmap} failed: `));
+      return false;
+    }
+  }
+  return true;
+}
 
 /** Throws for options that do not go together, in the peer's order. */
 function checkUse({ options, operands }: ParseResult<typeof table>, steps: readonly Step[]): void {

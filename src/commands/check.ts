@@ -11,7 +11,7 @@ import type { CheckResult } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { writeJson } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 import { formatFixed } from '../core/util/printf.ts';
 import {
   checkOutput,

@@ -15,7 +15,7 @@ import { keyvalInteger } from '../core/util/schema-scalars.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
-import { type CopySettings, copyImages, isValidSparse } from '../jobs/image-copy.ts';
+import { copyImages, isValidSparse } from '../jobs/image-copy.ts';
 import { firstNonZero, ImageReader, sector } from '../jobs/image-reader.ts';
 import { checkSourceBitmaps, checkTargetBitmaps, copyBitmaps } from './convert-bitmaps.ts';
 import { asksForHelp, CreationOptions, checkOptionList, creatingDriver, joinOptionLists, printOptionHelp, setBacking } from './create-options.ts';
@@ -31,6 +31,7 @@ import {
   quietOption,
 } from './image-command.ts';
 import { Progress } from './progress.ts';
+import { checkRate, rateOf } from './rate.ts';
 
 /** Runs of zeros that are left out when `-S` does not say. */
 const defaultSparse = 4096;
@@ -133,7 +134,7 @@ function checkValue(key: string, value: string, report: Reporter): void {
       parseParallel(value);
       return;
     case 'rateLimit':
-      parseSizeExact(value, 'rate limit');
+      checkRate(value);
       return;
     case 'sparseSize': {
       const size = parseSizeExact(value, 'buffer size for sparse output');
@@ -231,7 +232,7 @@ class Conversion {
       isTargetZero: targetIsZero || (creation !== undefined && sparse !== 0 && backing === undefined && (readsAsZeros || (await isZero(target)))),
       targetBackingSize: base,
       onProgress: (done, total) => progress.at((done / total) * 100),
-      rate: this.#rate(),
+      rate: rateOf(this.#options.rateLimit, this.#engine.clock),
       parallel: this.#options.parallel === undefined ? defaultParallel : parseParallel(this.#options.parallel),
       budget: this.#engine.budget,
       compressedCluster: this.#options.compress ? compressedCluster(target) : undefined,
@@ -287,24 +288,6 @@ class Conversion {
     } catch (error) {
       throw error instanceof BlockError ? error.prepend(`${this.#target}: error while converting ${this.#format ?? 'raw'}: `) : error;
     }
-  }
-
-  /** Paces the copy to `-r` bytes a second. */
-  #rate(): CopySettings['rate'] {
-    if (this.#options.rateLimit === undefined) return undefined;
-    const speed = parseSize(this.#options.rateLimit, 'rate limit');
-    if (speed === 0) return undefined;
-    const { clock } = this.#engine;
-    const start = clock.now();
-    let bytes = 0;
-    return {
-      delayFor: (more) => {
-        bytes += more;
-        const aheadMs = (bytes / speed) * 1000 - (clock.now() - start);
-        return aheadMs < 1 ? 0 : aheadMs;
-      },
-      sleep: (ms) => clock.sleep(ms),
-    };
   }
 }
 

@@ -109,6 +109,8 @@ export interface OpenImageOptions {
   /** Without the backing chain, and without touching the guest's data (info). */
   readonly metadataOnly?: boolean;
   readonly discard?: boolean;
+  /** Without the backing chain. */
+  readonly noBacking?: boolean;
   /** Nobody may write to it meanwhile. */
   readonly noWriters?: boolean;
   /** Further options of an image that is named by its filename. */
@@ -127,6 +129,7 @@ function relayWarnings(engine: Engine, report: Reporter): void {
     if (name !== 'TSIMG_WARNING') return;
     const hint = data?.['hint'];
     if (data?.['isPlain'] === true) report.stderr.write(`${String(data['message'])}\n`);
+    else if (data?.['isError'] === true) report.message(String(data['message']));
     else report.warning(String(data?.['message']));
     // the peer's hint has no line end of its own
     if (typeof hint === 'string') report.stderr.write(hint);
@@ -175,6 +178,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),
+    ...(image.noBacking === true ? { noBacking: true } : {}),
     ...(image.noWriters === true ? { perms: soleReaderPerms } : image.resizes === true ? { perms: resizerPerms } : {}),
     ...(image.discard === undefined ? {} : { discard: image.discard }),
     ...(cache === undefined || (!cache.direct && !cache.noFlush) ? {} : { cache }),
@@ -190,6 +194,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   if (writable) options['auto-read-only'] ??= false;
   if (image.forceShare === true) options['force-share'] = true;
   if (image.discard === true) options['discard'] ??= 'unmap';
+  if (image.noBacking === true && !Object.keys(options).some((name) => name === 'backing' || name.startsWith('backing.'))) options['backing'] = null;
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };
   const noIo = image.metadataOnly === true;

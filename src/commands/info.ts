@@ -8,7 +8,7 @@ import { helpOption } from '../cli/options.ts';
 import { type CacheMode, parseCache } from '../core/block/cache-mode.ts';
 import { type ImageInfo, imageInfo, infoJson } from '../core/block/info.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { writeJson } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 import type { Engine } from '../engine/engine.ts';
 import { infoText } from '../texts/image-info.ts';
 import {

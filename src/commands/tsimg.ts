@@ -26,6 +26,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   amend: { summary: 'change options that an image records', load: async () => (await import('./amend.ts')).command },
   bitmap: { summary: 'change the persistent bitmaps of an image', load: async () => (await import('./bitmap.ts')).command },
   check: { summary: 'look for errors in the structure of an image', load: async () => (await import('./check.ts')).command },
+  commit: { summary: 'move what an image holds into its backing file', load: async () => (await import('./commit.ts')).command },
   compare: { summary: 'tell whether two images hold the same data', load: async () => (await import('./compare.ts')).command },
   convert: { summary: 'copy images into a new one, of another format if wanted', load: async () => (await import('./convert.ts')).command },
   create: { summary: 'make a new image', load: async () => (await import('./create.ts')).command },
@@ -36,7 +37,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 };
 
 /** Subcommands of qemu-img that this version has not. */
-const laterCommands = ['bench', 'commit', 'dd', 'measure', 'rebase'];
+const laterCommands = ['bench', 'dd', 'measure', 'rebase'];
 
 const table = defineOptions({
   help: helpOption,

@@ -46,8 +46,21 @@ export interface OpenSettings {
   readonly discard: boolean;
 }
 
-export function parseIoOptions(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): ParseResult<typeof table> {
-  return parseOptions(argv, table, {
+/** The command line as far as it was read: up to `--help` or `--version`. */
+export interface IoArguments {
+  readonly stoppedAt: string | undefined;
+  readonly commands: readonly string[];
+  readonly traces: readonly string[];
+  readonly objects: readonly string[];
+  readonly files: readonly string[];
+  readonly isMixed: boolean;
+  /** Of the first file. */
+  readonly image: OpenSettings;
+}
+
+/** Throws UsageError and, for wrong values, BlockError. */
+export function readArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): IoArguments {
+  const parsed = parseOptions(argv, table, {
     env,
     onOption: (key, value = '') => {
       if (key === 'cache') parseCache(value, 'Invalid cache option');
@@ -55,10 +68,20 @@ export function parseIoOptions(argv: readonly string[], env: Readonly<Record<str
       else if (key === 'aio') checkAio(value);
     },
   });
+  const { options, operands, stoppedAt } = parsed;
+  return {
+    stoppedAt,
+    commands: options.cmd,
+    traces: options.trace,
+    objects: options.object,
+    files: operands,
+    isMixed: options.imageOpts && options.format !== undefined,
+    image: settingsOf(parsed),
+  };
 }
 
 /** What the options of the program say of FILE. */
-export function settingsOf({ options, operands, order }: ParseResult<typeof table>): OpenSettings {
+function settingsOf({ options, operands, order }: ParseResult<typeof table>): OpenSettings {
   const [file] = operands;
   return {
     filename: options.imageOpts ? undefined : file,

@@ -19,7 +19,7 @@ import { waitForBackground } from '../engine/io/requests.ts';
 import { type IoHost, runIoCommand } from '../engine/io/run.ts';
 import { makeObjects, newEngine } from './image-command.ts';
 import { openExercised } from './tsio-image.ts';
-import { helpText, ioOptions, type OpenSettings, parseIoOptions, settingsOf, settingsOfWords } from './tsio-options.ts';
+import { helpText, ioOptions, type OpenSettings, readArguments, settingsOfWords } from './tsio-options.ts';
 import { versionLines } from './version.ts';
 
 export { DirectOutput } from '../cli/output.ts';
@@ -38,26 +38,25 @@ export async function main(
       report.print(await answerCompletion(completionProgram(progName), argv));
       return 0;
     }
-    const parsed = parseIoOptions(argv, process.env);
-    const { options, operands, stoppedAt } = parsed;
+    const { stoppedAt, commands, traces, objects, files, isMixed, image } = readArguments(argv, process.env);
     if (stoppedAt !== undefined) {
       report.print(stoppedAt === 'help' ? helpText(progName) : `${versionLines(progName).join('\n')}\n`);
       return 0;
     }
-    for (const trace of options.trace) {
+    for (const trace of traces) {
       if (isTraceHelp(trace)) return 0;
       warnAboutTrace(report, trace);
     }
-    if (operands.length > 1) {
+    if (files.length > 1) {
       report.print(helpText(progName));
       return 1;
     }
-    if (options.imageOpts && options.format !== undefined) throw new BlockError('--image-opts and -f are mutually exclusive', { code: 'ERR_USAGE' });
+    if (isMixed) throw new BlockError('--image-opts and -f are mutually exclusive', { code: 'ERR_USAGE' });
     await using engine = newEngine();
-    await makeObjects(engine, options.object);
+    await makeObjects(engine, objects);
     const session = new Session(engine, report);
-    if (operands.length > 0) await session.open(settingsOf(parsed));
-    const isFailed = options.cmd.length > 0 ? await session.runAll(options.cmd) : await session.runRead(process.stdin);
+    if (files.length > 0) await session.open(image);
+    const isFailed = commands.length > 0 ? await session.runAll(commands) : await session.runRead(process.stdin);
     await session.close();
     return isFailed ? 1 : 0;
   } catch (error) {

@@ -26,8 +26,12 @@ export interface CopySettings {
   readonly sparse: number;
   /** The target reads as zeros where nothing is written. */
   readonly isTargetZero: boolean;
+  /** Zeros among data are looked for; default true. Without, only areas that the source knows to be zero are. */
+  readonly detectsZeros?: boolean | undefined;
   /** Areas that the source takes from its backing file stay unallocated: up to this size the target has its own. */
   readonly targetBackingSize?: number | undefined;
+  /** Areas that the source takes from this node or from below it stay as they are. */
+  readonly base?: BlockNode | undefined;
   /** Unreadable areas become zeros; told here. */
   readonly onReadError?: ((offset: number, error: BlockError) => void) | undefined;
   /** `done` of `total` bytes of data. */
@@ -89,7 +93,7 @@ class Copier implements TransferPlan<Piece> {
     const bases = [0];
     for (const { size } of settings.sources) bases.push((bases.at(-1) ?? 0) + size);
     this.#bases = bases;
-    this.#unit = settings.sparse === 0 ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
+    this.#unit = settings.sparse === 0 || settings.detectsZeros === false ? 0 : 2 ** Math.floor(Math.log2(settings.sparse));
   }
 
   get #end(): number {
@@ -194,18 +198,26 @@ class Copier implements TransferPlan<Piece> {
   // -- extents --------------------------------------------------------------------------------------------------------
   /** The run at `offset` of the target, which source `index` fills. */
   #extent(index: number, offset: number): Maybe<Extent> {
-    const { targetBackingSize, sources } = this.#settings;
+    const { targetBackingSize, sources, base } = this.#settings;
     const source = sources[index];
     if (source === undefined) throw new RangeError('no source is left');
     const at = offset - (this.#bases[index] ?? 0);
-    const below = targetBackingSize === undefined ? undefined : backingBelow(source.node);
+    const below = base ?? (targetBackingSize === undefined ? undefined : backingBelow(source.node));
     let length = Math.min(maxZero, source.size - at);
     const isPastBacking = targetBackingSize !== undefined && offset >= targetBackingSize;
     if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - offset);
     const found = inStatus(at, () => source.status(at, length, below));
     const classify = (status: { readonly length: number; readonly data: boolean; readonly zero: boolean }): Extent => {
       // past the end of the target's backing file nothing is zero already
-      const kind: Kind = status.zero ? (isPastBacking ? 'backing' : 'zero') : status.data ? 'data' : targetBackingSize === undefined ? 'data' : 'backing';
+      const kind: Kind = status.zero
+        ? isPastBacking
+          ? 'backing'
+          : 'zero'
+        : status.data
+          ? 'data'
+          : below === undefined && targetBackingSize === undefined
+            ? 'data'
+            : 'backing';
       return { kind, length: Math.min(status.length, length) };
     };
     return isPending(found) ? found.then(classify) : classify(found);

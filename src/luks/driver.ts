@@ -17,15 +17,20 @@ import {
   type NodeHost,
   noLimits,
   nothingToReopen,
+  type PermRequest,
   type ReqFlags,
   reqFlag,
   type TruncateOptions,
 } from '../core/block/driver.ts';
+import type { BlockNode } from '../core/block/node.ts';
+import { refreshPermissions } from '../core/block/permissions.ts';
+import { runTransaction } from '../core/block/transaction.ts';
 import { passphrase } from '../core/objects/secret.ts';
 import { isPrealloc } from '../core/storage/storage.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import { chain, type Maybe, settle } from '../core/util/maybe.ts';
+import { perm } from '../core/util/perm-bits.ts';
 import { ScratchPool } from '../core/util/scratch.ts';
 import { changeSlots } from '../crypto/key-slots.ts';
 import { describeLuks } from '../crypto/luks-info.ts';
@@ -47,6 +52,7 @@ class LuksState implements DriverState {
   /** Absent: the image is only looked at. */
   readonly #cipher: SectorCipher | undefined;
   readonly #scratch = new ScratchPool();
+  #changesKeys = false;
 
   constructor(
     host: NodeHost,
@@ -100,12 +106,25 @@ class LuksState implements DriverState {
     const change = readSlotChange(values, '');
     if (this.#keySecret === undefined) throw secretRequired('');
     const { objects, clock } = this.#host;
-    await changeSlots(this.#volume, change, {
-      ...how,
-      clock,
-      password: passphrase(objects, this.#keySecret),
-      secret: (id) => passphrase(objects, id),
-    });
+    const password = passphrase(objects, this.#keySecret);
+    await this.#alone(() => changeSlots(this.#volume, change, { ...how, clock, password, secret: (id) => passphrase(objects, id) }));
+  }
+
+  /** Key slots are being changed: nobody else may write to the header, or look at it as it changes. */
+  get changesKeys(): boolean {
+    return this.#changesKeys;
+  }
+
+  async #alone(body: () => Promise<void>): Promise<void> {
+    const refresh = (): void => runTransaction((transaction) => refreshPermissions([this.#host.node], transaction));
+    this.#changesKeys = true;
+    try {
+      refresh();
+      await body();
+    } finally {
+      this.#changesKeys = false;
+      refresh();
+    }
   }
 
   async reopen(): Promise<DriverStep> {
@@ -144,6 +163,14 @@ async function open(host: NodeHost): Promise<DriverState> {
   return new LuksState(host, { file, volume, isDetached, keySecret, cipher });
 }
 
+/** The header changes with the key slots alone: else as many may use the image as may use the disk in it. */
+function childPerm(node: BlockNode, _child: Child, asked: PermRequest): PermRequest {
+  const needed = node.settings.noIo ? asked.perm : asked.perm | perm.consistentRead;
+  const changesKeys = node.isOpen && node.state instanceof LuksState && node.state.changesKeys;
+  if (!changesKeys) return { perm: needed, shared: asked.shared };
+  return { perm: needed | perm.write, shared: asked.shared & ~(perm.consistentRead | perm.write) };
+}
+
 const createOptions: readonly CreateOption[] = [
   { name: 'size', type: 'size', help: 'Virtual disk size' },
   { name: 'key-secret', type: 'string', help: 'ID of the secret that provides the keyslot passphrase' },
@@ -174,4 +201,4 @@ async function create(host: CreateHost, filename: string, values: CreateValues):
   }
 }
 
-export const luksDriver: BlockDriver = { name: 'luks', kind: 'format', open, createOptions, create, amendOptions: luksAmendOptions('') };
+export const luksDriver: BlockDriver = { name: 'luks', kind: 'format', open, childPerm, createOptions, create, amendOptions: luksAmendOptions('') };

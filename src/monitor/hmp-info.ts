@@ -80,6 +80,7 @@ async function mediumFacts(node: BlockNode, isVerbose: boolean): Promise<MediumF
     filename: nodeFilename(node),
     driver: node.driver.name,
     isReadOnly: node.readOnly,
+    isEncrypted: node.state.info?.().encrypted ?? false,
     isDirect: cache.direct,
     ignoresFlushes: cache.noFlush,
     detectZeroes,

@@ -4,7 +4,7 @@
  * else may wait for it and nothing may pile up. Knows streams, no command.
  */
 import type { Writable } from 'node:stream';
-import { writeJsonBytes } from '../core/util/json.ts';
+import { writeJsonBytes } from '../core/util/json-write.ts';
 import { Waiters } from '../core/util/waiters.ts';
 
 /** Events that may lie unread, in bytes: some thousands of them. */

@@ -5,7 +5,8 @@
 import net from 'node:net';
 import { errnoCode, errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { isJsonObject, type JsonObject, JsonStream, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type JsonObject, JsonStream } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 
 export type QmpTarget = { readonly path: string } | { readonly host: string; readonly port: number };
 

@@ -6,6 +6,7 @@
 import { type DirtyBitmap, useObstacles } from '../core/block/dirty-bitmap.ts';
 import { isZero, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import { encodeDirectory, entryBytes, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
 import type { BitmapsExtension } from './bitmaps-extension.ts';
@@ -23,9 +24,7 @@ import {
 } from './layout.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
-import { run as carryOut, locked, type Steps, wait } from './steps.ts';
-
-const utf8 = new TextEncoder();
+import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 
 interface FormerClusters {
   readonly offset: number;
@@ -101,7 +100,7 @@ export class Bitmaps {
 
   #reasonAgainst(name: string, granularity: number): string | undefined {
     const { size, node } = this.#image;
-    const nameLength = utf8.encode(name).length;
+    const nameLength = encodeName(name).length;
     if (granularity > 2 ** maxBitmapGranularityBits) return `Granularity exceeds maximum (${2 ** maxBitmapGranularityBits} bytes)`;
     if (granularity < 2 ** minBitmapGranularityBits) return `Granularity is under minimum (${2 ** minBitmapGranularityBits} bytes)`;
     if (nameLength > maxBitmapNameLength) return `Name length exceeds maximum (${maxBitmapNameLength} characters)`;
@@ -110,7 +109,7 @@ export class Bitmaps {
     for (const bitmap of node.dirtyBitmaps) if (bitmap.isPersistent && bitmap.name !== undefined) names.add(bitmap.name);
     if (names.size >= maxBitmaps) return 'Maximum number of persistent bitmaps is already reached';
     let bytes = entryBytes(nameLength);
-    for (const other of names) bytes += entryBytes(utf8.encode(other).length);
+    for (const other of names) bytes += entryBytes(encodeName(other).length);
     return bytes > maxBitmapDirectoryBytes ? 'Not enough space in the bitmap directory' : undefined;
   }
 
@@ -121,7 +120,7 @@ export class Bitmaps {
     const former: FormerClusters[] = [];
     await this.#noteClusters(gone, former);
     const next = this.#stored.filter((stored) => stored !== gone);
-    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(next, former)));
+    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(() => wait<readonly StoredBitmap[]>(next), former)));
   }
 
   /** Many entries of a hostile table may name one cluster, or ones: what is there already costs nothing again. */
@@ -193,26 +192,43 @@ export class Bitmaps {
 
   /** Everything anew: data, tables, a directory; the old clusters go once the header names the new ones. */
   *#storeSteps(held: readonly DirtyBitmap[], former: readonly FormerClusters[]): Steps<void> {
+    yield* this.#replaceDirectory((taken) => this.#writeBitmaps(held, taken), former);
+  }
+
+  *#writeBitmaps(held: readonly DirtyBitmap[], taken: FormerClusters[]): Steps<readonly StoredBitmap[]> {
     const image = this.#image;
     const next: StoredBitmap[] = [];
     for (const stored of this.#stored) {
       const bitmap = held.find(({ name }) => name === stored.name);
-      if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes));
+      if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes, taken));
       else if (image.node.dirtyBitmaps.find(stored.name) !== undefined) next.push(stored);
     }
     // newest first, as the peer does
     for (const bitmap of held) {
       if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
-      next.push(yield* this.#writeNew(bitmap, utf8.encode(bitmap.name ?? '')));
+      next.push(yield* this.#writeNew(bitmap, encodeName(bitmap.name ?? ''), taken));
     }
-    yield* this.#replaceDirectory(next, former);
+    return next;
   }
 
-  /** Another directory; the old one, and `former` clusters, go once the header names the new one. */
-  *#replaceDirectory(next: readonly StoredBitmap[], former: readonly FormerClusters[]): Steps<void> {
+  /** Another directory, of what `write` has written; the old one, and `former` clusters, go once the header names the new one. */
+  *#replaceDirectory(write: (taken: FormerClusters[]) => Steps<readonly StoredBitmap[]>, former: readonly FormerClusters[]): Steps<void> {
     const image = this.#image;
     const old = image.header.bitmaps;
-    yield* this.#nameDirectory(next);
+    const taken: FormerClusters[] = [];
+    let next: readonly StoredBitmap[];
+    let extension: BitmapsExtension | undefined;
+    try {
+      next = yield* write(taken);
+      extension = yield* told('Failed to update bitmap extension: ', this.#writeDirectory(next, taken));
+    } catch (error) {
+      for (const { offset, length, reason } of taken) yield* freeClusters(image, offset, length, reason);
+      throw error;
+    }
+    const bits = image.header.autoclear & ~autoclear.bitmaps;
+    // from here on the medium may name what is new
+    const change = { bitmaps: extension, autoclear: extension === undefined ? bits : bits | autoclear.bitmaps };
+    yield* told('Failed to update bitmap extension: ', image.updateHeader(change));
     // whatever becomes of the old ones: a second try must not free them again
     this.#stored = next;
     if (old !== undefined) {
@@ -223,24 +239,33 @@ export class Bitmaps {
     yield* image.refcountCache.flush();
   }
 
-  /** Writes a new directory and makes the header name it; nothing is left named when there are no bitmaps. */
-  *#nameDirectory(bitmaps: readonly StoredBitmap[]): Steps<void> {
+  /** Writes a new directory, durably, for the header to name; none when there are no bitmaps. */
+  *#writeDirectory(bitmaps: readonly StoredBitmap[], taken: FormerClusters[]): Steps<BitmapsExtension | undefined> {
     const image = this.#image;
     const directory = encodeDirectory(bitmaps);
     let extension: BitmapsExtension | undefined;
     if (bitmaps.length > 0) {
-      const directoryOffset = yield* allocateClusters(image, directory.length);
-      image.checkOverlap(directoryOffset, directory.length, 0);
+      const directoryOffset = yield* this.#take(directory.length, 'other', taken);
       yield* wait(image.writeFile(directoryOffset, directory));
       extension = { count: bitmaps.length, directorySize: directory.length, directoryOffset };
     }
     yield* image.refcountCache.flush();
-    const bits = image.header.autoclear & ~autoclear.bitmaps;
-    yield* image.updateHeader({ bitmaps: extension, autoclear: extension === undefined ? bits : bits | autoclear.bitmaps });
+    return extension;
+  }
+
+  *#take(length: number, reason: FreeReason, taken: FormerClusters[]): Steps<number> {
+    const offset = yield* allocateClusters(this.#image, length);
+    taken.push({ offset, length, reason });
+    this.#image.checkOverlap(offset, length, 0);
+    return offset;
   }
 
   /** Writes a bitmap's data and table into new clusters. */
-  *#writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array): Steps<StoredBitmap> {
+  #writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
+    return told(`Failed to write bitmap '${bitmap.name ?? ''}' to file: `, this.#writeParts(bitmap, nameBytes, taken));
+  }
+
+  *#writeParts(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const table = new Uint8Array(Math.max(1, Math.ceil(bitmap.byteLength / clusterSize)) * 8);
@@ -248,13 +273,11 @@ export class Bitmaps {
     for (let start = 0; start < bitmap.byteLength; start += clusterSize) {
       bitmap.serialise(start, cluster);
       if (isZero(cluster)) continue;
-      const offset = yield* allocateClusters(image, clusterSize);
-      image.checkOverlap(offset, clusterSize, 0);
+      const offset = yield* this.#take(clusterSize, 'always', taken);
       yield* wait(image.writeFile(offset, cluster));
       setU64(table, (start / clusterSize) * 8, offset);
     }
-    const tableOffset = yield* allocateClusters(image, table.length);
-    image.checkOverlap(tableOffset, table.length, 0);
+    const tableOffset = yield* this.#take(table.length, 'other', taken);
     yield* wait(image.writeFile(tableOffset, table));
     return {
       name: bitmap.name ?? '',

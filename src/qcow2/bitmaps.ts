@@ -3,10 +3,12 @@
  * and close, are in bitmaps-store.ts.
  * Rule source: qcow2 specification, bitmaps.
  */
+import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import { getText, getU16, getU32, getU64, setU16, setU32, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp, ceilDiv } from '../core/util/math.ts';
 import type { Maybe } from '../core/util/maybe.ts';
+import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
 import {
@@ -57,6 +59,19 @@ export async function readDirectory(image: Qcow2Image): Promise<StoredBitmap[]> 
 /** Bytes of an entry of the directory. */
 export function entryBytes(nameLength: number): number {
   return alignUp(bitmapEntrySize + nameLength, 8);
+}
+
+/** Bytes that the persistent bitmaps among `bitmaps` take in an image with such clusters, when every bit is stored: for `measure`. */
+export function measureBitmaps(bitmaps: Iterable<DirtyBitmap>, clusterSize: number): number {
+  let bytes = 0;
+  let directory = 0;
+  for (const { name, isPersistent, isInconsistent, byteLength } of bitmaps) {
+    if (!isPersistent || isInconsistent || name === undefined) continue;
+    const clusters = ceilDiv(byteLength, clusterSize);
+    bytes += clusters * clusterSize + alignUp(clusters * 8, clusterSize);
+    directory += entryBytes(encodeName(name).length);
+  }
+  return bytes + alignUp(directory, clusterSize);
 }
 
 /** The directory for `bitmaps`, in their order. */

@@ -129,6 +129,12 @@ class Qcow2State implements DriverState {
     await resizeImage(this.#image, size, options, this.#bitmaps);
   }
 
+  async makeEmpty(): Promise<void> {
+    const { emptyImage } = await import('./empty.ts');
+    await this.#writer.begin();
+    await emptyImage(this.#image);
+  }
+
   info(): FormatInfo {
     return describeImage(this.#image, this.#bitmaps.describe());
   }
@@ -241,7 +247,7 @@ async function open(host: NodeHost): Promise<DriverState> {
     options: runtime.options,
     emit: (event, details) => host.emit(event, details),
   });
-  image.warn = (line) => host.emit('TSIMG_WARNING', { message: line, isPlain: true });
+  image.warn = (line, how) => host.emit('TSIMG_WARNING', { message: line, ...(how?.isError === true ? how : { isPlain: true }) });
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
   const snapshotBytes = await loadTables(image);

@@ -353,7 +353,7 @@ export class Qcow2Image {
   }
 
   /** Set by open: lines that a program prints on stderr. */
-  warn: (line: string) => void = () => {};
+  warn: (line: string, how?: { readonly isError: boolean }) => void = () => {};
 
   #markCorrupt(): void {
     if (this.header.version < 3) return;

@@ -87,7 +87,7 @@ function* placeBlocks(image: Qcow2Image, order: number, next: NewCounts, report:
           const text = 'This operation would make the refcount table grow beyond the maximum size supported by QEMU, aborting';
           throw new BlockError(text, { code: 'ENOTSUP' });
         }
-        next.blocks.push(...new Array<number>(entries - next.entries).fill(0));
+        while (next.blocks.length < entries) next.blocks.push(0);
         next.entries = entries;
       }
       if (next.blocks[index] !== 0) return;

@@ -27,6 +27,8 @@ export class Writer implements BitmapStore {
   readonly #bitmaps: Bitmaps;
   readonly #snapshotBytes: number;
   #isReady = false;
+  /** Nothing has changed since everything was written out. */
+  #isStored = false;
   #isPrepared = false;
   #beginning: Promise<void> | undefined;
 
@@ -55,6 +57,7 @@ export class Writer implements BitmapStore {
     await this.prepareMedium();
     await this.#bitmaps.markInUse();
     this.#isReady = true;
+    this.#isStored = false;
   }
 
   /** The part of `begin` that the node need not know its size for. */
@@ -89,14 +92,7 @@ export class Writer implements BitmapStore {
 
   /** As `end`, for a node that nobody uses any more: bitmaps that cannot be stored are lost, as with the peer, and that is told. */
   async close(): Promise<void> {
-    await this.begin();
-    await this.#writeAll();
-    try {
-      await this.#bitmaps.store();
-    } catch (error) {
-      if (!(error instanceof BlockError)) throw error;
-      this.#image.warn(`Lost persistent bitmaps during inactivation of node '${this.#image.node.name}': ${error.message}`);
-    }
+    await this.store();
     if (this.#image.broken === undefined) await this.#clearDirty();
   }
 
@@ -130,6 +126,22 @@ export class Writer implements BitmapStore {
   async remove(name: string): Promise<void> {
     await this.begin();
     await this.#bitmaps.remove(name);
+  }
+
+  async store(): Promise<boolean> {
+    if (this.#isStored) return true;
+    await this.begin();
+    await this.#writeAll();
+    try {
+      await this.#bitmaps.store();
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      this.#image.warn(`Lost persistent bitmaps during inactivation of node '${this.#image.node.name}': ${error.message}`, { isError: true });
+      return false;
+    }
+    this.#isReady = false;
+    this.#isStored = true;
+    return true;
   }
 
   // -- reopening ------------------------------------------------------------------------------------------------------------

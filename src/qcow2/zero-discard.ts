@@ -132,6 +132,8 @@ function* changeRange(image: Qcow2Image, start: number, end: number, change: Cha
       const table = yield* writableSlice(image, from);
       const old = changeSlice(image, table, from, stop, change);
       for (const entry of old.given) yield* freeEntry(image, entry, change === 'forget' ? 'always' : 'request');
+      // what is below may be shown only once the entries are gone for good: until then they are to show what they did
+      if (change === 'forget' && old.given.length > 0) image.discards.orderBehindTables();
       yield* passDiscards(image);
       // not by way of the queue: these clusters stay in use
       if (!image.options.passDiscardRequest || old.emptied.isEmpty) return;

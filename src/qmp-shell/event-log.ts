@@ -1,6 +1,7 @@
 /* Events that have come and were not waited for yet: `wait` takes the first that fits, one that came before the line included. */
 import { BlockError } from '../core/util/errors.ts';
-import { isJsonObject, type Json, type JsonObject, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 
 const maxKept = 10_000;
 

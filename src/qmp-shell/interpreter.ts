@@ -4,7 +4,8 @@
  */
 import { BlockError } from '../core/util/errors.ts';
 import { asBlockError } from '../core/util/internal-error.ts';
-import { isJsonObject, type Json, type JsonObject, newJsonObject, parseJson, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type Json, type JsonObject, newJsonObject, parseJson } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 import { hintFor, type Question } from './hints.ts';
 import { parseArguments, parseCommand, splitWords } from './parse.ts';
 import type { Painter } from './render.ts';

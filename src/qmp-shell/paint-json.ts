@@ -1,6 +1,7 @@
 /* JSON for people on a terminal: what fits into a row stays in one, the rest is broken and indented; coloured. Text only. */
-import { isJsonObject, type Json, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type Json } from '../core/util/json.ts';
 import { jsonKeyOrder } from '../core/util/json-order.ts';
+import { writeJson } from '../core/util/json-write.ts';
 import { type Painter, plainPainter } from './render.ts';
 
 export interface PaintOptions {

@@ -1,5 +1,6 @@
 /* Colours, only on a terminal and without NO_COLOR, and events as lines for people. chalk loads when colours are on. */
-import { isJsonObject, type JsonObject, writeJson } from '../core/util/json.ts';
+import { isJsonObject, type JsonObject } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 
 /** Text for a terminal; each method leaves its text alone where there are no colours. */
 export interface Painter {

@@ -3,7 +3,7 @@
  * `wait`, `expect-error` and `!` exist here and in the shell alike. Knows no terminal.
  */
 import { BlockError } from '../core/util/errors.ts';
-import { writeJson } from '../core/util/json.ts';
+import { writeJson } from '../core/util/json-write.ts';
 import type { EventLog } from './event-log.ts';
 import { failed, type Interpreter, type Outcome, withoutPrompt } from './interpreter.ts';
 import { parseArguments, splitWords } from './parse.ts';

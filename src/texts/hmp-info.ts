@@ -18,6 +18,7 @@ export interface MediumFacts {
   readonly filename: string;
   readonly driver: string;
   readonly isReadOnly: boolean;
+  readonly isEncrypted: boolean;
   readonly isDirect: boolean;
   readonly ignoresFlushes: boolean;
   readonly detectZeroes: string;
@@ -33,7 +34,7 @@ export function blockText({ name, medium, device }: BlockFacts): string {
   if (medium === undefined) text = `${name}: [not inserted]\n`;
   else {
     const title = device === undefined ? name : `${name} (${medium.nodeName})`;
-    text = `${title}: ${medium.filename} (${medium.driver}${medium.isReadOnly ? ', read-only' : ''})\n`;
+    text = `${title}: ${medium.filename} (${medium.driver}${medium.isReadOnly ? ', read-only' : ''}${medium.isEncrypted ? ', encrypted' : ''})\n`;
   }
   if (device?.isAttached === true) text += `${label('Attached to:')}${device.id}\n`;
   if (device?.isAttached === false) text += `${label('Removable device:')}not locked, tray closed\n`;

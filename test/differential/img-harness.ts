@@ -7,7 +7,7 @@ import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_pro
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { formatSize } from '../../src/core/util/size.ts';
 import { makeFixture } from './img-fixture.ts';
 
@@ -21,8 +21,11 @@ export interface ImgCase {
   readonly env?: Readonly<Record<string, string>>;
   /** The line changes no file: all such lines share a directory, which is compared at the end. */
   readonly readsOnly?: boolean;
-  /** How files that the program wrote are compared: byte for byte, by their guest data through the peer's compare, or by their length alone. */
-  readonly files?: 'bytes' | 'content' | 'size';
+  /**
+   * How files that the program wrote are compared: byte for byte, by their guest data and its allocation through the peer's
+   * compare, by the data alone, or by their length.
+   */
+  readonly files?: 'bytes' | 'content' | 'data' | 'size';
 }
 
 interface Outcome {
@@ -168,8 +171,8 @@ export class ImgComparison {
         const path = join(dir, name);
         const size = statSync(path).size;
         if (test.files === 'size' && this.#changed(name, path)) return `${name} ${size}`;
-        const same = test.files === 'content' && this.#changed(name, path);
-        return same ? `${name} ${this.#content(path, join(peerDir, name))}` : `${name} ${size} ${digest(path, size)}`;
+        const same = (test.files === 'content' || test.files === 'data') && this.#changed(name, path);
+        return same ? `${name} ${this.#content(path, join(peerDir, name), test.files === 'content')}` : `${name} ${size} ${digest(path, size)}`;
       });
     return `files:\n${lines.join('\n')}\n`;
   }
@@ -183,10 +186,10 @@ export class ImgComparison {
     }
   }
 
-  #content(path: string, peerPath: string): string {
+  #content(path: string, peerPath: string, strictly: boolean): string {
     if (path === peerPath) return 'content equal';
     try {
-      execFileSync(this.#program('qemu-img'), ['compare', '-s', path, peerPath], { stdio: 'pipe' });
+      execFileSync(this.#program('qemu-img'), ['compare', ...(strictly ? ['-s'] : []), path, peerPath], { stdio: 'pipe', cwd: dirname(path) });
       return 'content equal';
     } catch (error) {
       return `content differs: ${error instanceof Error ? error.message : String(error)}`;

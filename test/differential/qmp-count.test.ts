@@ -4,6 +4,7 @@ import { startedBackups } from './qmp-cases-backup.ts';
 import { endedBackups } from './qmp-cases-backup-ends.ts';
 import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, nodeScripts } from './qmp-cases-block.ts';
+import { encryptedScripts } from './qmp-cases-encrypted.ts';
 import { jobScripts } from './qmp-cases-jobs.ts';
 import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { wireScripts } from './qmp-cases-wire.ts';
@@ -31,6 +32,7 @@ it('every script has a name of its own', () => {
     [...startedBackups, ...endedBackups],
     bitmapScripts,
     jobOrderScripts,
+    encryptedScripts,
     hmpScripts,
   ]) {
     expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);

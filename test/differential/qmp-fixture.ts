@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { encryptedFixture } from './qmp-cases-encrypted.ts';
 
 /** Fills `folder`. `program(name)` finds a peer. */
 export function makeQmpFixture(folder: string, program: (name: string) => string): void {
@@ -29,5 +30,6 @@ export function makeQmpFixture(folder: string, program: (name: string) => string
   img('create', '-q', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'overlay.qcow2', '4M');
   io('overlay.qcow2', 'qcow2', 'write -q -P 5 1M 64k');
   img('create', '-q', '-f', 'qcow2', '-b', 'nowhere.qcow2', '-F', 'qcow2', '-u', 'orphan.qcow2', '4M');
+  for (const words of encryptedFixture) img(...words);
   writeFileSync(join(folder, 'text.txt'), 'this is no image\n'.repeat(100));
 }

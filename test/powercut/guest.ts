@@ -1,7 +1,11 @@
 /* A guest that knows what it was promised: for each sector the values that may be found after a power cut. */
 import type { BlockBackend } from '../../src/core/block/backend.ts';
+import { imageBelow } from '../../src/core/block/chain.ts';
 import { reqFlag, type TruncateOptions } from '../../src/core/block/driver.ts';
+import { makeEmpty } from '../../src/core/block/empty.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { commitInto } from '../../src/jobs/commit.ts';
 import { sector, type Tape } from './tape.ts';
 
 export interface Promised {
@@ -23,7 +27,10 @@ export class Guest {
   /** Requests that failed. */
   failed = 0;
 
-  constructor(backend: BlockBackend, tape: Tape, backing: Uint8Array | undefined) {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine, backend: BlockBackend, tape: Tape, backing: Uint8Array | undefined) {
+    this.#engine = engine;
     this.backend = backend;
     this.#tape = tape;
     this.#backing = backing ?? new Uint8Array(0);
@@ -73,6 +80,20 @@ export class Guest {
     if (this.size > from) await this.#look(from, this.size - from);
     this.#current.length = this.size / sector;
     this.#promise();
+  }
+
+  /** Moves what the image holds into its backing file. The disk reads as before, all the time. */
+  async commit(): Promise<void> {
+    const { graph, budget } = this.#engine;
+    const { backend } = this;
+    await this.attempt(async () => {
+      const node = backend.node;
+      const base = node === undefined ? undefined : imageBelow(node);
+      if (node === undefined || base === undefined) throw new Error('no backing file');
+      await commitInto({ graph, top: backend, base, budget });
+      await makeEmpty(graph, node);
+    });
+    await this.#look(0, this.size);
   }
 
   /** Has the image repaired. False when a request failed on the way. */

@@ -143,3 +143,49 @@ export const others: readonly Scenario[] = [
   history('compressed clusters, all discards passed on', {}, 4 * kib, { open: { 'pass-discard-other': true }, mix: { compressed: 5 } }),
   history('an unknown autoclear bit', {}, kib, { patch: feature(88, 1n << 40n), before: (guest) => guest.flush() }),
 ];
+
+async function commits(guest: Guest, random: Random): Promise<void> {
+  for (let round = 1; round <= 3; round++) {
+    await guest.write(random(40) * sector, (1 + random(30)) * sector, round);
+    await guest.zero(random(40) * sector, (1 + random(30)) * sector, random(2) === 0);
+    if (random(2) === 0) await guest.write(random(20) * kib, 3 * kib, 10 + round);
+    if (random(3) === 0) await guest.flush();
+    await guest.commit();
+  }
+  await guest.write(random(40) * sector, 4 * sector, 20);
+}
+
+export const committing: readonly Scenario[] = [
+  {
+    name: 'commit, 512 byte clusters',
+    values: { size: 40 * kib, cluster_size: 512 },
+    open: caches,
+    backing: backingOf(40 * kib),
+    writesBacking: true,
+    play: commits,
+  },
+  { name: 'commit, 1 KiB clusters', values: { size: 40 * kib, cluster_size: kib }, backing: backingOf(40 * kib), writesBacking: true, play: commits },
+  { name: 'commit into a shorter file', values: { size: 40 * kib, cluster_size: kib }, backing: backingOf(24 * kib), writesBacking: true, play: commits },
+  {
+    name: 'commit, lazy refcounts',
+    values: { size: 40 * kib, cluster_size: kib, lazy_refcounts: true },
+    backing: backingOf(40 * kib),
+    writesBacking: true,
+    isLazy: true,
+    play: commits,
+  },
+  {
+    name: 'commit, version 2',
+    values: { size: 40 * kib, cluster_size: kib, compat: '0.10' },
+    backing: backingOf(40 * kib),
+    writesBacking: true,
+    play: commits,
+  },
+  {
+    name: 'commit, extended L2',
+    values: { size: 64 * kib, cluster_size: 16 * kib, extended_l2: true },
+    backing: backingOf(64 * kib),
+    writesBacking: true,
+    play: commits,
+  },
+];

@@ -62,7 +62,7 @@ export class Tape {
       allocatedSize: () => inner.allocatedSize(),
       read: (offset, into) => inner.read(offset, into),
       extents: (offset, length) => inner.extents(offset, length),
-      write: (offset, from) => this.record(path, { op: 'write', offset, data: from.slice() }, () => inner.write(offset, from)),
+      write: (offset, from) => this.record(path, { op: 'write', offset, data: Uint8Array.from(from) }, () => inner.write(offset, from)),
       zero: (offset, length, mayUnmap) => this.record(path, { op: 'clear', offset, length, grows: true }, () => inner.zero(offset, length, mayUnmap)),
       discard: (offset, length) => this.record(path, { op: 'clear', offset, length, grows: false }, () => inner.discard(offset, length)),
       truncate: (size, prealloc) => this.record(path, { op: 'truncate', size }, () => inner.truncate(size, prealloc)),

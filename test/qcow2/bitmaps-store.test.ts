@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DirtyBitmap } from '../../src/core/block/dirty-bitmap.ts';
 import type { CreateValues } from '../../src/core/block/driver.ts';
+import { measureBitmaps } from '../../src/qcow2/bitmaps.ts';
 import { checkMedium, copyMedium, type Disk, filled, newMedium, openMedium } from './image-support.ts';
 
 const values = { size: 1 << 20, cluster_size: 512 };
@@ -82,5 +83,28 @@ describe('a persistent bitmap', () => {
     expect([...(fourth.backend.node?.dirtyBitmaps ?? [])]).toEqual([]);
     await fourth.engine.close();
     expect(await checkMedium(third.medium)).toMatchObject({ corruptions: 0, leaks: 0, messages: [] });
+  });
+
+  it('is measured as if every bit were stored: data, table and directory in whole clusters', async () => {
+    const { backend, engine } = await withBitmap();
+    const bitmaps = backend.node?.dirtyBitmaps;
+    expect(measureBitmaps(bitmaps ?? [], 512)).toBe(512 + 512 + 512);
+    expect(measureBitmaps(bitmaps ?? [], 65536)).toBe(3 * 65536);
+    bitmaps?.add({ name: 'x'.repeat(1000), granularity: 512, isPersistent: true });
+    bitmaps?.add({ name: 'of no medium', granularity: 512 });
+    bitmaps?.add({ name: 'broken', granularity: 512, isPersistent: true, isInconsistent: true });
+    // 32 bytes of directory for b, 1024 for the long name
+    expect(measureBitmaps(bitmaps ?? [], 512)).toBe(2 * (512 + 512) + 1536);
+    await engine.close();
+  });
+
+  it('keeps a name whose bytes are no text', async () => {
+    const name = 'b\udcff';
+    const { backend, engine, medium } = await openMedium(await newMedium(values));
+    backend.node?.dirtyBitmaps.add({ name, granularity: 512, isPersistent: true });
+    await engine.close();
+    const again = await openMedium(medium);
+    expect(bitmapOf(again, name)).toMatchObject({ name, isInconsistent: false });
+    await again.engine.close();
   });
 });

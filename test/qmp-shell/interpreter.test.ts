@@ -1,6 +1,7 @@
 /* What each kind of line sends, and what comes of the answer. */
 import { describe, expect, it } from 'vitest';
-import { type JsonObject, writeJson } from '../../src/core/util/json.ts';
+import type { JsonObject } from '../../src/core/util/json.ts';
+import { writeJson } from '../../src/core/util/json-write.ts';
 import { Interpreter, type InterpreterOptions } from '../../src/qmp-shell/interpreter.ts';
 import { FakeTransport } from './fake-transport.ts';
 

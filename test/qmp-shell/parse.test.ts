@@ -1,6 +1,6 @@
 /* The line grammar of the shell: what each kind of word becomes, and qmp-shell's error texts. */
 import { describe, expect, it } from 'vitest';
-import { writeJson } from '../../src/core/util/json.ts';
+import { writeJson } from '../../src/core/util/json-write.ts';
 import { parseCommand, splitWords } from '../../src/qmp-shell/parse.ts';
 
 async function sent(line: string): Promise<string> {

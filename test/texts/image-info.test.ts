@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type ImageInfo, infoJson } from '../../src/core/block/info.ts';
-import { writeJson } from '../../src/core/util/json.ts';
+import { writeJson } from '../../src/core/util/json-write.ts';
 import { infoText, snapshotTable } from '../../src/texts/image-info.ts';
 
 const file: ImageInfo = {

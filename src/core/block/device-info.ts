@@ -27,7 +27,7 @@ export async function blockDeviceInfo(node: BlockNode, flat: boolean): Promise<D
     ...(bitmaps.length === 0 ? {} : { 'dirty-bitmaps': bitmaps }),
     children: [...node.children].reverse().map((child) => ({ child: child.name, 'node-name': child.node.name })),
     active: true,
-    encrypted: false,
+    encrypted: node.state.info?.().encrypted ?? false,
     detect_zeroes: settings.detectZeroes,
     bps: 0,
     bps_rd: 0,

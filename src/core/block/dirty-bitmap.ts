@@ -8,6 +8,7 @@
 import { Bitmap } from '../util/bitmap.ts';
 import { BlockError, invariant } from '../util/errors.ts';
 import { ceilDiv, isPowerOfTwo } from '../util/math.ts';
+import { encodeName } from '../util/name-codec.ts';
 import type { BlockNode, ChangeKind, ChangeObserver } from './node.ts';
 
 const maxNameBytes = 1023;
@@ -262,7 +263,7 @@ export class DirtyBitmaps implements ChangeObserver {
     this.checkGranularity(granularity);
     if (name !== undefined) {
       if (this.find(name) !== undefined) throw new BlockError(`Bitmap already exists: ${name}`, { code: 'EEXIST' });
-      if (new TextEncoder().encode(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`, { code: 'ERR_NAME' });
+      if (encodeName(name).length > maxNameBytes) throw new BlockError(`Bitmap name too long: ${name}`, { code: 'ERR_NAME' });
     }
     const bitmap = new DirtyBitmap(this.#node, options);
     this.#all.push(bitmap);

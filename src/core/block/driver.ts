@@ -109,6 +109,8 @@ export interface BitmapStore {
   check(name: string, granularity: number): void;
   /** Takes it from the medium; nothing when it is not there. */
   remove(name: string): Promise<void>;
+  /** Writes everything out as a close does, and keeps the node for reading. False, and told, when bitmaps are lost. */
+  store(): Promise<boolean>;
 }
 
 /** For drivers that keep nothing that depends on settings. */
@@ -181,6 +183,8 @@ export interface DriverState {
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
+  /** Makes all of it unallocated, so that the backing node shows throughout. Called drained. */
+  makeEmpty?(): Promise<void>;
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */
   ownBitmaps?(): readonly { readonly granularity: number; readonly count: number }[];
   /** Absent: its dirty bitmaps end with the node. */

@@ -2,7 +2,7 @@
  * What a node is called to people: the plain filename when that alone opens the same node again, else `json:{…}` with the
  * options that matter, keys in QEMU's order.
  */
-import { writeJson } from '../util/json.ts';
+import { writeJson } from '../util/json-write.ts';
 import { childRole } from './driver.ts';
 import type { BlockNode } from './node.ts';
 

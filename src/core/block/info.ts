@@ -39,7 +39,8 @@ export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<I
   const format = state.info?.() ?? passedInfo(node);
   const recorded = state.imageBacking;
   const children: { name: string; info: ImageInfo }[] = [];
-  for (const child of node.children) {
+  // the newest first
+  for (const child of [...node.children].reverse()) {
     if ((child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await imageInfo(child.node, withLimits) });
   }
   return {
@@ -61,7 +62,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<I
 }
 
 /** The backing name as recorded, seen from the image; undefined when there is no base to start from. */
-function fullBackingName(node: BlockNode, backing: string): string | undefined {
+export function fullBackingName(node: BlockNode, backing: string): string | undefined {
   const base = exactFilename(node.primary?.node ?? node);
   return base === undefined ? undefined : combineFilename(base, backing);
 }

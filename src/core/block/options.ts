@@ -4,7 +4,8 @@
  */
 import { meantValue } from '../util/did-you-mean.ts';
 import { BlockError, invariant } from '../util/errors.ts';
-import { type Json, JsonDouble, type JsonObject, parseJson, writeJson } from '../util/json.ts';
+import { type Json, JsonDouble, type JsonObject, parseJson } from '../util/json.ts';
+import { writeJson } from '../util/json-write.ts';
 import { unflatten } from '../util/key-values.ts';
 import { limited, narrowed } from '../util/offsets.ts';
 import { parseNumberOption } from '../util/schema-scalars.ts';

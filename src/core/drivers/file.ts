@@ -28,8 +28,6 @@ class FileState implements DriverState {
   readonly strongOptions: Readonly<Record<string, unknown>>;
   readonly permUpdate?: (held: PermBits, unshared: PermBits) => LockChange;
   #storage: Storage;
-  /** The medium opened anew, not in force yet: it takes all locks that are asked for meanwhile. */
-  #next: Storage | undefined;
   #held: PermBits = 0;
   #unshared: PermBits = 0;
   #size: number;
@@ -48,23 +46,20 @@ class FileState implements DriverState {
   }
 
   #setLocks(held: PermBits, unshared: PermBits): LockChange {
-    // nothing more is asked for: nobody can be in the way, but the medium opened anew would look like somebody
-    const isCovered = this.#next !== undefined && (held & ~this.#held) === 0 && (unshared & ~this.#unshared) === 0;
-    const own = this.#storage.setLocks?.(held, unshared, isCovered);
-    const next = this.#next?.setLocks?.(held, unshared, true);
+    const storage = this.#storage;
+    const change = storage.setLocks?.(held, unshared);
     const before = { held: this.#held, unshared: this.#unshared };
     this.#held = held;
     this.#unshared = unshared;
     return {
       commit: () => {
-        own?.commit();
-        next?.commit();
+        // another descriptor has taken the locks over
+        if (storage === this.#storage) change?.commit();
       },
       abort: () => {
         this.#held = before.held;
         this.#unshared = before.unshared;
-        next?.abort();
-        own?.abort();
+        change?.abort();
       },
     };
   }
@@ -79,26 +74,33 @@ class FileState implements DriverState {
     }
     try {
       if (next.identity !== this.#storage.identity) throw new BlockError('Could not reopen file: Another file has its name now', { code: 'ESTALE' });
-      // to each other's eyes both descriptors are strangers: what the old one holds need not be looked for again
-      next.setLocks?.(this.#held, this.#unshared, true).commit();
     } catch (error) {
       await next[Symbol.asyncDispose]();
       throw error;
     }
-    this.#next = next;
     return {
       commit: () => {
         const old = this.#storage;
+        this.#takeOver(next);
         this.#storage = next;
-        this.#next = undefined;
         this.limits = limitsOf(next);
         this.#closeBehind(old);
       },
-      abort: () => {
-        this.#next = undefined;
-        this.#closeBehind(next);
-      },
+      abort: () => this.#closeBehind(next),
     };
+  }
+
+  /**
+   * Takes the locks in force on another descriptor of the medium, while the one before still has them. Only then: to each
+   * other's eyes both are strangers, and what one holds would keep the other from being tested. They are shared locks, which
+   * nobody can refuse.
+   */
+  #takeOver(next: Storage): void {
+    try {
+      next.setLocks?.(this.#held, this.#unshared, true).commit();
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+    }
   }
 
   /** Nothing of it is in use any more; a drain waits for it all the same. */

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BlockError } from '../../../src/core/util/errors.ts';
-import { type Json, JsonDouble, type JsonObject, JsonStream, parseJson, writeJson } from '../../../src/core/util/json.ts';
+import { type Json, JsonDouble, type JsonObject, JsonStream, parseJson } from '../../../src/core/util/json.ts';
 import { jsonBucket, jsonKeyOrder } from '../../../src/core/util/json-order.ts';
+import { writeJson } from '../../../src/core/util/json-write.ts';
 
 /** Values (as written) and errors of a stream, in order; `chunk` bytes at a time. */
 function events(text: string | Uint8Array, chunk = 1 << 20): string[] {
