@@ -13,13 +13,20 @@ import type { Qcow2Image } from './image.ts';
 import { autoclear, incompatible, knownAutoclear } from './layout.ts';
 import { registerMetadata } from './metadata-places.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
-import { run as carryOut, locked, type Steps } from './steps.ts';
+import { run as carryOut, locked, type Steps, told } from './steps.ts';
 
 /** Hands changed tables to the file. While the dirty bit is set refcounts may wait. */
 export function* writeTables(image: Qcow2Image, withRefcounts: boolean): Steps<void> {
   yield* image.settle();
   yield* image.l2Cache.write();
   if (withRefcounts) yield* image.refcountCache.write();
+}
+
+/** The same at the end: a failure names the tables. */
+function* writeLastTables(image: Qcow2Image): Steps<void> {
+  yield* image.settle();
+  yield* told('Failed to flush the L2 block cache: ', image.l2Cache.write());
+  yield* told('Failed to flush the refcount block cache: ', image.refcountCache.write());
 }
 
 export class Writer implements BitmapStore {
@@ -131,7 +138,7 @@ export class Writer implements BitmapStore {
   async store(): Promise<boolean> {
     if (this.#isStored) return true;
     await this.begin();
-    await this.#writeAll();
+    await carryOut(locked(this.#image.mutex, () => writeLastTables(this.#image)));
     try {
       await this.#bitmaps.store();
     } catch (error) {
