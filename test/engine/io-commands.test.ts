@@ -24,7 +24,11 @@ afterEach(async () => {
 /** What is printed, times left out; what is said to the monitor follows after `| `. */
 async function run(line: string): Promise<string> {
   let text = '';
-  const { said, error } = await runIoCommand(backend, line, { clock: engine.clock, out: (part) => (text += part), readFile: async () => Uint8Array.of(1, 2, 3) });
+  const { said, error } = await runIoCommand(backend, line, {
+    clock: engine.clock,
+    out: (part) => (text += part),
+    readFile: async () => Uint8Array.of(1, 2, 3),
+  });
   const answer = error === undefined ? said : `${error.message}\n${error.detail ?? ''}`;
   return (text + (answer === '' ? '' : `| ${answer}`)).replace(/\d\d\.\d\d sec \(.*\)/g, 'T').replace(/:\d\d\.\d\d,.*/g, ':T');
 }
