@@ -36,6 +36,7 @@ const shared = [
   'cli/options.ts',
   'cli/output.ts',
   'cli/report.ts',
+  'cli/trace.ts',
   'commands/version.ts',
   'commands/image-command.ts',
 ].map((path) => join(root, 'src', path));
