@@ -130,6 +130,8 @@ export interface OpenImageOptions {
   readonly resizes?: boolean;
   /** Without the backing chain, and without touching the guest's data (info). */
   readonly metadataOnly?: boolean;
+  /** Without its backing chain. */
+  readonly withoutBacking?: boolean;
   readonly discard?: boolean;
   /** Without the backing chain. */
   readonly noBacking?: boolean;
@@ -186,6 +188,7 @@ function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBacke
     ...(image.options === undefined ? {} : { options: image.options }),
     ...(image.forceShare === true ? { forceShare: true } : {}),
     ...(image.metadataOnly === true ? { noIo: true } : {}),
+    ...(image.withoutBacking === true ? { noBacking: true } : {}),
     ...(image.toCheck === true ? { toCheck: true } : {}),
     ...(image.noBacking === true ? { noBacking: true } : {}),
     ...(image.noWriters === true ? { perms: soleReaderPerms } : image.resizes === true ? { perms: resizerPerms } : {}),
@@ -203,6 +206,7 @@ async function openByOptions(engine: Engine, image: OpenImageOptions, tree: Opti
   if (writable) options['auto-read-only'] ??= false;
   if (image.forceShare === true) options['force-share'] = true;
   if (image.discard === true) options['discard'] ??= 'unmap';
+  if (image.withoutBacking === true) options['backing'] ??= null;
   if (image.noBacking === true && !Object.keys(options).some((name) => name === 'backing' || name.startsWith('backing.'))) options['backing'] = null;
   const given = options['cache'];
   options['cache'] = { direct: image.cache?.direct ?? false, 'no-flush': image.cache?.noFlush ?? false, ...(typeof given === 'object' ? given : {}) };

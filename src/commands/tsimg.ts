@@ -31,12 +31,13 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   create: { summary: 'make a new image', load: async () => (await import('./create.ts')).command },
   info: { summary: 'show what an image is', load: async () => (await import('./info.ts')).command },
   map: { summary: 'show where the data of an image lie', load: async () => (await import('./map.ts')).command },
+  rebase: { summary: 'put another backing file under an image', load: async () => (await import('./rebase.ts')).command },
   resize: { summary: 'change the size of an image', load: async () => (await import('./resize.ts')).command },
   snapshot: { summary: 'list the snapshots inside an image', load: async () => (await import('./snapshot.ts')).command },
 };
 
 /** Subcommands of qemu-img that this version has not. */
-const laterCommands = ['bench', 'dd', 'measure', 'rebase'];
+const laterCommands = ['bench', 'dd', 'measure'];
 
 const table = defineOptions({
   help: helpOption,
