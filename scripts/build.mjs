@@ -16,7 +16,7 @@ const target = join(root, 'dist');
 /** Built aside and put in place at the end: a build that fails leaves the last one as it was. */
 const dist = join(root, `dist.new-${process.pid}`);
 const started = new Date();
-const programs = ['tsimg', 'tsnbd', 'tsqmp'];
+const programs = ['tsimg', 'tsio', 'tsnbd', 'tsqmp'];
 /** What nearly every command needs, in one file: the number of files that a program loads is a good part of its start. */
 const shared = [
   'core/block/',
@@ -36,6 +36,7 @@ const shared = [
   'cli/options.ts',
   'cli/output.ts',
   'cli/report.ts',
+  'cli/trace.ts',
   'commands/version.ts',
   'commands/image-command.ts',
 ].map((path) => join(root, 'src', path));

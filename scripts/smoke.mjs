@@ -21,6 +21,7 @@ try {
   expectRun('tsimg', ['convert', '-O', 'raw', 'a.qcow2', 'a.raw'], /^$/);
   expectRun('tsimg', ['compare', 'a.qcow2', 'a.raw'], /identical/);
   expectRun('tsimg', ['check', 'a.qcow2'], /No errors/);
+  expectRun('tsio', ['-c', 'write -P 7 1M 64k', '-c', 'read -P 7 1M 64k', 'a.qcow2'], /read 65536\/65536 bytes/);
   expectRun('tsnbd', ['--version'], /tsnbd/);
   expectRun('tsqmp', ['--disk', 'd=a.qcow2'], /virtual-size/, 'query-block\n');
   console.log(`smoke: ok on Node ${process.version}`);

@@ -2,8 +2,10 @@
  * `amend`: changes what an image records of itself. Knows no format: what can be changed, and how, is the driver's.
  * Rule source: observed behaviour of qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
+import { parseCache } from '../core/block/cache-mode.ts';
 import type { BlockDriver } from '../core/block/driver.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { AmendOptions, asksForHelp, checkOptionList, joinOptionLists, knownDriver, printAmendHelp } from './create-options.ts';
@@ -16,7 +18,6 @@ import {
   newEngine,
   objectOption,
   openImage,
-  parseCache,
   quietOption,
 } from './image-command.ts';
 import { Progress } from './progress.ts';

@@ -2,9 +2,11 @@
  * `check`: errors and leaks in the structure of an image, repaired with -r. Lines about single findings go to stderr,
  * the verdict to stdout. Rule source: observed behaviour of qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
+import { parseCache } from '../core/block/cache-mode.ts';
 import type { CheckResult } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { didYouMean } from '../core/util/did-you-mean.ts';
@@ -23,7 +25,6 @@ import {
   objectOption,
   openImage,
   outputOption,
-  parseCache,
   quietOption,
 } from './image-command.ts';
 

@@ -2,8 +2,10 @@
  * `commit`: what an image holds goes into its backing file, or into one further down. Rule source: observed behaviour of
  * qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption } from '../cli/options.ts';
+import { parseCache } from '../core/block/cache-mode.ts';
 import { imageBelow } from '../core/block/chain.ts';
 import { makeEmpty } from '../core/block/empty.ts';
 import { nodeFilename } from '../core/block/filename.ts';
@@ -20,7 +22,6 @@ import {
   newEngine,
   objectOption,
   openImage,
-  parseCache,
   quietOption,
 } from './image-command.ts';
 import { Progress } from './progress.ts';

@@ -2,24 +2,16 @@
  * `compare`: whether two images hold the same data. Areas that both read as zeros are not read.
  * Rule source: observed behaviour of qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
 import type { ChainStatus } from '../core/block/block-status.ts';
+import { parseCache } from '../core/block/cache-mode.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending, type Maybe } from '../core/util/maybe.ts';
 import { firstDifference, firstNonZero, ImageReader } from '../jobs/image-reader.ts';
-import {
-  forceShareOption,
-  type ImageCommand,
-  imageCommand,
-  makeObjects,
-  newEngine,
-  objectOption,
-  openImage,
-  parseCache,
-  quietOption,
-} from './image-command.ts';
+import { forceShareOption, type ImageCommand, imageCommand, makeObjects, newEngine, objectOption, openImage, quietOption } from './image-command.ts';
 import { Progress } from './progress.ts';
 
 const exits = { identical: 0, different: 1, cannotOpen: 2, cannotTell: 3, cannotRead: 4 } as const;

@@ -2,10 +2,12 @@
  * `convert`: one or several images copied into another. Here are the arguments and the order in which they are checked;
  * the copying is in jobs/image-copy.ts. Rule source: observed behaviour of qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
+import { parseCache } from '../core/block/cache-mode.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending } from '../core/util/maybe.ts';
 import { keyvalInteger } from '../core/util/schema-scalars.ts';
@@ -25,7 +27,6 @@ import {
   newEngine,
   objectOption,
   openImage,
-  parseCache,
   quietOption,
 } from './image-command.ts';
 import { Progress } from './progress.ts';

@@ -10,9 +10,11 @@ import { type OptionTable, type ParseResult, parseOptions } from '../cli/options
 import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, noIoPerms, readerPerms, resizerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
+import type { CacheMode } from '../core/block/cache-mode.ts';
 import { nodeFilename } from '../core/block/filename.ts';
+import type { BlockNode } from '../core/block/node.ts';
 import type { OptionTree } from '../core/block/options.ts';
-import { didYouMean, meantValue } from '../core/util/did-you-mean.ts';
+import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { Engine } from '../engine/engine.ts';
@@ -79,32 +81,6 @@ export function checkOutput(value: string): void {
   }
 }
 
-export interface CacheMode {
-  readonly direct: boolean;
-  readonly noFlush: boolean;
-  /** Every write is flushed. */
-  readonly writeThrough: boolean;
-}
-
-const cacheModes: Readonly<Record<string, CacheMode>> = {
-  none: { direct: true, noFlush: false, writeThrough: false },
-  off: { direct: true, noFlush: false, writeThrough: false },
-  directsync: { direct: true, noFlush: false, writeThrough: true },
-  writeback: { direct: false, noFlush: false, writeThrough: false },
-  writethrough: { direct: false, noFlush: false, writeThrough: true },
-  unsafe: { direct: false, noFlush: true, writeThrough: false },
-};
-
-/** For completion. */
-export const cacheNames: readonly string[] = Object.keys(cacheModes);
-
-/** A cache mode by name; `what` is the start of the error. */
-export function parseCache(name: string | undefined, what: string, byDefault = 'writeback'): CacheMode {
-  const mode = Object.hasOwn(cacheModes, name ?? byDefault) ? cacheModes[name ?? byDefault] : undefined;
-  if (mode === undefined) throw new BlockError(`${what}: ${name ?? byDefault}`, { code: 'ERR_USAGE', hint: meantValue(name ?? byDefault, cacheNames) });
-  return mode;
-}
-
 /** Makes the objects of `--object` definitions in the order in which they are met. */
 export async function makeObjects(engine: Engine, definitions: readonly string[]): Promise<void> {
   if (definitions.length === 0) return;
@@ -123,6 +99,8 @@ export interface OpenImageOptions {
   readonly format: string | undefined;
   /** `filename` is a list of options. */
   readonly imageOpts: boolean;
+  /** A first word of that list without `=` is a flag, and does not name the file's node. */
+  readonly hasNoFirstName?: boolean;
   readonly cache?: CacheMode;
   readonly forceShare?: boolean;
   readonly writable?: boolean;
@@ -161,20 +139,33 @@ function relayWarnings(engine: Engine, report: Reporter): void {
 /** Opens an image as named on the command line. Errors begin with `Could not open 'FILENAME': `. */
 export async function openImage(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
   if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive', { code: 'ERR_USAGE' });
-  relayWarnings(engine, report);
-  const tree = image.imageOpts ? imageOptions(image.filename, report) : undefined;
-  if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
-    throw new BlockError('--force-share/-U conflicts with image options', { code: 'EINVAL' });
   try {
-    const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
-    const node = backend.node;
-    if (image.writable === true && node?.isProbed === true && node.driver.name === 'raw') {
-      report.stderr.write(rawWarning(nodeFilename(node)));
-    }
-    return backend;
+    return await openBare(engine, report, image);
   } catch (error) {
     throw error instanceof BlockError ? error.prepend(`Could not open '${image.filename}': `) : error;
   }
+}
+
+/** The same with errors as the engine gives them, for programs that begin them in their own way. */
+export async function openBare(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
+  relayWarnings(engine, report);
+  const tree = image.imageOpts ? imageOptions(image.filename, report, image.hasNoFirstName === true ? undefined : 'file') : undefined;
+  if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
+    throw new BlockError('--force-share/-U conflicts with image options', { code: 'EINVAL' });
+  const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
+  const node = backend.node;
+  if (image.writable === true && node?.isProbed === true && node.driver.name === 'raw') {
+    report.stderr.write(rawWarning(nodeFilename(node)));
+  }
+  return backend;
+}
+
+/** The way is ours to choose; what the peer demands of a file for aio=native holds all the same. */
+export function checkNativeAio(node: BlockNode | undefined): void {
+  let medium = node;
+  while (medium?.primary !== undefined) medium = medium.primary.node;
+  if (medium?.driver.isMedium !== true || medium.settings.cache.direct) return;
+  throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.', { code: 'ERR_USAGE' });
 }
 
 function openByName(engine: Engine, image: OpenImageOptions): Promise<BlockBackend> {
@@ -225,9 +216,9 @@ function checkFilenameOption(engine: Engine, options: OptionTree): void {
 }
 
 /** Options of `--image-opts`, strings throughout; a first word without `=` names the file's node. */
-function imageOptions(text: string, report: Reporter): OptionTree {
+function imageOptions(text: string, report: Reporter, firstName: string | undefined): OptionTree {
   const flat: Record<string, string> = {};
-  for (const { name, value, isFlag } of parseOptionWords(text, 'file')) {
+  for (const { name, value, isFlag } of parseOptionWords(text, firstName)) {
     if (isFlag) {
       report.warning(`short-form boolean option '${value === 'off' ? 'no' : ''}${name}' deprecated`);
       report.stderr.write(`Please use ${name}=${value} instead\n`);

@@ -5,13 +5,13 @@
 
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
+import { type CacheMode, parseCache } from '../core/block/cache-mode.ts';
 import { type ImageInfo, imageInfo, infoJson } from '../core/block/info.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { writeJson } from '../core/util/json-write.ts';
 import type { Engine } from '../engine/engine.ts';
 import { infoText } from '../texts/image-info.ts';
 import {
-  type CacheMode,
   type CommandContext,
   checkOutput,
   fileOperand,
@@ -24,7 +24,6 @@ import {
   objectOption,
   openImage,
   outputOption,
-  parseCache,
 } from './image-command.ts';
 
 export const command: ImageCommand = imageCommand({

@@ -33,7 +33,7 @@ const table = defineOptions({
   imageOpts: { help: 'FILE is a list of options (key=value,...) and no filename\n(not together with --format)' },
   snapshot: { short: 'l', arg: 'SNAPSHOT', help: 'take a snapshot of FILE as the source' },
   targetFormat: { short: 'O', arg: 'TARGET_FMT', help: 'format of the image to be made (default: raw)', complete: 'format' },
-  targetOptions: { short: 'o', arg: 'OPTIONS', many: true, help: 'options of the image to be made, key=value,...' },
+  targetOptions: { long: null, short: 'o', arg: 'OPTIONS', many: true, help: 'options of the image to be made, key=value,...' },
   output: outputOption,
   forceShare: forceShareOption,
   size: { short: 's', arg: 'SIZE', help: 'an empty image of this size instead of FILE' },

@@ -2,10 +2,12 @@
  * `rebase`: another backing file under an image, with the data that keep it as it is, or in name only. Rule source: observed
  * behaviour of qemu-img 11.1.
  */
+
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
 import { type BlockBackend, readerPerms } from '../core/block/backend.ts';
 import { prepareBacking } from '../core/block/backing.ts';
+import { type CacheMode, parseCache } from '../core/block/cache-mode.ts';
 import { imageBelow, skipFilters } from '../core/block/chain.ts';
 import { drainNodes } from '../core/block/drain.ts';
 import { fullBackingName } from '../core/block/info.ts';
@@ -18,7 +20,6 @@ import type { Engine } from '../engine/engine.ts';
 import { copyDifferences, unitOf } from '../jobs/rebase-copy.ts';
 import { findInChain } from './find-in-chain.ts';
 import {
-  type CacheMode,
   type CommandContext,
   fileOperand,
   forceShareOption,
@@ -29,7 +30,6 @@ import {
   newEngine,
   objectOption,
   openImage,
-  parseCache,
   quietOption,
 } from './image-command.ts';
 import { Progress } from './progress.ts';

@@ -9,6 +9,7 @@ import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion, completionOption, defineOptions, helpOption, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter, type TextSink } from '../cli/report.ts';
+import { isTraceHelp, warnAboutTrace } from '../cli/trace.ts';
 import { didYouMean } from '../core/util/did-you-mean.ts';
 import type { ImageCommand } from './image-command.ts';
 import { versionLines } from './version.ts';
@@ -120,7 +121,7 @@ async function helpText(program: string): Promise<string> {
 }
 
 async function completionProgram(name: string): Promise<CompletionProgram> {
-  const [{ driverEntries }, { cacheNames }] = await Promise.all([import('../engine/drivers.ts'), import('./image-command.ts')]);
+  const [{ driverEntries }, { cacheNames }] = await Promise.all([import('../engine/drivers.ts'), import('../core/block/cache-mode.ts')]);
   const formats = driverEntries.filter(({ kind }) => kind === 'format').map((entry) => entry.name);
   return {
     name,
@@ -132,17 +133,4 @@ async function completionProgram(name: string): Promise<CompletionProgram> {
     })),
     values: (kind) => (kind === 'format' ? formats : kind === 'cache' ? cacheNames : undefined),
   };
-}
-
-function isTraceHelp(trace: string): boolean {
-  return trace.split(',').some((word) => word === 'help' || word === '?');
-}
-
-/** Trace points are followed inside the process by name; a pattern that names none is told, and the run goes on. */
-function warnAboutTrace(report: Reporter, trace: string): void {
-  for (const word of trace.split(',')) {
-    const pattern = word.startsWith('enable=') ? word.slice('enable='.length) : word;
-    if (pattern === '' || pattern.startsWith('events=') || pattern.startsWith('file=') || pattern.includes('*')) continue;
-    report.warning(`trace event '${pattern}' does not exist`);
-  }
 }

@@ -7,12 +7,12 @@ import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, readerPerms, writerPerms } from '../core/block/backend.ts';
 import { nodeFilename } from '../core/block/filename.ts';
-import type { BlockNode } from '../core/block/node.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Engine } from '../engine/engine.ts';
+import { checkNativeAio } from './image-command.ts';
 import type { NbdSettings } from './tsnbd-options.ts';
 
 /** Opens the image. Errors begin with `Failed to blk_new_open 'FILE': `. */
@@ -26,14 +26,6 @@ export async function openServedImage(engine: Engine, settings: NbdSettings, rep
   } catch (error) {
     throw error instanceof BlockError ? error.prepend(`Failed to blk_new_open '${settings.file}': `) : error;
   }
-}
-
-/** The way is ours to choose; what the peer demands of a file for it holds all the same. */
-function checkNativeAio(node: BlockNode | undefined): void {
-  let medium = node;
-  while (medium?.primary !== undefined) medium = medium.primary.node;
-  if (medium?.driver.isMedium !== true || medium.settings.cache.direct) return;
-  throw new BlockError('aio=native was specified, but it requires cache.direct=on, which was not specified.', { code: 'ERR_USAGE' });
 }
 
 function openByName(engine: Engine, settings: NbdSettings): Promise<BlockBackend> {

@@ -8,6 +8,7 @@ import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
+import { warnAboutTrace } from '../cli/trace.ts';
 import { writePidFile } from '../core/storage/pid-file.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
@@ -134,13 +135,4 @@ function addressOf(settings: NbdSettings): NbdAddress {
   }
   if (settings.socket !== undefined) return { type: 'unix', path: settings.socket };
   return { type: 'inet', host: settings.bind ?? '0.0.0.0', port: settings.port ?? String(NBD_DEFAULT_PORT) };
-}
-
-/** A pattern that names no trace point is told, and the run goes on. */
-function warnAboutTrace(report: Reporter, trace: string): void {
-  for (const word of trace.split(',')) {
-    const pattern = word.startsWith('enable=') ? word.slice('enable='.length) : word;
-    if (pattern === '' || pattern.startsWith('events=') || pattern.startsWith('file=') || pattern.includes('*')) continue;
-    report.warning(`trace event '${pattern}' does not exist`);
-  }
 }

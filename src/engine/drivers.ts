@@ -35,6 +35,13 @@ export const driverEntries: readonly DriverEntry[] = [
     parseFilename: onlyItself('null-co'),
     load: async () => (await import('../core/drivers/null.ts')).nullDriver,
   },
+  {
+    name: 'null-aio',
+    kind: 'protocol',
+    options: nullDriverOptions,
+    parseFilename: onlyItself('null-aio'),
+    load: async () => (await import('../core/drivers/null.ts')).nullAioDriver,
+  },
   { name: 'raw', kind: 'format', options: rawDriverOptions, probe: () => 1, load: async () => (await import('../core/drivers/raw.ts')).rawDriver },
   { name: 'qcow2', kind: 'format', options: qcow2DriverOptions, probe: probeQcow2, load: async () => (await import('../qcow2/driver.ts')).qcow2Driver },
   { name: 'luks', kind: 'format', options: luksDriverOptions, probe: probeLuks, load: async () => (await import('../luks/driver.ts')).luksDriver },

@@ -1,9 +1,9 @@
 /* The block commands of the human monitor. Rule source: observed behaviour of QEMU 11.1. */
 import { BlockBackend } from '../core/block/backend.ts';
-import type { OpenStorage } from '../core/storage/storage.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
-import { type IoHost, runIoCommand } from '../engine/io-commands.ts';
+import { engineHost } from '../engine/io/host.ts';
+import { type IoResult, runIoCommand } from '../engine/io/run.ts';
 import { addDriveByOptions, addNodeByOptions } from '../engine/ops/drive-options.ts';
 import { deleteDriveOrNode, ejectMedium } from '../engine/ops/drives.ts';
 import { addDeviceExport, nbdAddress, startNbdServer } from '../engine/ops/exports.ts';
@@ -158,24 +158,22 @@ async function startServer(given: HmpGiven, { engine }: CommandContext): Promise
 async function qemuIo(given: HmpGiven, { engine, monitor }: CommandContext): Promise<string> {
   const name = given.text('device');
   const line = given.text('command');
-  const host: IoHost = { clock: engine.clock, out: monitor.print, readFile: (path) => readPattern(engine.openStorage, path) };
+  const host = { ...engineHost(engine), out: monitor.print };
   const disk = given.has('d') ? engine.machine?.findDevice(name) : engine.machine?.findDrive(name);
   if (given.has('d') && disk === undefined) throw new BlockError(`Device '${name}' not found`, { code: 'ERR_NOT_FOUND' });
-  if (disk !== undefined) return runIoCommand(disk.backend, line, host);
+  if (disk !== undefined) return answerOf(await runIoCommand(disk.backend, line, host));
   const node = lookupNode(engine, { nodeName: name });
   // the command takes the permissions that it needs
   const backend = new BlockBackend(engine.graph, { perm: perm.none, shared: perm.all });
   backend.insert(node);
   try {
-    return await runIoCommand(backend, line, host);
+    return answerOf(await runIoCommand(backend, line, host));
   } finally {
     await backend.remove();
   }
 }
 
-async function readPattern(openStorage: OpenStorage, path: string): Promise<Uint8Array> {
-  await using file = await openStorage(path, { readOnly: true, create: 'never', direct: false, noFlush: false, locking: 'off' });
-  const bytes = new Uint8Array(await file.size());
-  await file.read(0, bytes);
-  return bytes;
+function answerOf({ said, error }: IoResult): string {
+  if (error === undefined) return said;
+  return `${said}${error.message}\n${error.detail === undefined ? '' : `${error.detail}\n`}`;
 }

@@ -4,14 +4,16 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type OptionTable, spellings } from '../../src/cli/options.ts';
 import { commands, globalOptions } from '../../src/commands/tsimg.ts';
+import { ioOptions } from '../../src/commands/tsio-options.ts';
 import { nbdOptions } from '../../src/commands/tsnbd-options.ts';
+import { commands as ioCommands } from '../../src/engine/io/commands.ts';
 import { daemonTable } from '../../src/qmp-shell/daemon.ts';
 import { shellTable } from '../../src/qmp-shell/options.ts';
 import { ownCommands } from '../../src/qmp-shell/own-commands.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
 import { builtProgram, projectRoot, run } from '../support/run.ts';
 
-const pages = ['tsimg', 'tsnbd', 'tsqmp'];
+const pages = ['tsimg', 'tsio', 'tsnbd', 'tsqmp'];
 /** Understood before the tables are asked. */
 const completion = '--completion ARG';
 
@@ -75,6 +77,21 @@ describe('tsimg(1)', () => {
 
   it.each(Object.keys(commands))('tells what %s --help tells', async (name) => {
     expect(page[name]).toEqual(await helped('tsimg', name));
+  });
+});
+
+describe('tsio(1)', () => {
+  it('tells all options', () => {
+    expect(documented('tsio')['OPTIONS']).toEqual(declared(ioOptions, [completion]));
+  });
+
+  it('tells what --help tells', async () => {
+    expect(documented('tsio')['OPTIONS']).toEqual(await helped('tsio'));
+  });
+
+  it('tells all commands', () => {
+    const page = readFileSync(join(projectRoot, 'man', 'tsio.1'), 'utf8');
+    for (const { name } of ioCommands) expect(page).toMatch(new RegExp(`^\\.It Cm (?:\\w+ , )*${name}\\b`, 'm'));
   });
 });
 

@@ -52,7 +52,7 @@ describe('tarball', () => {
 
   it('holds what is built, the manual pages, the examples and the texts, and nothing else', () => {
     expect(paths.filter((path) => !/^(?:dist|examples)\//.test(path)).sort()).toEqual(
-      ['CHANGELOG.md', 'LICENSE', 'README.md', 'man/tsimg.1', 'man/tsnbd.1', 'man/tsqmp.1', 'package.json'].sort(),
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'man/tsimg.1', 'man/tsio.1', 'man/tsnbd.1', 'man/tsqmp.1', 'package.json'].sort(),
     );
     const examples = readdirSync(join(projectRoot, 'examples')).map((name) => `examples/${name}`);
     expect(paths.filter((path) => path.startsWith('examples/')).sort()).toEqual(examples.sort());
@@ -60,7 +60,7 @@ describe('tarball', () => {
       paths.filter(
         (path) =>
           path.startsWith('dist/') &&
-          !/^dist\/(?:.+\.d\.ts|index\.js|ts(?:img|nbd|qmp)\.cjs|(?:chunks|programs)\/[\w.-]+\.cjs|lib\/[\w.-]+\.js|THIRD-PARTY-NOTICES\.txt)$/.test(path),
+          !/^dist\/(?:.+\.d\.ts|index\.js|ts(?:img|io|nbd|qmp)\.cjs|(?:chunks|programs)\/[\w.-]+\.cjs|lib\/[\w.-]+\.js|THIRD-PARTY-NOTICES\.txt)$/.test(path),
       ),
     ).toEqual([]);
     expect(paths).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts', 'dist/THIRD-PARTY-NOTICES.txt']));

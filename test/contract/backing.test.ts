@@ -18,6 +18,7 @@ const file = { driver: 'file', filename: 'disk' };
 const trees: Readonly<Record<string, OptionTree>> = {
   file,
   'null-co': { driver: 'null-co', size },
+  'null-aio': { driver: 'null-aio', size },
   raw: { driver: 'raw', file },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },

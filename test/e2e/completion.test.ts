@@ -23,7 +23,7 @@ describe('completion', () => {
   });
 
   it('gives scripts that their shells can read', () => {
-    for (const program of ['tsimg', 'tsnbd', 'tsqmp']) {
+    for (const program of ['tsimg', 'tsio', 'tsnbd', 'tsqmp']) {
       const { stdout, code } = runSync(process.execPath, [builtProgram(program), '--completion', 'bash']);
       expect(code).toBe(0);
       expect(stdout).toContain(`# Installation: eval "$(${program} --completion bash)"`);

@@ -26,6 +26,7 @@ const cbw: OptionTree = { driver: 'copy-before-write', file: { driver: 'raw', fi
 const opened: Readonly<Record<string, OptionTree>> = {
   file: file('a'),
   'null-co': { driver: 'null-co' },
+  'null-aio': { driver: 'null-aio' },
   raw: { driver: 'raw', file: file('a') },
   qcow2: { driver: 'qcow2', file: file('q') },
   'copy-before-write': cbw,

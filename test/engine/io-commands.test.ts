@@ -3,7 +3,7 @@ import { BlockBackend } from '../../src/core/block/backend.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
-import { runIoCommand } from '../../src/engine/io-commands.ts';
+import { runIoCommand } from '../../src/engine/io/run.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 
 let engine: Engine;
@@ -24,8 +24,13 @@ afterEach(async () => {
 /** What is printed, times left out; what is said to the monitor follows after `| `. */
 async function run(line: string): Promise<string> {
   let text = '';
-  const said = await runIoCommand(backend, line, { clock: engine.clock, out: (part) => (text += part), readFile: async () => Uint8Array.of(1, 2, 3) });
-  return (text + (said === '' ? '' : `| ${said}`)).replace(/\d\d\.\d\d sec \(.*\)/g, 'T').replace(/:\d\d\.\d\d,.*/g, ':T');
+  const { said, error } = await runIoCommand(backend, line, {
+    clock: engine.clock,
+    out: (part) => (text += part),
+    readFile: async () => Uint8Array.of(1, 2, 3),
+  });
+  const answer = error === undefined ? said : `${error.message}\n${error.detail ?? ''}`;
+  return (text + (answer === '' ? '' : `| ${answer}`)).replace(/\d\d\.\d\d sec \(.*\)/g, 'T').replace(/:\d\d\.\d\d,.*/g, ':T');
 }
 
 describe('qemu-io commands', () => {

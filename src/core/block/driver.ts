@@ -11,6 +11,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Maybe } from '../util/maybe.ts';
 import type { PermBits } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
+import type { DebugPoints } from './debug-points.ts';
 import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { DriverOptionTable } from './driver-options.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
@@ -164,6 +165,8 @@ export interface DriverState {
   /** Bytes the node occupies on its medium; absent: the sum of its data and metadata children. */
   allocatedSize?(): Maybe<number>;
   // facets, only where the driver has them
+  /** Breakpoints on its requests. */
+  readonly debug?: DebugPoints;
   info?(): FormatInfo;
   /** The name recorded in the image, whether or not it is the node attached. */
   readonly imageBacking?: RecordedBacking | undefined;

@@ -1,4 +1,4 @@
-/* Options of the driver `null-co`. Rule source: QAPI's BlockdevOptionsNull. */
+/* Options of the drivers `null-co` and `null-aio`. Rule source: QAPI's BlockdevOptionsNull. */
 import type { DriverOptionTable } from '../block/driver-options.ts';
 
 export const nullDriverOptions: DriverOptionTable = {

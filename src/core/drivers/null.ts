@@ -1,4 +1,4 @@
-/* Protocol driver `null-co`: a disk that keeps nothing. Reads give zeros with `read-zeroes`, else undefined bytes. */
+/* Protocol drivers `null-co` and `null-aio`: a disk that keeps nothing; they differ only by name. Reads give zeros with `read-zeroes`, else undefined bytes. */
 
 import { type BlockDriver, type BlockStatus, type DriverState, type DriverStep, type NodeHost, noLimits, nothingToReopen, reqFlag } from '../block/driver.ts';
 import type { Clock } from '../util/clock.ts';
@@ -20,13 +20,13 @@ class NullState implements DriverState {
   readonly #latencyNs: number;
   readonly #clock: Clock;
 
-  constructor(size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>, clock: Clock) {
+  constructor(name: string, size: number, readZeroes: boolean, latencyNs: number, strong: Readonly<Record<string, unknown>>, clock: Clock) {
     this.#size = size;
     this.#readZeroes = readZeroes;
     this.#latencyNs = latencyNs;
     this.#clock = clock;
     this.strongOptions = strong;
-    if (Object.keys(strong).length === 0) this.exactFilename = 'null-co://';
+    if (Object.keys(strong).length === 0) this.exactFilename = `${name}://`;
   }
 
   size(): number {
@@ -82,13 +82,18 @@ function wholeDisk(size: number | bigint): number {
   throw new BlockError(`Could not refresh total sector count: ${errnoText('EFBIG')}`, { code: 'EFBIG' });
 }
 
-async function open(host: NodeHost): Promise<DriverState> {
+async function open(name: string, host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const size = options.bytes('size') ?? defaultSize;
   const readZeroes = options.bool('read-zeroes');
   const latency = options.integer('latency-ns') ?? 0;
   if (latency >= 2n ** 63n) throw new BlockError('latency-ns is invalid', { code: 'EINVAL' });
-  return new NullState(wholeDisk(size), readZeroes, limited(latency), options.strong() ?? {}, host.clock);
+  return new NullState(name, wholeDisk(size), readZeroes, limited(latency), options.strong() ?? {}, host.clock);
 }
 
-export const nullDriver: BlockDriver = { name: 'null-co', kind: 'protocol', open };
+function named(name: string): BlockDriver {
+  return { name, kind: 'protocol', open: (host) => open(name, host) };
+}
+
+export const nullDriver: BlockDriver = named('null-co');
+export const nullAioDriver: BlockDriver = named('null-aio');

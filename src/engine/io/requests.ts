@@ -1,18 +1,54 @@
 /* The requests of the qemu-io language: reading, writing and discarding, at once or in the background (aio_*). */
-import type { BlockBackend } from '../core/block/backend.ts';
-import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
-import type { Clock } from '../core/util/clock.ts';
-import { byteCount, dumpBytes, failureText, type Given, maxRequest, patternByte, resultLines, UsageError } from './io-parse.ts';
+import type { BlockBackend } from '../../core/block/backend.ts';
+import { type ReqFlags, reqFlag } from '../../core/block/driver.ts';
+import type { Clock } from '../../core/util/clock.ts';
+import { byteCount, dumpBytes, failureText, type Given, maxRequest, patternByte, resultLines, UsageError } from './parse.ts';
 
-export interface IoContext {
-  readonly backend: BlockBackend;
+/** What only a program of its own can do. */
+export interface IoProgram {
+  /** Opens the image that the words of `open` name. Throws BlockError. */
+  open(given: Given): Promise<void>;
+  close(): Promise<void>;
+  /** By number or name. */
+  raise(signal: number | 'SIGABRT'): void;
+}
+
+/** What `reopen` is to change. */
+export interface ReopenChange {
+  readonly readOnly: boolean | undefined;
+  /** The name of a cache mode. */
+  readonly cache: string | undefined;
+  /** `key=value,...`. */
+  readonly options: string | undefined;
+}
+
+export interface IoHost {
+  readonly clock: Clock;
+  readonly out: (text: string) => void;
+  /** Where complaints about words go; the same place where none is given. */
+  readonly err?: (text: string) => void;
+  /** Reads a pattern file of `write -s`; rejects with the C library's text. */
+  readonly readFile?: ((path: string) => Promise<Uint8Array>) | undefined;
+  readonly reopen?: (backend: BlockBackend, change: ReopenChange) => Promise<void>;
+  /** Every write is to be on stable storage before it ends (cache=writethrough). */
+  readonly isWriteThrough?: () => boolean;
+  readonly program?: IoProgram;
+}
+
+/** Of a command that needs no open file. */
+export interface FreeContext {
   readonly given: Given;
   /** The command as it was called by its full name. */
   readonly name: string;
   readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
   readonly clock: Clock;
-  /** Reads a pattern file of `write -s`; rejects with the C library's text. */
   readonly readFile?: ((path: string) => Promise<Uint8Array>) | undefined;
+  readonly host: IoHost;
+}
+
+export interface IoContext extends FreeContext {
+  readonly backend: BlockBackend;
 }
 
 /** What is running in the background on a backend. */
@@ -56,6 +92,11 @@ function isVector(name: string): boolean {
   return name === 'readv' || name === 'writev' || name.startsWith('aio_');
 }
 
+/** What the peer calls a request that failed. */
+function failureName(name: string): string {
+  return name === 'aio_read' ? 'readv' : name.replace(/v$/, '');
+}
+
 /** Carries out `request` and prints its end, now or later for aio_*. False: it failed. */
 async function perform(context: IoContext, verb: string, range: Range, request: () => unknown, after: () => string = () => ''): Promise<boolean> {
   const { backend, name, given, out, clock } = context;
@@ -63,8 +104,10 @@ async function perform(context: IoContext, verb: string, range: Range, request: 
   const carryOut = async (): Promise<boolean> => {
     try {
       await request();
+      // the peer's end of a background request is told by its event loop, never at once
+      if (name.startsWith('aio_')) await clock.nextTurn();
     } catch (error) {
-      out(`${name.startsWith('aio_') ? name : name.replace(/v$/, '')} failed: ${failureText(error)}\n`);
+      out(`${failureName(name)} failed: ${failureText(error)}\n`);
       return false;
     }
     const text = after();
@@ -99,7 +142,7 @@ export async function read(context: IoContext): Promise<boolean> {
     const part = bytes.subarray(from, from + (checked ?? range.length - from));
     isEqual = expected === undefined || part.every((byte) => byte === expected);
     const complaint = isEqual ? '' : `Pattern verification failed at offset ${range.offset + from}, ${part.length} bytes\n`;
-    return complaint + (flags.has('v') ? dumpBytes(bytes, range.offset) : '');
+    return complaint + (flags.has('v') && !flags.has('q') ? dumpBytes(bytes, range.offset) : '');
   };
   const isRead = await perform(context, 'read', range, () => backend.read(range.offset, bytes), after);
   return isRead && (isEqual || name === 'aio_read');
@@ -113,7 +156,7 @@ export async function write(context: IoContext): Promise<boolean> {
   const range = rangeOf(context, flags.has('n') ? Number.MAX_SAFE_INTEGER : maxRequest, name === 'write' ? ' without -n' : '');
   const byte = flags.has('P') ? patternByte(flags.get('P') ?? '') : 0xcd;
   if (flags.has('c') && range.length % 512 !== 0) throw new UsageError(`${range.length} is not a sector-aligned value for 'count'`);
-  if (flags.has('b') || flags.has('c')) {
+  if (flags.has('b')) {
     out('write failed: Operation not supported\n');
     return false;
   }
@@ -122,7 +165,8 @@ export async function write(context: IoContext): Promise<boolean> {
     return true;
   }
   let request: ReqFlags = reqFlag.none;
-  if (flags.has('f')) request |= reqFlag.fua;
+  if (flags.has('c')) request |= reqFlag.compressed;
+  if (flags.has('f') || context.host.isWriteThrough?.() === true) request |= reqFlag.fua;
   if (flags.has('u')) request |= reqFlag.mayUnmap;
   if (flags.has('n')) request |= reqFlag.noFallback;
   if (flags.has('z')) return perform(context, 'wrote', range, () => backend.zero(range.offset, range.length, request));
@@ -141,7 +185,7 @@ function checkWriteFlags(flags: ReadonlyMap<string, string>): void {
 }
 
 /** The bytes to write: a pattern byte, or a file repeated. */
-async function contents({ given, out, readFile }: IoContext, length: number, byte: number): Promise<Uint8Array | undefined> {
+async function contents({ given, err, readFile }: IoContext, length: number, byte: number): Promise<Uint8Array | undefined> {
   const bytes = new Uint8Array(length);
   const path = given.flags.get('s');
   if (path === undefined) return bytes.fill(byte);
@@ -150,11 +194,11 @@ async function contents({ given, out, readFile }: IoContext, length: number, byt
     if (readFile === undefined) throw new UsageError('pattern files cannot be read here');
     pattern = await readFile(path);
   } catch (error) {
-    out(`${path}: ${error instanceof UsageError ? error.message : failureText(error)}\n`);
+    err(`${path}: ${error instanceof UsageError ? error.message : failureText(error)}\n`);
     return undefined;
   }
   if (pattern.length === 0) {
-    out(`${path}: file is empty\n`);
+    err(`${path}: file is empty\n`);
     return undefined;
   }
   for (let at = 0; at < length; at += pattern.length) bytes.set(pattern.subarray(0, Math.min(pattern.length, length - at)), at);

@@ -2,9 +2,9 @@
  * Words of a qemu-io command: options in getopt's manner, numbers, patterns, and how amounts and results are printed.
  * Knows no request. Rule source: observed output of qemu-io 11.1.
  */
-import { BlockError } from '../core/util/errors.ts';
-import { formatFixed } from '../core/util/printf.ts';
-import { readSize } from '../core/util/size.ts';
+import { BlockError } from '../../core/util/errors.ts';
+import { formatFixed } from '../../core/util/printf.ts';
+import { readSize } from '../../core/util/size.ts';
 
 /** Largest request, as the peer's. */
 export const maxRequest = 2147483136;
@@ -13,6 +13,9 @@ export const maxRequest = 2147483136;
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
+
+/** A wrong option: getopt's words, after which the usage follows. */
+export class OptionError extends UsageError {}
 
 export interface Given {
   readonly flags: ReadonlyMap<string, string>;
@@ -37,14 +40,14 @@ export function parseWords(name: string, options: string, words: readonly string
     for (let at = 1; at < word.length; at++) {
       const letter = word[at] ?? '';
       const position = letter === ':' ? -1 : options.indexOf(letter);
-      if (position < 0) throw new UsageError(`${name}: invalid option -- '${letter}'`);
+      if (position < 0) throw new OptionError(`${name}: invalid option -- '${letter}'`);
       if (options[position + 1] !== ':') {
         flags.set(letter, '');
         continue;
       }
       const rest = word.slice(at + 1);
       const value = rest === '' ? words[++index] : rest;
-      if (value === undefined) throw new UsageError(`${name}: option requires an argument -- '${letter}'`);
+      if (value === undefined) throw new OptionError(`${name}: option requires an argument -- '${letter}'`);
       flags.set(letter, value);
       break;
     }
@@ -108,7 +111,7 @@ export function dumpBytes(bytes: Uint8Array, offset: number): string {
   return text;
 }
 
-/** Runs `body`; the text of a failed request is that of the C library. */
+/** The text of a failed request is that of the C library. */
 export function failureText(error: unknown): string {
   if (error instanceof BlockError) return error.message;
   throw error;

@@ -1,0 +1,64 @@
+/* The image that tsio has open: opened by the program's options or by the command `open`, with a temporary overlay if wanted. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Reporter } from '../cli/report.ts';
+import { type BlockBackend, writerPerms } from '../core/block/backend.ts';
+import { BlockError } from '../core/util/errors.ts';
+import type { Engine } from '../engine/engine.ts';
+import { checkNativeAio, openBare } from './image-command.ts';
+import type { OpenSettings } from './tsio-options.ts';
+
+/** Opens the image. Errors begin with `can't open device FILE: `. */
+export async function openExercised(engine: Engine, report: Reporter, settings: OpenSettings): Promise<BlockBackend> {
+  const { filename } = settings;
+  try {
+    if (settings.copyOnRead) {
+      if (settings.readOnly) throw new BlockError("Can't use copy-on-read on read-only device", { code: 'EINVAL' });
+      throw new BlockError('copy-on-read is not part of this version', { code: 'ENOTSUP' });
+    }
+    const backend = await openImage(engine, report, settings);
+    try {
+      if (settings.nativeAio) checkNativeAio(backend.node);
+      return settings.snapshot && !settings.readOnly ? await overlayOf(engine, backend) : backend;
+    } catch (error) {
+      await engine.closeBackend(backend);
+      throw error;
+    }
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend(filename === undefined ? "can't open: " : `can't open device ${filename}: `) : error;
+  }
+}
+
+function openImage(engine: Engine, report: Reporter, settings: OpenSettings): Promise<BlockBackend> {
+  const { filename, options } = settings;
+  const words = [options, filename === undefined || options === undefined ? undefined : `file.filename=${filename.replaceAll(',', ',,')}`];
+  const byOptions = words.filter((word) => word !== undefined).join(',');
+  const isByName = options === undefined && filename !== undefined;
+  return openBare(engine, report, {
+    filename: isByName ? filename : byOptions,
+    format: settings.format,
+    imageOpts: !isByName,
+    cache: settings.cache,
+    forceShare: settings.forceShare,
+    writable: !settings.readOnly && !settings.snapshot,
+    discard: settings.discard,
+    hasNoFirstName: true,
+  });
+}
+
+/** A writer of a new, empty image above. Its file has no name any more: it goes with the program, however that ends. */
+async function overlayOf(engine: Engine, base: BlockBackend): Promise<BlockBackend> {
+  const { node } = base;
+  if (node === undefined) return base;
+  const { createImage } = await import('../engine/create.ts');
+  const path = join(process.env['TMPDIR'] ?? '/var/tmp', `vl.${randomBytes(6).toString('hex')}`);
+  await createImage(engine, 'qcow2', path, { size: base.size() });
+  try {
+    const top = await engine.opener.openNode({ driver: 'qcow2', file: { driver: 'file', filename: path }, backing: node.name });
+    const backend = await engine.attachBackend(top, writerPerms);
+    await base.remove();
+    return backend;
+  } finally {
+    engine.openStorage.remove?.(path);
+  }
+}

@@ -1,0 +1,96 @@
+/*
+ * Runs a command line of qemu-io in two fresh copies of the same images, once by the peer and once by our program started
+ * through a link with the peer's name, and shows both as texts that must be equal: exit code, stdout, stderr, the images'
+ * content. Rates and times vary and are left out.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export interface IoCase {
+  /** Options and the file; words are split at blanks. */
+  readonly args: string;
+  /** Commands, each given by `-c`. */
+  readonly commands?: readonly string[];
+  readonly stdin?: string;
+  /** The text is the peer's own: only exit code and where it goes are compared. */
+  readonly isProse?: boolean;
+}
+
+const images: readonly (readonly string[])[] = [
+  ['img', 'create', '-q', '-f', 'qcow2', 'q.qcow2', '4M'],
+  ['io', '-f', 'qcow2', '-c', 'write -P 17 64k 128k', 'q.qcow2'],
+  ['img', 'create', '-q', '-f', 'raw', 'r.raw', '4M'],
+  ['io', '-f', 'raw', '-c', 'write -P 5 1M 64k', 'r.raw'],
+  ['img', 'create', '-q', '-f', 'qcow2', '-b', 'q.qcow2', '-F', 'qcow2', 'o.qcow2'],
+  ['io', '-f', 'qcow2', '-c', 'write -P 34 128k 64k', 'o.qcow2'],
+];
+
+export class IoComparison {
+  readonly #root: string;
+  readonly #template: string;
+  readonly #program: (name: string) => string;
+  readonly #link: string;
+  #runs = 0;
+
+  constructor(program: (name: string) => string, dist: string) {
+    this.#program = program;
+    this.#root = mkdtempSync(join(tmpdir(), 'tsio-diff-'));
+    this.#template = join(this.#root, 'template');
+    mkdirSync(this.#template);
+    for (const [tool = '', ...args] of images) execFileSync(program(`qemu-${tool}`), args, { cwd: this.#template, stdio: 'pipe' });
+    writeFileSync(join(this.#template, 'pattern'), 'abc');
+    writeFileSync(join(this.#template, 'empty'), '');
+    this.#link = join(this.#root, 'qemu-io');
+    symlinkSync(resolve(dist), this.#link);
+  }
+
+  dispose(): void {
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+
+  async run(test: IoCase): Promise<{ peer: string; ours: string }> {
+    const id = this.#runs++;
+    const [peer, ours] = await Promise.all([
+      this.#outcome(test, join(this.#root, `${id}-peer`), [this.#program('qemu-io')]),
+      this.#outcome(test, join(this.#root, `${id}-ours`), [process.execPath, this.#link]),
+    ]);
+    return { peer, ours };
+  }
+
+  async #outcome(test: IoCase, dir: string, [file = '', ...first]: readonly string[]): Promise<string> {
+    cpSync(this.#template, dir, { recursive: true });
+    const args = [...(test.commands ?? []).flatMap((line) => ['-c', line]), ...test.args.split(' ').filter((word) => word !== '')];
+    const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
+    const child = spawn(file, [...first, ...args], { cwd: dir, env: { ...env, LC_ALL: 'C' }, timeout: 60_000 });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('latin1').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('latin1').on('data', (text: string) => (stderr += text));
+    child.stdin.on('error', () => {});
+    child.stdin.end(test.stdin ?? '');
+    const code = await new Promise((done) => child.on('close', (exit, signal) => done(exit ?? signal)));
+    const shown = test.isProse === true ? `stdout: ${stdout !== ''}\n` : `stdout:\n${normalise(stdout)}`;
+    const text = `exit ${String(code)}\n${shown}stderr:\n${stderr}${this.#files(dir)}`;
+    rmSync(dir, { recursive: true, force: true });
+    return text;
+  }
+
+  #files(dir: string): string {
+    const digest = (name: string): string =>
+      createHash('sha1')
+        .update(readFileSync(join(dir, name)))
+        .digest('hex');
+    return readdirSync(dir)
+      .sort()
+      .map((name) => `${name} ${digest(name)}\n`)
+      .join('');
+  }
+}
+
+/** Times and rates differ from run to run. */
+function normalise(text: string): string {
+  return text.replace(/; [\d:.]+(?: sec)? \(.*\)/g, '; T').replace(/,\d+:\d\d:\d\d\.\d\d,.*/g, ',T');
+}
