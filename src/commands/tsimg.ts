@@ -30,6 +30,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   compare: { summary: 'tell whether two images hold the same data', load: async () => (await import('./compare.ts')).command },
   convert: { summary: 'copy images into a new one, of another format if wanted', load: async () => (await import('./convert.ts')).command },
   create: { summary: 'make a new image', load: async () => (await import('./create.ts')).command },
+  dd: { summary: 'copy a part of an image into a new one', load: async () => (await import('./dd.ts')).command },
   info: { summary: 'show what an image is', load: async () => (await import('./info.ts')).command },
   map: { summary: 'show where the data of an image lie', load: async () => (await import('./map.ts')).command },
   measure: { summary: 'tell how large the file of a new image would be', load: async () => (await import('./measure.ts')).command },
@@ -39,7 +40,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
 };
 
 /** Subcommands of qemu-img that this version has not. */
-const laterCommands = ['bench', 'dd'];
+const laterCommands = ['bench'];
 
 const table = defineOptions({
   help: helpOption,

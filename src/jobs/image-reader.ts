@@ -11,6 +11,12 @@ import { chain, type Maybe } from '../core/util/maybe.ts';
 /** Images are made of sectors of this many bytes. */
 export const sector = 512;
 
+/** A part of an image, in bytes; inside it. */
+export interface Window {
+  readonly start: number;
+  readonly length: number;
+}
+
 /** An image to be read in order; offsets are in whole sectors. */
 export class ImageReader {
   readonly node: BlockNode;
@@ -18,27 +24,35 @@ export class ImageReader {
   readonly size: number;
   readonly #backend: BlockBackend;
   readonly #exactSize: number;
+  /** The part of the image that is read; undefined: all of it. */
+  readonly #window: Window | undefined;
 
-  constructor(backend: BlockBackend) {
+  constructor(backend: BlockBackend, window?: Window) {
     const { node } = backend;
     if (node === undefined) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
     this.node = node;
     this.#backend = backend;
-    this.#exactSize = backend.size();
+    this.#window = window;
+    this.#exactSize = window?.length ?? backend.size();
     this.size = Math.ceil(this.#exactSize / sector) * sector;
+  }
+
+  get #start(): number {
+    return this.#window?.start ?? 0;
   }
 
   /** Fills `into`; what lies past the last byte reads as zeros. */
   read(offset: number, into: Uint8Array): Maybe<void> {
     const inside = this.#exactSize - offset;
-    if (inside >= into.length) return this.#backend.read(offset, into);
+    if (inside >= into.length) return this.#backend.read(this.#start + offset, into);
     into.fill(0, Math.max(0, inside));
-    return inside <= 0 ? undefined : this.#backend.read(offset, into.subarray(0, inside));
+    return inside <= 0 ? undefined : this.#backend.read(this.#start + offset, into.subarray(0, inside));
   }
 
   /** State of the run at `offset`, at most `length` long, through the chain down to but not including `base`. */
   status(offset: number, length: number, base?: BlockNode): Maybe<ChainStatus> {
-    return chain(chainStatus(this.node, base, offset, length, true), (status) => {
+    const most = this.#window === undefined ? length : Math.min(length, this.#exactSize - offset);
+    return chain(chainStatus(this.node, base, this.#start + offset, most, true), (status) => {
       const end = offset + Math.min(status.length, length);
       // the padding of a ragged end is part of the last run
       const padded = end === this.#exactSize ? this.size - offset : end - offset;
