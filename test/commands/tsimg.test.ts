@@ -30,12 +30,6 @@ it('speaks under the name it was started by', async () => {
   expect(stderr).toBe("qemu-img: Expecting one image file name\nTry 'qemu-img info --help' for more information\n");
 });
 
-it.each(['bench'])('says in one line that %s comes later', async (name) => {
-  expect(await main([name, 'x'], 'tsimg')).toBe(1);
-  expect(stderr).toBe(`tsimg: The command '${name}' is not part of this version\n`);
-  expect(stdout).toBe('');
-});
-
 describe('help', () => {
   it('of the program lists every subcommand and its summary', async () => {
     expect(await main(['--help', 'whatever'], 'tsimg')).toBe(0);

@@ -52,9 +52,9 @@ function splitLine(line: string): string[] {
   return words;
 }
 
-/** Node names that a program generated differ from run to run. */
+/** Node names that a program generated differ from run to run, and times. */
 function normalise(text: string): string {
-  return text.replace(/#block\d+/g, '#block');
+  return text.replace(/#block\d+/g, '#block').replace(/Run completed in \d+\.\d{3} seconds/g, 'Run completed in some seconds');
 }
 
 /** Writes the files of a directory to the disk: only then is it certain how much space each of them takes. */
