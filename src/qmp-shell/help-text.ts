@@ -11,7 +11,7 @@ import { commandAdvice } from './suggestions.ts';
 import type { Transport } from './transport.ts';
 
 /** More words than this are told by their number. */
-const maxWords = 8;
+const maxWords = 32;
 
 /** All commands, or the one that `words` begin with; `key=value` words behind it tell which of its arguments are of interest. */
 export async function helpText(transport: Transport, words: readonly string[]): Promise<string> {

@@ -82,6 +82,8 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=raw': 'blockdev-add driver=raw node-name=n0 file.driver=file file.filename=disk.raw',
   'blockdev-add driver=file': 'blockdev-add driver=file node-name=f0 filename=disk.raw',
   'blockdev-add driver=null-co': 'blockdev-add driver=null-co node-name=n0 size=1073741824',
+  'blockdev-add driver=null-aio': 'blockdev-add driver=null-aio node-name=n0 size=1073741824',
+  'blockdev-add driver=luks': 'blockdev-add driver=luks node-name=n0 key-secret=secret0 file.driver=file file.filename=disk.luks',
   'blockdev-add driver=copy-before-write': 'blockdev-add driver=copy-before-write node-name=cbw file=src target=tmp',
   'blockdev-add driver=host_device': 'blockdev-add driver=host_device node-name=d0 filename=/dev/sdb',
   'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',

@@ -42,7 +42,7 @@ describe('completion', () => {
     ['graph -v ', []],
     ['blockdev-add driver=q', ['driver=qcow2 ']],
     ['blockdev-add driver=vm', []],
-    ['blockdev-add driver=qcow2 file.driver=nul', ['file.driver=null-co ']],
+    ['blockdev-add driver=qcow2 file.driver=null-c', ['file.driver=null-co ']],
     ['map s', ['source ']],
     ['guest r', ['read', 'run']],
     ['guest run i', ['ide0-hd0 ']],
