@@ -9,7 +9,7 @@ describe('completion', () => {
   it('knows the commands of tsimg, the options of a command, formats and cache modes', async () => {
     expect((await ask('tsimg', 'c')).stdout.trim().split('\n').sort()).toEqual(['check', 'commit', 'compare', 'convert', 'create']);
     expect((await ask('tsimg', 'resize', '--s')).stdout).toBe('--shrink\n');
-    expect((await ask('tsimg', 'create', '-f', '')).stdout.trim().split('\n').sort()).toEqual(['qcow2', 'raw']);
+    expect((await ask('tsimg', 'create', '-f', '')).stdout.trim().split('\n').sort()).toEqual(['luks', 'qcow2', 'raw']);
     expect((await ask('tsimg', 'convert', '-t', 'write')).stdout.trim().split('\n').sort()).toEqual(['writeback', 'writethrough']);
   });
 
