@@ -103,6 +103,8 @@ export interface OpenImageOptions {
   readonly hasNoFirstName?: boolean;
   readonly cache?: CacheMode;
   readonly forceShare?: boolean;
+  /** What to say when `forceShare` and the options of the image contradict each other. */
+  readonly shareConflict?: string;
   readonly writable?: boolean;
   /** Its size will be changed: others that count on it are asked. */
   readonly resizes?: boolean;
@@ -142,7 +144,7 @@ export async function openImage(engine: Engine, report: Reporter, image: OpenIma
   try {
     return await openBare(engine, report, image);
   } catch (error) {
-    throw error instanceof BlockError ? error.prepend(`Could not open '${image.filename}': `) : error;
+    throw error instanceof BlockError && !(error instanceof UsageError) ? error.prepend(`Could not open '${image.filename}': `) : error;
   }
 }
 
@@ -151,7 +153,7 @@ export async function openBare(engine: Engine, report: Reporter, image: OpenImag
   relayWarnings(engine, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report, image.hasNoFirstName === true ? undefined : 'file') : undefined;
   if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
-    throw new BlockError('--force-share/-U conflicts with image options', { code: 'EINVAL' });
+    throw new UsageError(image.shareConflict ?? '--force-share/-U conflicts with image options', { showTry: false });
   const backend = tree === undefined ? await openByName(engine, image) : await openByOptions(engine, image, tree);
   const node = backend.node;
   if (image.writable === true && node?.isProbed === true && node.driver.name === 'raw') {

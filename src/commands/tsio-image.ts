@@ -25,7 +25,9 @@ export async function openExercised(engine: Engine, report: Reporter, settings: 
       throw error;
     }
   } catch (error) {
-    throw error instanceof BlockError ? error.prepend(filename === undefined ? "can't open: " : `can't open device ${filename}: `) : error;
+    throw error instanceof BlockError && !(error instanceof UsageError)
+      ? error.prepend(filename === undefined ? "can't open: " : `can't open device ${filename}: `)
+      : error;
   }
 }
 
@@ -40,6 +42,7 @@ function openImage(engine: Engine, report: Reporter, settings: OpenSettings): Pr
     imageOpts: !isByName,
     cache: settings.cache,
     forceShare: settings.forceShare,
+    shareConflict: '-U conflicts with image options',
     writable: !settings.readOnly && !settings.snapshot,
     discard: settings.discard,
     hasNoFirstName: true,
