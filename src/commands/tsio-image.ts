@@ -1,6 +1,8 @@
 /* The image that tsio has open: opened by the program's options or by the command `open`, with a temporary overlay if wanted. */
+
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { UsageError } from '../cli/getopt.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, writerPerms } from '../core/block/backend.ts';
 import { BlockError } from '../core/util/errors.ts';
