@@ -60,7 +60,7 @@ export async function main(
     await session.close();
     return isFailed ? 1 : 0;
   } catch (error) {
-    if (!(error instanceof UsageError)) return report.error(error);
+    if (!(error instanceof UsageError) || !error.showTry) return report.error(error);
     report.message(error.message);
     report.print(helpText(progName));
     return 1;
