@@ -1,4 +1,5 @@
-import { committing } from './scenarios.ts';
+import { committing, rebasing } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
 judgeAll('commits', committing, 1800);
+judgeAll('rebases', rebasing, 1200);

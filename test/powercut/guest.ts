@@ -1,11 +1,15 @@
 /* A guest that knows what it was promised: for each sector the values that may be found after a power cut. */
-import type { BlockBackend } from '../../src/core/block/backend.ts';
+import { type BlockBackend, readerPerms } from '../../src/core/block/backend.ts';
+import { prepareBacking } from '../../src/core/block/backing.ts';
 import { imageBelow } from '../../src/core/block/chain.ts';
+import { drainNodes } from '../../src/core/block/drain.ts';
 import { reqFlag, type TruncateOptions } from '../../src/core/block/driver.ts';
 import { makeEmpty } from '../../src/core/block/empty.ts';
+import { runTransaction } from '../../src/core/block/transaction.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { commitInto } from '../../src/jobs/commit.ts';
+import { copyDifferences, unitOf } from '../../src/jobs/rebase-copy.ts';
 import { sector, type Tape } from './tape.ts';
 
 export interface Promised {
@@ -92,6 +96,31 @@ export class Guest {
       if (node === undefined || base === undefined) throw new Error('no backing file');
       await commitInto({ graph, top: backend, base, budget });
       await makeEmpty(graph, node);
+    });
+    await this.#look(0, this.size);
+  }
+
+  /** Puts another backing file under the image, raw. The disk reads as before, all the time. */
+  async rebase(name: string): Promise<void> {
+    const engine = this.#engine;
+    const { backend: overlay } = this;
+    await this.attempt(async () => {
+      const { node } = overlay;
+      if (node === undefined) throw new Error('no image');
+      const below = imageBelow(node);
+      await using from = below === undefined ? undefined : await engine.attachBackend(below, readerPerms);
+      await using to = await engine.openBackend({ filename: name, format: 'raw' });
+      await copyDifferences({ overlay, from, to, unit: unitOf(node, false), isCompressed: false, budget: engine.budget });
+      await overlay.flush();
+      await engine.graph.turn(async () => {
+        using _section = await drainNodes([node]);
+        const prepared = await prepareBacking(engine.graph, node, { below: to.node ?? null, record: { filename: name, format: 'raw' } });
+        try {
+          runTransaction((transaction) => prepared.apply(transaction));
+        } finally {
+          await prepared.settle();
+        }
+      });
     });
     await this.#look(0, this.size);
   }

@@ -189,3 +189,30 @@ export const committing: readonly Scenario[] = [
     play: commits,
   },
 ];
+
+/** Names of one length: the header is one write, and a cut through it must leave a name that is one of them. */
+async function rebases(guest: Guest, random: Random): Promise<void> {
+  for (const name of ['more.raw', 'base.raw', 'more.raw']) {
+    await guest.write(random(40) * sector, (1 + random(12)) * sector, 1 + random(9));
+    if (random(2) === 0) await guest.zero(random(40) * sector, (1 + random(12)) * sector, true);
+    if (random(3) === 0) await guest.flush();
+    await guest.rebase(name);
+  }
+  await guest.write(random(40) * sector, 4 * sector, 20);
+}
+
+/** Another backing file beside the first, longer and of other content. */
+function withOther(media: Map<string, Uint8Array>): void {
+  media.set(
+    'other.raw',
+    new Uint8Array(48 * kib).map((_, at) => (Math.floor(at / 2048) % 3 === 0 ? 200 : 60)),
+  );
+}
+
+const rebased = { backing: backingOf(32 * kib), patch: withOther, play: rebases };
+export const rebasing: readonly Scenario[] = [
+  { name: 'rebase, 512 byte clusters', values: { size: 40 * kib, cluster_size: 512 }, open: caches, ...rebased },
+  { name: 'rebase, 4 KiB clusters', values: { size: 40 * kib, cluster_size: 4 * kib }, ...rebased },
+  { name: 'rebase, extended L2', values: { size: 64 * kib, cluster_size: 16 * kib, extended_l2: true }, ...rebased },
+  { name: 'rebase, version 2', values: { size: 40 * kib, cluster_size: kib, compat: '0.10' }, ...rebased },
+];
