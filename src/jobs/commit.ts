@@ -6,7 +6,7 @@ import { BlockBackend, resizerPerms } from '../core/block/backend.ts';
 import { freezeChain } from '../core/block/chain.ts';
 import type { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
-import { setReadOnly } from '../core/block/writable.ts';
+import { setReadOnly } from '../core/block/reopen-nodes.ts';
 import { isPending } from '../core/util/maybe.ts';
 import { type CopySettings, copyImages } from './image-copy.ts';
 import { ImageReader } from './image-reader.ts';

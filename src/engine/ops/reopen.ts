@@ -1,11 +1,8 @@
 /* Reopening what a backend uses: other permissions to write, another cache mode, other options of its driver. */
 import type { BlockBackend } from '../../core/block/backend.ts';
-import { drainNodes } from '../../core/block/drain.ts';
 import { findOption } from '../../core/block/driver-options.ts';
 import type { BlockNode, NodeSettings } from '../../core/block/node.ts';
-import type { OptionTree } from '../../core/block/options.ts';
-import { type PreparedReopen, prepareReopen } from '../../core/block/reopen.ts';
-import { runTransaction } from '../../core/block/transaction.ts';
+import { reopenNodes } from '../../core/block/reopen-nodes.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import type { Engine } from '../engine.ts';
 
@@ -25,33 +22,13 @@ export async function reopenBackend(engine: Engine, backend: BlockBackend, chang
     for (const name of Object.keys(change.options)) {
       if (findOption(table?.own ?? [], name)?.mayReopen !== true) throw new BlockError(`Cannot change the option '${name}'`, { code: 'EINVAL' });
     }
-    const nodes = inheritors(top);
-    using _section = await drainNodes(nodes);
-    const prepared: PreparedReopen[] = [];
-    try {
-      for (const node of nodes) {
-        const { settings } = node;
-        const next = { ...settings, readOnly: change.readOnly ?? settings.readOnly, cache: change.cache ?? settings.cache };
-        // a medium that stays as it is needs no new descriptor
-        if (node !== top && sameMedium(settings, next)) continue;
-        const options: OptionTree = node === top ? { ...node.openOptions, ...change.options } : node.openOptions;
-        prepared.push(await prepareReopen(node, next, options));
-      }
-    } catch (error) {
-      for (const each of prepared) each.abort();
-      for (const each of prepared) await each.settle();
-      throw error;
-    }
-    try {
-      runTransaction((transaction) => {
-        // users first: what is below may only lose what they no longer need
-        for (const each of change.readOnly === true ? [...prepared].reverse() : prepared) each.apply(transaction);
-      });
-    } finally {
-      // former descriptors hold their locks until they are closed
-      (await drainNodes(nodes))[Symbol.dispose]();
-      for (const each of prepared) await each.settle();
-    }
+    const changes = inheritors(top).map((node) => {
+      const { settings } = node;
+      const next = { ...settings, readOnly: change.readOnly ?? settings.readOnly, cache: change.cache ?? settings.cache };
+      return { node, next, options: node === top ? { ...node.openOptions, ...change.options } : node.openOptions };
+    });
+    // a medium that stays as it is needs no new descriptor
+    await reopenNodes(changes.filter(({ node, next }) => node === top || !sameMedium(node.settings, next)));
   });
 }
 
