@@ -31,11 +31,20 @@ export class RawClient {
   }
 
   /** To a unix path, or a port of this machine. */
+  /** A socket is there a moment before anybody listens to it: then it is tried again. */
   static async connect(where: string | number): Promise<RawClient> {
-    const socket = typeof where === 'string' ? net.connect(where) : net.connect(where, '127.0.0.1');
-    const client = new RawClient(socket);
-    await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-    return client;
+    for (let tries = 1; ; tries++) {
+      const socket = typeof where === 'string' ? net.connect(where) : net.connect(where, '127.0.0.1');
+      const client = new RawClient(socket);
+      try {
+        await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+        return client;
+      } catch (error) {
+        const isEarly = typeof where === 'string' && error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+        if (!isEarly || tries === 1000) throw error;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
   }
 
   send(...parts: readonly Uint8Array[]): void {
