@@ -37,14 +37,19 @@ function addNode(lines: string[], info: ImageInfo, margin: string, isBelow: bool
     addMembers(lines, info.limits, `${margin}    `);
   }
   if (info.snapshots.length > 0) for (const line of snapshotTable(info.snapshots)) add(line);
-  if (info.specific !== undefined && Object.values(info.specific.data).some((value) => value !== undefined)) {
-    add('Format specific information:');
-    addMembers(lines, info.specific.data, `${margin}    `);
-  }
+  for (const line of specificLines(info.specific?.data ?? {}, margin)) lines.push(line);
   for (const child of info.children) {
     add(`Child node '${path}/${child.name}':`);
     addNode(lines, child.info, `${margin}    `, true, `${path}/${child.name}`);
   }
+}
+
+/** What a format tells of itself, with its heading; nothing when it tells nothing. */
+export function specificLines(data: Readonly<Record<string, unknown>>, margin = ''): string[] {
+  if (!Object.values(data).some((value) => value !== undefined)) return [];
+  const lines = [`${margin}Format specific information:`];
+  addMembers(lines, data, `${margin}    `);
+  return lines;
 }
 
 function addMembers(lines: string[], members: Readonly<Record<string, unknown>>, margin: string): void {

@@ -1,8 +1,10 @@
 /* Commands of the qemu-io language that are no request: what an image is and where its data lie, its size, flush, sleep. */
+
 import type { BlockBackend } from '../../core/block/backend.ts';
 import { nodeStatus } from '../../core/block/block-status.ts';
 import type { Prealloc } from '../../core/storage/storage.ts';
 import { BlockError } from '../../core/util/errors.ts';
+import { specificLines } from '../../texts/image-info.ts';
 import { byteCount, failureText, shortSize, UsageError } from './parse.ts';
 import type { FreeContext, IoContext } from './requests.ts';
 
@@ -43,9 +45,8 @@ export async function info({ backend, out }: IoContext): Promise<boolean | strin
   if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
   const format = node.state.info?.();
   out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
-  const members = Object.entries(format?.specific?.data ?? {}).filter(([, value]) => value !== undefined);
-  if (members.length === 0) return true;
-  return `Format specific information:\n${members.map(([key, value]) => `    ${key.replaceAll('-', ' ')}: ${String(value)}\n`).join('')}`;
+  const lines = specificLines(format?.specific?.data ?? {});
+  return lines.length === 0 ? true : `${lines.join('\n')}\n`;
 }
 
 /** The run of equal allocation in the top layer at `offset`. */
