@@ -29,6 +29,7 @@ import {
   openImage,
   quietOption,
 } from './image-command.ts';
+import { removedOnSignal } from './interrupted.ts';
 import { Progress } from './progress.ts';
 import { checkRate, rateOf } from './rate.ts';
 import { checkSnapshotOption, loadSnapshot } from './snapshot-option.ts';
@@ -201,6 +202,7 @@ class Conversion {
     if (this.#options.compress) checkCompression(creation);
     const source = this.#sources[0]?.node;
     if (bitmaps) checkSourceBitmaps(source, this.#options.skipBrokenBitmaps);
+    using _unfinished = creation === undefined ? undefined : removedOnSignal(this.#engine, this.#target);
     const readsAsZeros = creation !== undefined && (await this.#create(creation));
     const cache = parseCache(this.#options.targetCache, 'Invalid cache option', 'unsafe');
     if (targetIsZero && backing !== undefined) {

@@ -13,6 +13,7 @@ import { copyImages } from '../jobs/image-copy.ts';
 import { ImageReader, type Window } from '../jobs/image-reader.ts';
 import { CreationOptions, creatingDriver } from './create-options.ts';
 import { type CommandContext, forceShareOption, type ImageCommand, imageCommand, makeObjects, newEngine, objectOption, openImage } from './image-command.ts';
+import { removedOnSignal } from './interrupted.ts';
 
 /** Bytes in a block when `bs=` does not say. */
 const defaultBlock = 512n;
@@ -101,6 +102,7 @@ interface Output {
 async function write(engine: Engine, { report }: CommandContext, reader: ImageReader, { format, filename }: Output): Promise<void> {
   const values = new CreationOptions(await driverFor(engine, format, filename));
   values.set('size', BigInt(reader.size));
+  using _unfinished = removedOnSignal(engine, filename);
   try {
     await createImage(engine, format, filename, values.forDriver());
   } catch (error) {
