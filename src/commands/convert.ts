@@ -46,7 +46,7 @@ const table = defineOptions({
   sourceFormat: { short: 'f', arg: 'SRC_FMT', help: 'format of all SRC_FILEs (default: found by their content)', complete: 'format' },
   imageOpts: { help: 'each SRC_FILE is a list of options (key=value,...) and no filename\n(not together with -f)' },
   sourceCache: { short: 'T', arg: 'SRC_CACHE', help: 'cache mode of the sources (default: writeback)', complete: 'cache' },
-  snapshot: { short: 'l', arg: 'SNAPSHOT', help: 'copy a snapshot of the source (not in this version)' },
+  snapshot: { short: 'l', arg: 'SNAPSHOT', help: 'copy a snapshot of the source, an ID or a name' },
   bitmaps: { help: 'copy persistent bitmaps too' },
   skipBrokenBitmaps: { help: 'with --bitmaps: leave inconsistent ones out' },
   salvage: { help: 'go on where the source cannot be read, with zeros' },
@@ -195,7 +195,7 @@ class Conversion {
 
   async run(progress: Progress): Promise<number> {
     const { noCreate, targetIsZero, bitmaps } = this.#options;
-    this.#checkSnapshot();
+    await this.#showSnapshot();
     const creation = noCreate ? undefined : await this.#creation();
     const backing = creation?.text('backing_file') ?? this.#options.backing;
     this.#checkBacking(creation, backing);
@@ -243,12 +243,13 @@ class Conversion {
     return 0;
   }
 
-  #checkSnapshot(): void {
+  async #showSnapshot(): Promise<void> {
     const name = this.#options.snapshot;
     if (name === undefined) return;
     if (this.#sources.length > 1 && !name.startsWith('snapshot.'))
       throw new BlockError('No support for concatenating multiple snapshot', { code: 'ERR_USAGE' });
-    loadSnapshot(this.#sources[0]?.node, name, 'convert');
+    const node = this.#sources[0]?.node;
+    if (node !== undefined) await loadSnapshot(this.#engine.graph, node, name);
   }
 
   /** Options of the image to be made. */

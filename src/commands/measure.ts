@@ -62,7 +62,7 @@ export const command: ImageCommand = imageCommand({
     await using engine = newEngine();
     await makeObjects(engine, options.object);
     const backend = filename === undefined ? undefined : await openImage(engine, report, { filename, format, imageOpts, forceShare });
-    if (snapshot !== undefined) loadSnapshot(backend?.node, snapshot, 'measure');
+    if (snapshot !== undefined && backend?.node !== undefined) await loadSnapshot(engine.graph, backend.node, snapshot);
     const measured = await measure(engine, report, backend, {
       format: options.targetFormat ?? 'raw',
       list: joinOptionLists(options.targetOptions),

@@ -1,6 +1,8 @@
 /* `-l`: a snapshot of the source instead of the source. Rule source: observed behaviour of qemu-img 11.1. */
 import type { Reporter } from '../cli/report.ts';
+import type { Graph } from '../core/block/graph.ts';
 import type { BlockNode } from '../core/block/node.ts';
+import { type SnapshotKey, showSnapshot } from '../core/block/snapshots.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
 
@@ -14,16 +16,17 @@ export function checkSnapshotOption(value: string, report: Reporter): void {
   }
 }
 
-/** Makes `node` show its snapshot `name`, an ID or a name. */
-export function loadSnapshot(node: BlockNode | undefined, name: string, command: string): void {
-  if (node?.state.snapshots === undefined) {
-    throw new BlockError(
-      `Failed to load snapshot: Block format '${node?.driver.name ?? ''}' used by device '' does not support temporarily loading internal snapshots`,
-      { code: 'ENOTSUP' },
-    );
+/** Makes `node` show its snapshot `value`: an ID or a name, or `snapshot.id=…,snapshot.name=…`. */
+export async function loadSnapshot(graph: Graph, node: BlockNode, value: string): Promise<void> {
+  try {
+    await showSnapshot(graph, node, keysOf(value));
+  } catch (error) {
+    throw error instanceof BlockError ? error.prepend('Failed to load snapshot: ') : error;
   }
-  const wanted = name.startsWith('snapshot.') ? parseOptionWords(name).map(({ value }) => value) : [name];
-  const found = node.state.snapshots().some((snapshot) => wanted.includes(snapshot.id) || wanted.includes(snapshot.name));
-  if (!found) throw new BlockError("Failed to load snapshot: Can't find snapshot", { code: 'ERR_NOT_FOUND' });
-  throw new BlockError(`'${command} --snapshot' is not part of this version`, { code: 'ERR_ABSENT' });
+}
+
+function keysOf(value: string): SnapshotKey[] {
+  if (!value.startsWith('snapshot.')) return [{ id: value }, { name: value }];
+  const words = new Map(parseOptionWords(value).map(({ name, value: text }) => [name, text]));
+  return [{ id: words.get('snapshot.id'), name: words.get('snapshot.name') }];
 }

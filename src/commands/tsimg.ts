@@ -37,7 +37,7 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   measure: { summary: 'tell how large the file of a new image would be', load: async () => (await import('./measure.ts')).command },
   rebase: { summary: 'put another backing file under an image', load: async () => (await import('./rebase.ts')).command },
   resize: { summary: 'change the size of an image', load: async () => (await import('./resize.ts')).command },
-  snapshot: { summary: 'list the snapshots inside an image', load: async () => (await import('./snapshot.ts')).command },
+  snapshot: { summary: 'list, make, apply or delete snapshots inside an image', load: async () => (await import('./snapshot.ts')).command },
 };
 
 const table = defineOptions({

@@ -50,7 +50,7 @@ const image = defineOptions({
   format: { short: 'f', arg: 'FORMAT', help: 'format of the image (raw, qcow2, ...)', complete: 'format' },
   readOnly: { short: 'r', help: 'export without writing' },
   snapshot: { short: 's', help: 'keep writes in a temporary overlay (not in this version)' },
-  loadSnapshot: { short: 'l', arg: 'SNAPSHOT_PARAM', help: 'export a snapshot inside the image (not in this version)' },
+  loadSnapshot: { short: 'l', arg: 'SNAPSHOT_PARAM', help: 'export a snapshot inside the image, an ID or a name' },
   nocache: { short: 'n', help: "do without the host's cache (--cache=none)" },
   cache: { arg: 'MODE', help: 'none, writeback, writethrough, directsync, unsafe', complete: ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] },
   aio: { arg: 'MODE', help: 'threads, native, io_uring', complete: ['threads', 'native', 'io_uring'] },
@@ -137,6 +137,8 @@ export interface NbdSettings {
   readonly format: string | undefined;
   readonly imageOpts: boolean;
   readonly readOnly: boolean;
+  /** The snapshot that is exported in place of the disk: an ID, a name, or `snapshot.…` options. */
+  readonly loadSnapshot: string | undefined;
   readonly port: string | undefined;
   readonly bind: string | undefined;
   readonly socket: string | undefined;
@@ -195,7 +197,9 @@ export function readSettings(
     file,
     format: options.format,
     imageOpts: options.imageOpts,
-    readOnly: options.readOnly,
+    // a snapshot never changes
+    readOnly: options.readOnly || options.loadSnapshot !== undefined,
+    loadSnapshot: options.loadSnapshot,
     port: options.port,
     bind: options.bind,
     socket: options.socket,
@@ -252,7 +256,6 @@ function refuseMissing(options: NbdOptions): void {
   }
   const missing: readonly (readonly [boolean, string])[] = [
     [options.snapshot, '--snapshot'],
-    [options.loadSnapshot !== undefined, '--load-snapshot'],
     [options.selinuxLabel !== undefined, '--selinux-label'],
   ];
   for (const [isGiven, name] of missing) if (isGiven) throw new BlockError(`The option '${name}' is not part of this version`, { code: 'ERR_ABSENT' });

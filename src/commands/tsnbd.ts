@@ -20,6 +20,7 @@ import { dirtyBitmapContext } from '../nbd/dirty-bitmap.ts';
 import { NbdExport } from '../nbd/export.ts';
 import { NBD_DEFAULT_PORT } from '../nbd/protocol.ts';
 import { NbdServer } from '../nbd/server.ts';
+import { loadSnapshot } from './snapshot-option.ts';
 import { isBackground, reportReady, startBackground } from './tsnbd-fork.ts';
 import { exportStart, isWritethrough, openServedImage } from './tsnbd-image.ts';
 import { helpText, type NbdSettings, nbdOptions, readSettings, versionText } from './tsnbd-options.ts';
@@ -89,6 +90,7 @@ async function serve(engine: Engine, settings: NbdSettings, address: NbdAddress,
   await server.start(address, { held: true });
   try {
     const backend = await openServedImage(engine, settings, report);
+    if (settings.loadSnapshot !== undefined && backend.node !== undefined) await loadSnapshot(engine.graph, backend.node, settings.loadSnapshot);
     const start = exportStart(settings.offset, backend.size());
     // clients are told a size: nobody may change it from now on
     backend.setPerm(settings.readOnly ? perm.consistentRead : perm.consistentRead | perm.write, perm.all & ~perm.resize);

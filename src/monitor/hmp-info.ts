@@ -4,6 +4,7 @@ import { chainNodes } from '../core/block/chain.ts';
 import { nodeFilename } from '../core/block/filename.ts';
 import { type ImageInfo, imageInfo } from '../core/block/info.ts';
 import type { BlockNode } from '../core/block/node.ts';
+import { snapshotsOf } from '../core/block/snapshots.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { DiskDevice } from '../machine/disk-device.ts';
 import { type BlockFacts, blockText, jobsText, type MediumFacts, snapshotsText, statsText, statusText, versionText } from '../texts/hmp-info.ts';
@@ -30,7 +31,7 @@ export const infoCommands: readonly HmpCommand[] = [
     name: 'snapshots',
     params: '',
     help: 'show the currently saved VM snapshots',
-    run: (_given, { engine }) => snapshotsText(disksOf(engine).map((disk) => ({ id: disk.id, snapshots: disk.node?.state.snapshots?.() ?? [] }))),
+    run: (_given, { engine }) => snapshotsText(disksOf(engine).map((disk) => ({ id: disk.id, snapshots: disk.node === undefined ? [] : snapshotsOf(disk.node) }))),
   },
   {
     name: 'status',

@@ -9,8 +9,7 @@ import type { Qcow2Image } from './image.ts';
 import { exclusively } from './io.ts';
 import { COMPRESSED_HI, compressionType, incompatible, minSnapshotExtra } from './layout.ts';
 import type { ReportWork } from './refcount-width.ts';
-import { rewriteSnapshotTable } from './repair-snapshots.ts';
-import { readSnapshots } from './snapshots.ts';
+import { replaceSnapshotTable } from './snapshot-table.ts';
 import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 
 /** From version 2 to 3. */
@@ -18,8 +17,7 @@ export async function upgrade(image: Qcow2Image, report: ReportWork): Promise<vo
   report(0, 2);
   // version 3 wants the size of the disk in every entry
   if (image.snapshots.some(({ extraSize }) => extraSize < minSnapshotExtra)) {
-    const { bytes } = await readSnapshots(image);
-    await carryOut(locked(image.mutex, () => told('Failed to update the snapshot table: ', rewriteSnapshotTable(image, bytes))));
+    await carryOut(locked(image.mutex, () => told('Failed to update the snapshot table: ', replaceSnapshotTable(image, image.snapshots))));
   }
   report(1, 2);
   await carryOut(

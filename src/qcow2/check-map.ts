@@ -36,7 +36,7 @@ const portion = 65536;
 const maxClusters = 0x7fffffff;
 
 /** Counts all references but those of the refcount blocks (their state decides about repair: see check.ts). */
-export async function countReferences(image: Qcow2Image, findings: Findings, snapshotBytes: number): Promise<ReferenceCounts> {
+export async function countReferences(image: Qcow2Image, findings: Findings): Promise<ReferenceCounts> {
   const { header, geometry } = image;
   const { clusterSize } = geometry;
   const counts = new ReferenceCounts(clusterSize, image.file.size(), geometry.refcountBits);
@@ -57,7 +57,7 @@ export async function countReferences(image: Qcow2Image, findings: Findings, sna
     }
     await walk.l1(snapshot.l1Offset, snapshot.l1Size, false);
   }
-  counts.add(header.snapshotsOffset, snapshotBytes, findings);
+  counts.add(header.snapshotsOffset, image.snapshotTableBytes, findings);
   if (header.crypto !== undefined) counts.add(header.crypto.offset, header.crypto.length, findings);
   await walk.bitmaps();
   counts.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, findings);

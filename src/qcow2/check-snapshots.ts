@@ -8,14 +8,15 @@ import { checkSnapshotPointer } from './header.ts';
 import type { Qcow2Image } from './image.ts';
 import { maxSnapshotExtra, maxSnapshots, minSnapshotExtra } from './layout.ts';
 import { registerSnapshots } from './metadata-places.ts';
-import { readSnapshots } from './snapshots.ts';
+import { loadSnapshots } from './snapshots.ts';
 import { run as carryOut } from './steps.ts';
 
-/** Reads the table into `image.snapshots`. Returns the bytes that it takes; rejects when it cannot be read. */
-export async function checkSnapshotTable(image: Qcow2Image, findings: Findings): Promise<number> {
+/** Reads the table into `image.snapshots`; rejects when it cannot be read. */
+export async function checkSnapshotTable(image: Qcow2Image, findings: Findings): Promise<void> {
   const { header } = image;
   const { result, fix } = findings;
   image.snapshots = [];
+  image.snapshotTableBytes = 0;
   const overhanging = header.snapshotCount - maxSnapshots;
   let dropped = 0;
   if (overhanging > 0 && fix.errors) {
@@ -40,15 +41,12 @@ export async function checkSnapshotTable(image: Qcow2Image, findings: Findings):
       dropped += rest;
     },
   };
-  let bytes = 0;
   try {
-    const table = await readSnapshots(image, fix.errors ? tolerance : undefined);
-    image.snapshots = table.records;
-    bytes = table.bytes;
+    await loadSnapshots(image, fix.errors ? tolerance : undefined);
   } catch (error) {
     throw failed(findings, error, 'failed to read the snapshot table: ');
   }
-  if (!image.isReadOnly) await registerSnapshots(image, bytes);
+  if (!image.isReadOnly) await registerSnapshots(image);
   result.corruptions += trimmed;
   if (dropped > 0) {
     await carryOut(image.updateFields({ snapshotCount: image.snapshots.length }));
@@ -60,7 +58,6 @@ export async function checkSnapshotTable(image: Qcow2Image, findings: Findings):
       if (extraSize < minSnapshotExtra) findings.corruption(`${verb} snapshot table entry ${index} is incomplete`);
     }
   }
-  return bytes;
 }
 
 /** Says why the table is of no use. */

@@ -35,11 +35,11 @@ export async function checkImage(image: Qcow2Image, fix: CheckFix, output: Check
     }
     const snapshots = new Findings(fix, output);
     const findings = new Findings(fix, output);
-    const snapshotBytes = await checkSnapshotTable(image, snapshots);
-    await checkStructure(image, findings, snapshotBytes);
+    await checkSnapshotTable(image, snapshots);
+    await checkStructure(image, findings);
     if (fix.errors && snapshots.result.corruptions > 0) {
       const { repairSnapshotTable } = await import('./repair-snapshots.ts');
-      await repairSnapshotTable(image, snapshots, snapshotBytes);
+      await repairSnapshotTable(image, snapshots);
     }
     const { result } = findings;
     result.corruptions += snapshots.result.corruptions;
@@ -63,10 +63,10 @@ async function markClean(image: Qcow2Image): Promise<void> {
   await carryOut(image.updateHeader({ incompatible: header.incompatible & ~bits }));
 }
 
-async function checkStructure(image: Qcow2Image, findings: Findings, snapshotBytes: number): Promise<void> {
+async function checkStructure(image: Qcow2Image, findings: Findings): Promise<void> {
   const { result, fix } = findings;
   result.totalClusters = ceilDiv(image.size, image.geometry.clusterSize);
-  const counts = await countReferences(image, findings, snapshotBytes);
+  const counts = await countReferences(image, findings);
   let mustRebuild = await checkRefcountBlocks(image, counts, findings);
   const before = { corruptions: result.corruptions, leaks: result.leaks, checkErrors: result.checkErrors };
   // the first look changes nothing: whether single counts can be set right is known at its end
@@ -78,7 +78,7 @@ async function checkStructure(image: Qcow2Image, findings: Findings, snapshotByt
   mustRebuild ||= first.mustRebuild;
   let { highest } = first;
   if (mustRebuild && fix.errors) {
-    highest = await rebuild(image, counts, findings, snapshotBytes);
+    highest = await rebuild(image, counts, findings);
   } else if (fix.leaks || fix.errors) {
     if (mustRebuild) throw stopped(findings, 'ERROR need to rebuild refcount structures');
     if (result.leaks > 0 || result.corruptions > 0) {
@@ -164,7 +164,7 @@ async function enlarge(image: Qcow2Image, size: number): Promise<string | undefi
   }
 }
 
-async function rebuild(image: Qcow2Image, counts: ReferenceCounts, findings: Findings, snapshotBytes: number): Promise<number> {
+async function rebuild(image: Qcow2Image, counts: ReferenceCounts, findings: Findings): Promise<number> {
   const { result, fix } = findings;
   const found = { corruptions: result.corruptions, leaks: result.leaks };
   findings.say('Rebuilding refcount structure');
@@ -172,7 +172,7 @@ async function rebuild(image: Qcow2Image, counts: ReferenceCounts, findings: Fin
   await rebuildRefcounts(image, counts, findings);
   // the old structures are referenced by nothing now: look again
   const again = findings.fresh(nothing);
-  const recounted = await countReferences(image, again, snapshotBytes);
+  const recounted = await countReferences(image, again);
   await checkRefcountBlocks(image, recounted, again);
   const last = findings.fresh({ leaks: fix.leaks, errors: false });
   const comparison = await compareCounts(image, recounted, last);

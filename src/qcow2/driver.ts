@@ -26,6 +26,7 @@ import {
   type ReqFlags,
   reqFlag,
   type SnapshotInfo,
+  type SnapshotStore,
   type TruncateOptions,
 } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
@@ -47,7 +48,7 @@ import { autoclear, compressionType, cryptMethod, fullHeaderLength, incompatible
 import { readMetadata } from './read-metadata.ts';
 import { decodeRefcountTable } from './refcount-blocks.ts';
 import { readRuntimeOptions } from './runtime-options.ts';
-import { listSnapshots, readSnapshots } from './snapshots.ts';
+import { listSnapshots, loadSnapshots } from './snapshots.ts';
 import { statusOf } from './status.ts';
 import { run as carryOut, locked } from './steps.ts';
 import { Writer, writeTables } from './writer.ts';
@@ -143,6 +144,20 @@ class Qcow2State implements DriverState {
 
   snapshots(): readonly SnapshotInfo[] {
     return listSnapshots(this.#image);
+  }
+
+  readonly snapshotStore: SnapshotStore = {
+    create: async (details) => (await this.#snapshots()).createSnapshot(this.#image, details),
+    apply: async (snapshot) => (await this.#snapshots()).applySnapshot(this.#image, snapshot),
+    remove: async (snapshot) => (await this.#snapshots()).removeSnapshot(this.#image, snapshot),
+    show: async (snapshot) => (await import('./snapshot-operations.ts')).showSnapshot(this.#image, snapshot),
+  };
+
+  /** The operations that change the image, which may change then. */
+  async #snapshots(): Promise<typeof import('./snapshot-operations.ts')> {
+    const operations = await import('./snapshot-operations.ts');
+    await this.#writer.begin();
+    return operations;
   }
 
   async check(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult> {
@@ -252,15 +267,14 @@ async function open(host: NodeHost): Promise<DriverState> {
   image.warn = (line, how) => host.emit('TSIMG_WARNING', { message: line, ...(how?.isError === true ? how : { isPlain: true }) });
   for (const { text, hint } of header.warnings) host.emit('TSIMG_WARNING', { message: text, hint });
   if (header.compressionType === compressionType.zstd) await loadZstd();
-  const snapshotBytes = await loadTables(image);
+  await loadTables(image);
   const bitmaps = await Bitmaps.read(image);
-  const writer = new Writer(image, bitmaps, snapshotBytes);
+  const writer = new Writer(image, bitmaps);
   if (!node.readOnly) await writer.prepareMedium();
   return new Qcow2State(image, bitmaps, writer, strongOptions);
 }
 
-/** The length of the snapshot table in bytes. */
-async function loadTables(image: Qcow2Image): Promise<number> {
+async function loadTables(image: Qcow2Image): Promise<void> {
   const { header, file, geometry } = image;
   const table = new Uint8Array(header.refcountTableClusters * geometry.clusterSize);
   await readMetadata('Could not initialize refcount handling', file, header.refcountTableOffset, table);
@@ -269,9 +283,7 @@ async function loadTables(image: Qcow2Image): Promise<number> {
   if (l1.length > 0) await readMetadata('Could not read L1 table', file, header.l1Offset, l1);
   image.setL1(l1);
   // a check reads the snapshot table itself, and goes on where others cannot
-  const snapshots = image.node.settings.toCheck ? { records: [], bytes: 0 } : await readSnapshots(image);
-  image.snapshots = snapshots.records;
-  return snapshots.bytes;
+  if (image.node.settings.toCheck !== true) await loadSnapshots(image);
 }
 
 /** The image behind a state of this driver. */

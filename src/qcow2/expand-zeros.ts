@@ -8,12 +8,12 @@ import { BlockError } from '../core/util/errors.ts';
 import { type GuestPosition, isHostOffset } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
 import { clusterKind, newEntry, readEntry, standardKind, writeEntry } from './l2-entry.ts';
-import { maxL1Bytes } from './layout.ts';
-import { badTable, hex } from './mapping.ts';
+import { badCluster, badTable } from './mapping.ts';
 import { structure } from './overlap.ts';
 import { refcountOf } from './refcount-blocks.ts';
 import type { ReportWork } from './refcount-width.ts';
 import { allocateClusters, changeRefcounts, releaseClusters } from './refcounts.ts';
+import { readSnapshotL1 } from './snapshots.ts';
 import { type Steps, wait } from './steps.ts';
 import { CachedTable } from './table-cache.ts';
 
@@ -32,11 +32,9 @@ export function* forL2Tables(
   }
   // the tables of snapshots may be those of the disk: they are read from the medium
   yield* image.l2Cache.flush();
-  for (const { l1Offset, l1Size } of image.snapshots) {
-    if (l1Size * 8 > maxL1Bytes) throw new BlockError('Snapshot L1 table too large', { code: 'EFBIG' });
-    if (l1Offset % image.geometry.clusterSize !== 0) throw new BlockError('Snapshot L1 table offset invalid', { code: 'EINVAL' });
-    const table = new CachedTable(l1Offset, new Uint8Array(l1Size * 8));
-    if (l1Size > 0) yield* wait(image.readFile(l1Offset, table.bytes));
+  for (const snapshot of image.snapshots) {
+    const { l1Offset, l1Size } = snapshot;
+    const table = new CachedTable(l1Offset, yield* readSnapshotL1(image, snapshot));
     const entry = newEntry();
     const standard = { ...image.geometry, isExtended: false, entrySize: 8 };
     for (let index = 0; index < l1Size; index++) {
@@ -139,12 +137,4 @@ function* zeroCluster(image: Qcow2Image, offset: number, guest: GuestPosition): 
   // zeros of the medium are no zeros once they are deciphered; the peer writes them even so, and loses what the disk holds
   if (image.area.keepsZeros) yield* wait(image.zeroData(offset, clusterSize, reqFlag.none));
   else yield* wait(image.writeData(offset, guest, new Uint8Array(clusterSize)));
-}
-
-function badCluster(image: Qcow2Image, slice: CachedTable, index: number, offset: number): BlockError {
-  const { clusterSize, entrySize } = image.geometry;
-  const tableOffset = slice.offset - (slice.offset % clusterSize);
-  const inTable = index + (slice.offset - tableOffset) / entrySize;
-  const text = `Cluster allocation offset ${hex(offset)} unaligned (L2 offset: ${hex(tableOffset)}, L2 index: ${hex(inTable)})`;
-  return image.reportCorruption(text, { isFatal: true });
 }

@@ -81,6 +81,8 @@ export class Qcow2Image {
   /** Host offsets of refcount blocks; 0 = none. */
   refcountTable: Float64Array = new Float64Array(0);
   snapshots: SnapshotRecord[] = [];
+  /** Length of the snapshot table in bytes. */
+  snapshotTableBytes = 0;
   /** Where the search for free clusters goes on. */
   freeIndex = 0;
   /** Where the next compressed cluster may go on inside a cluster; 0 = nowhere. */

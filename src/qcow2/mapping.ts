@@ -154,6 +154,15 @@ function badEntry(image: Qcow2Image, what: string, table: CachedTable, index: nu
   });
 }
 
+/** A cluster that cannot be where entry `index` of a slice says. */
+export function badCluster(image: Qcow2Image, table: CachedTable, index: number, offset: HostPosition): BlockError {
+  const { clusterSize, entrySize } = image.geometry;
+  const tableOffset = table.offset - (table.offset % clusterSize);
+  const inTable = index + (table.offset - tableOffset) / entrySize;
+  const text = `Cluster allocation offset ${hex(offset)} unaligned (L2 offset: ${hex(tableOffset)}, L2 index: ${hex(inTable)})`;
+  return image.reportCorruption(text, { isFatal: true });
+}
+
 export function badTable(image: Qcow2Image, offset: HostPosition, l1Index: number): BlockError {
   return image.reportCorruption(`L2 table offset ${hex(offset)} unaligned (L1 index: ${hex(l1Index)})`, { isFatal: true });
 }

@@ -13,24 +13,31 @@ const scanned = 65536;
 const aTurn = Infinity;
 
 /** Tells the overlap check of a writable image where metadata lies. */
-export async function registerMetadata(image: Qcow2Image, snapshotBytes: number): Promise<void> {
+export async function registerMetadata(image: Qcow2Image): Promise<void> {
   const { header, metadata } = image;
   const { clusterSize } = image.geometry;
   metadata.add(0, clusterSize, structure.header);
   metadata.add(header.l1Offset, image.l1.length, structure.activeL1);
   metadata.add(header.refcountTableOffset, header.refcountTableClusters * clusterSize, structure.refcountTable);
   if (header.bitmaps !== undefined) metadata.add(header.bitmaps.directoryOffset, header.bitmaps.directorySize, structure.bitmapDirectory);
-  await registerMany(image, structure.activeL2, { count: image.l1Entries, offset: (index) => image.l2TableOf(index), length: () => clusterSize });
+  await registerActiveTables(image);
   await registerRefcountBlocks(image);
-  await registerSnapshots(image, snapshotBytes);
+  await registerSnapshots(image);
+}
+
+/** Tells the overlap check of the L2 tables that the L1 table names now. */
+export async function registerActiveTables(image: Qcow2Image): Promise<void> {
+  const { clusterSize } = image.geometry;
+  image.metadata.removeAll(structure.activeL2);
+  await registerMany(image, structure.activeL2, { count: image.l1Entries, offset: (index) => image.l2TableOf(index), length: () => clusterSize });
 }
 
 /** Tells the overlap check of the snapshot table, and of what its entries name. */
-export async function registerSnapshots(image: Qcow2Image, tableBytes: number): Promise<void> {
+export async function registerSnapshots(image: Qcow2Image): Promise<void> {
   const { header, metadata, snapshots } = image;
   metadata.removeAll(structure.snapshotTable);
   metadata.removeAll(structure.inactiveL1);
-  metadata.add(header.snapshotsOffset, tableBytes, structure.snapshotTable);
+  metadata.add(header.snapshotsOffset, image.snapshotTableBytes, structure.snapshotTable);
   await registerMany(image, structure.inactiveL1, {
     count: snapshots.length,
     offset: (index) => snapshots[index]?.l1Offset ?? 0,

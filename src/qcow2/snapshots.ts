@@ -1,6 +1,6 @@
 /*
- * The table of internal snapshots: read and listed. Writers keep what snapshots hold, since shared clusters have no COPIED
- * flag and are copied before a write.
+ * The table of internal snapshots: read and listed (snapshot-table.ts writes it). Writers keep what snapshots hold, since
+ * shared clusters have no COPIED flag and are copied before a write.
  * Rule source: qcow2 specification, snapshots.
  */
 import type { SnapshotInfo } from '../core/block/driver.ts';
@@ -8,12 +8,13 @@ import { getU16, getU32, getU64, getU64Big, untilNul } from '../core/util/bytes.
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Qcow2Image } from './image.ts';
-import { knownSnapshotExtra, maxSnapshotExtra, maxSnapshotTableBytes, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
+import { knownSnapshotExtra, maxL1Bytes, maxSnapshotExtra, maxSnapshotTableBytes, minSnapshotExtra, snapshotHeaderSize } from './layout.ts';
 import { readMetadata } from './read-metadata.ts';
+import { type Steps, wait } from './steps.ts';
 
 export interface SnapshotRecord {
-  /** Byte offset of the entry in the table. */
-  readonly at: number;
+  /** Byte offset of the entry in the table; undefined: it is in none yet. */
+  readonly at: number | undefined;
   readonly id: string;
   readonly name: string;
   readonly l1Offset: number;
@@ -28,12 +29,6 @@ export interface SnapshotRecord {
   readonly extraSize: number;
 }
 
-/** The table as found: entries, and the bytes it takes. */
-export interface SnapshotTable {
-  readonly records: SnapshotRecord[];
-  readonly bytes: number;
-}
-
 /** What a repair lets pass, and is told of: entries whose extra data is too long, and those that are too many. */
 export interface SnapshotTolerance {
   /** Entries to read. */
@@ -44,8 +39,8 @@ export interface SnapshotTolerance {
 
 const forceRemove = 'with qemu-img check -r all';
 
-/** Reads the snapshot table that the header names; rejects with EFBIG for one beyond the limits, unless they are tolerated. */
-export async function readSnapshots(image: Qcow2Image, tolerance?: SnapshotTolerance): Promise<SnapshotTable> {
+/** Reads the snapshot table that the header names into `image.snapshots`; rejects with EFBIG for one beyond the limits, unless they are tolerated. */
+export async function loadSnapshots(image: Qcow2Image, tolerance?: SnapshotTolerance): Promise<void> {
   const { snapshotsOffset } = image.header;
   const snapshotCount = tolerance?.count ?? image.header.snapshotCount;
   const records: SnapshotRecord[] = [];
@@ -77,7 +72,8 @@ export async function readSnapshots(image: Qcow2Image, tolerance?: SnapshotToler
     end = next;
     await image.budget.tick(snapshotHeaderSize);
   }
-  return { records, bytes: end };
+  image.snapshots = records;
+  image.snapshotTableBytes = end;
 }
 
 function decodeEntry(at: number, head: Uint8Array, extra: Uint8Array, names: Uint8Array): SnapshotRecord {
@@ -105,7 +101,17 @@ async function readAt(image: Qcow2Image, offset: number, length: number): Promis
   return bytes;
 }
 
-const noIcount = 2n ** 64n - 1n;
+/** The L1 table of a snapshot, from the medium. Throws EFBIG or EINVAL for one that cannot be. */
+export function* readSnapshotL1(image: Qcow2Image, { l1Offset, l1Size }: SnapshotRecord): Steps<Uint8Array> {
+  if (l1Size * 8 > maxL1Bytes) throw new BlockError('Snapshot L1 table too large', { code: 'EFBIG' });
+  if (l1Offset % image.geometry.clusterSize !== 0) throw new BlockError('Snapshot L1 table offset invalid', { code: 'EINVAL' });
+  const table = new Uint8Array(l1Size * 8);
+  if (l1Size > 0) yield* wait(image.readFile(l1Offset, table));
+  return table;
+}
+
+/** Stands for no count of instructions. */
+export const noIcount: bigint = 2n ** 64n - 1n;
 
 export function listSnapshots(image: Qcow2Image): SnapshotInfo[] {
   return image.snapshots.map((record) => ({

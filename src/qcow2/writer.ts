@@ -32,18 +32,15 @@ function* writeLastTables(image: Qcow2Image): Steps<void> {
 export class Writer implements BitmapStore {
   readonly #image: Qcow2Image;
   readonly #bitmaps: Bitmaps;
-  readonly #snapshotBytes: number;
   #isReady = false;
   /** Nothing has changed since everything was written out. */
   #isStored = false;
   #isPrepared = false;
   #beginning: Promise<void> | undefined;
 
-  /** `snapshotBytes`: length of the snapshot table. */
-  constructor(image: Qcow2Image, bitmaps: Bitmaps, snapshotBytes: number) {
+  constructor(image: Qcow2Image, bitmaps: Bitmaps) {
     this.#image = image;
     this.#bitmaps = bitmaps;
-    this.#snapshotBytes = snapshotBytes;
   }
 
   /** The image may change: `begin` has nothing to do. */
@@ -72,7 +69,7 @@ export class Writer implements BitmapStore {
     const image = this.#image;
     const { header } = image;
     if (this.#isPrepared) return;
-    await registerMetadata(image, this.#snapshotBytes);
+    await registerMetadata(image);
     const unknown = header.autoclear & ~knownAutoclear;
     const staleBitmaps = (header.autoclear & autoclear.bitmaps) !== 0n && header.bitmaps === undefined;
     // an extension that nobody believes was left out of the model with a warning: it must not come back

@@ -114,6 +114,20 @@ export interface BitmapStore {
   store(): Promise<boolean>;
 }
 
+/** What a snapshot that is to be made says of itself. */
+export type SnapshotDetails = Omit<SnapshotInfo, 'id'>;
+
+/** Snapshots inside an image. A snapshot is told by what `snapshots()` lists. Called drained; the node is not published anew. */
+export interface SnapshotStore {
+  /** Keeps the disk as it is now under the next free ID. Rejects with ENOTSUP where the image cannot. */
+  create(details: SnapshotDetails): Promise<void>;
+  /** Makes the disk what it was then, its size too. */
+  apply(snapshot: SnapshotInfo): Promise<void>;
+  remove(snapshot: SnapshotInfo): Promise<void>;
+  /** Shows the disk as it was then, with the size that it has now, until the node closes. For nodes that are read only. */
+  show(snapshot: SnapshotInfo): Promise<void>;
+}
+
 /** For drivers that keep nothing that depends on settings. */
 export const nothingToReopen: DriverStep = { commit: () => {}, abort: () => {} };
 
@@ -184,6 +198,8 @@ export interface DriverState {
   /** Looks for errors in the structure, and repairs what `fix` asks for. Tells findings as they come. */
   check?(fix: { readonly leaks: boolean; readonly errors: boolean }, output: CheckOutput): Promise<CheckResult>;
   snapshots?(): readonly SnapshotInfo[];
+  /** Absent: it keeps none. */
+  readonly snapshotStore?: SnapshotStore | undefined;
   /** Makes all of it unallocated, so that the backing node shows throughout. Called drained. */
   makeEmpty?(): Promise<void>;
   /** Bitmaps that the driver keeps for itself, newest first: bytes a bit, bytes that are set. */

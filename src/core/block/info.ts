@@ -8,6 +8,7 @@ import { childRole, type FormatInfo, type Limits, type SnapshotInfo } from './dr
 import { exactFilename, nodeFilename } from './filename.ts';
 import type { BlockNode } from './node.ts';
 import { combineFilename } from './options.ts';
+import { snapshotsOf } from './snapshots.ts';
 
 /** Images are told of in whole sectors. */
 const sector = 512;
@@ -54,7 +55,7 @@ export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<I
     isCompressed: state.info?.().compressed ?? false,
     isDirty: format?.dirty ?? (hasInfo(node) ? false : undefined),
     backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
-    snapshots: state.snapshots?.() ?? [],
+    snapshots: snapshotsOf(node),
     specific: state.info?.().specific ?? (node.driver.isMedium === true ? { type: 'file', data: {} } : undefined),
     limits: withLimits ? limitsOf(node) : undefined,
     children,

@@ -246,6 +246,12 @@ async function truncateLocked(node: BlockNode, size: number, options: TruncateOp
   for (const observer of node.observers) observer.resized(node.size());
 }
 
+/** Tells everybody that the node's size is another, after the driver changed it by itself. */
+export function sizeHasChanged(node: BlockNode): void {
+  for (const observer of node.observers) observer.resized(node.size());
+  for (const edge of [...node.parents]) edge.parent.sizeChanged?.();
+}
+
 function cannotWrite(node: BlockNode): BlockError {
   return node.readOnly ? new BlockError('Operation not permitted', { code: 'EPERM' }) : new BlockError('Operation not supported', { code: 'ENOTSUP' });
 }
