@@ -16,7 +16,7 @@ import type { BlockNode } from '../core/block/node.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { didYouMean } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
+import { type OptionWord, parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { Engine } from '../engine/engine.ts';
 
 export interface CommandContext {
@@ -217,14 +217,19 @@ function checkFilenameOption(engine: Engine, options: OptionTree): void {
   }
 }
 
+/** Tells of an option without a value that it should have one. */
+export function warnOfFlag({ name, value, isFlag }: OptionWord, report: Reporter): void {
+  if (!isFlag) return;
+  report.warning(`short-form boolean option '${value === 'off' ? 'no' : ''}${name}' deprecated`);
+  report.stderr.write(`Please use ${name}=${value} instead\n`);
+}
+
 /** Options of `--image-opts`, strings throughout; a first word without `=` names the file's node. */
 function imageOptions(text: string, report: Reporter, firstName: string | undefined): OptionTree {
   const flat: Record<string, string> = {};
-  for (const { name, value, isFlag } of parseOptionWords(text, firstName)) {
-    if (isFlag) {
-      report.warning(`short-form boolean option '${value === 'off' ? 'no' : ''}${name}' deprecated`);
-      report.stderr.write(`Please use ${name}=${value} instead\n`);
-    }
+  for (const word of parseOptionWords(text, firstName)) {
+    const { name, value } = word;
+    warnOfFlag(word, report);
     if (name !== 'id') flat[name] = value;
   }
   return unflatten(flat) as OptionTree;

@@ -5,11 +5,14 @@ import type { BlockNode } from '../core/block/node.ts';
 import { type SnapshotKey, showSnapshot } from '../core/block/snapshots.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { parseOptionWords } from '../core/util/key-values.ts';
+import { warnOfFlag } from './image-command.ts';
 
 /** Throws for a list of options that names no snapshot. */
 export function checkSnapshotOption(value: string, report: Reporter): void {
   if (!value.startsWith('snapshot.')) return;
-  for (const { name } of parseOptionWords(value)) {
+  for (const word of parseOptionWords(value)) {
+    const { name } = word;
+    warnOfFlag(word, report);
     if (name === 'snapshot.id' || name === 'snapshot.name') continue;
     report.message(`Invalid parameter '${name}'`);
     throw new BlockError(`Failed in parsing snapshot param '${value}'`, { code: 'ERR_PARSE' });

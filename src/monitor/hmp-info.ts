@@ -31,7 +31,8 @@ export const infoCommands: readonly HmpCommand[] = [
     name: 'snapshots',
     params: '',
     help: 'show the currently saved VM snapshots',
-    run: (_given, { engine }) => snapshotsText(disksOf(engine).map((disk) => ({ id: disk.id, snapshots: disk.node === undefined ? [] : snapshotsOf(disk.node) }))),
+    run: (_given, { engine }) =>
+      snapshotsText(disksOf(engine).map((disk) => ({ id: disk.id, snapshots: disk.node === undefined ? [] : snapshotsOf(disk.node) }))),
   },
   {
     name: 'status',

@@ -69,6 +69,13 @@ class Qcow2State implements DriverState {
     this.#writer = writer;
     const { clusterSize, subclusterSize } = image.geometry;
     const requestAlign = image.encryption === undefined ? 1 : cryptoSector;
+    this.snapshotStore = {
+      isSupported: !image.hasDataFile,
+      create: async (details) => (await this.#snapshots()).createSnapshot(this.#image, details),
+      apply: async (snapshot) => (await this.#snapshots()).applySnapshot(this.#image, snapshot),
+      remove: async (snapshot) => (await this.#snapshots()).removeSnapshot(this.#image, snapshot),
+      show: async (snapshot) => (await import('./snapshot-operations.ts')).showSnapshot(this.#image, snapshot),
+    };
     this.limits = { ...noLimits, requestAlign, zeroAlign: subclusterSize, discardAlign: clusterSize, clusterSize };
   }
 
@@ -146,12 +153,7 @@ class Qcow2State implements DriverState {
     return listSnapshots(this.#image);
   }
 
-  readonly snapshotStore: SnapshotStore = {
-    create: async (details) => (await this.#snapshots()).createSnapshot(this.#image, details),
-    apply: async (snapshot) => (await this.#snapshots()).applySnapshot(this.#image, snapshot),
-    remove: async (snapshot) => (await this.#snapshots()).removeSnapshot(this.#image, snapshot),
-    show: async (snapshot) => (await import('./snapshot-operations.ts')).showSnapshot(this.#image, snapshot),
-  };
+  readonly snapshotStore: SnapshotStore;
 
   /** The operations that change the image, which may change then. */
   async #snapshots(): Promise<typeof import('./snapshot-operations.ts')> {

@@ -60,7 +60,6 @@ function* updateActiveFlags(image: Qcow2Image): Steps<void> {
 
 /** Keeps the disk as it is under the next ID. Rejects with the image as it was, or with clusters that leak. */
 export function createSnapshot(image: Qcow2Image, details: SnapshotDetails): Promise<void> {
-  if (image.hasDataFile) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
   if (image.snapshots.length >= maxSnapshots) throw new BlockError('File too large', { code: 'EFBIG' });
   return alone(image, () => create(image, details));
 }
@@ -121,7 +120,6 @@ function* giveUp(image: Qcow2Image, { l1, reached, l1Offset, length }: GivenUp):
 /** Makes the disk what it was when the snapshot was made. Rejects with the disk as it was, as long as it was not replaced. */
 export function applySnapshot(image: Qcow2Image, snapshot: SnapshotInfo): Promise<void> {
   const record = recordOf(image, snapshot);
-  if (image.hasDataFile) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
   const size = record.diskSize ?? image.size;
   if (size !== image.size && image.geometry.version < 3) throw new BlockError("Can't resize a v2 image which has snapshots", { code: 'ENOTSUP' });
   return alone(image, () => apply(image, record, size));
@@ -200,6 +198,7 @@ function* remove(image: Qcow2Image, record: SnapshotRecord): Steps<void> {
   const l1 = yield* readSnapshotL1(image, record);
   const rest = image.snapshots.filter((other) => other !== record);
   yield* told('Failed to remove snapshot from snapshot list: ', replaceSnapshotTable(image, rest));
+  yield* wait(registerSnapshots(image));
   yield* told('Failed to free the cluster and L1 table: ', giveBack(image, l1, record));
   yield* told('Failed to update snapshot status in disk: ', updateActiveFlags(image));
 }
@@ -209,7 +208,6 @@ function* giveBack(image: Qcow2Image, l1: Uint8Array, { l1Offset }: SnapshotReco
   yield* freeClusters(image, l1Offset, l1.length, 'snapshot');
   yield* flushTables(image);
   yield* passDiscards(image);
-  yield* wait(registerSnapshots(image));
 }
 
 // -- show -------------------------------------------------------------------------------------------------------------

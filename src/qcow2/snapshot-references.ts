@@ -95,7 +95,6 @@ function* changeRun(image: Qcow2Image, table: CachedTable, index: number, end: n
   if (entry.isCompressed) {
     const extent = compressedExtent(geometry, entry.hi, entry.lo);
     yield* count(image, extent.offset, extent.length, delta);
-    if (delta < 0) image.discards.orderBehindTables();
     return 1;
   }
   const { offset } = entry;
@@ -113,6 +112,8 @@ function* changeRun(image: Qcow2Image, table: CachedTable, index: number, end: n
 /** Changes counts; a block that had to be made first is no reason to stop. */
 function* count(image: Qcow2Image, offset: HostPosition, length: number, delta: 1 | -1): Steps<void> {
   while (!(yield* changeRefcounts(image, offset, length, delta, delta > 0 ? 'never' : 'snapshot')));
+  // the disk may have left such a cluster by a table that is in the cache only
+  if (delta < 0) image.discards.orderBehindTables();
 }
 
 /** Sets `flags` to 1 for each entry that is to have the COPIED flag. True when one of them differs from what the table has. */

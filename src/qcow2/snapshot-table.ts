@@ -33,8 +33,8 @@ export function* replaceSnapshotTable(image: Qcow2Image, records: readonly Snaps
   image.metadata.add(offset, table.bytes.length, structure.snapshotTable);
   image.snapshots = [...table.records];
   image.snapshotTableBytes = table.bytes.length;
+  // from here on nothing may fail: whoever asked must not take back what the medium names
   if (old.offset !== 0 && old.length > 0) yield* freeClusters(image, old.offset, old.length, 'snapshot');
-  yield* image.refcountCache.flush();
 }
 
 /** Writes the table into clusters of its own, durably; the header does not name it yet. Returns its place, 0 for an empty one. */

@@ -2,7 +2,7 @@
  * Random histories of bitmaps, amends, growth and snapshots on two files, one the peer's and one ours: after each line both
  * say the same, end the same, and hold the same bytes. Half-way the files change hands.
  */
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { main } from '../../src/commands/tsimg.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
@@ -21,6 +21,22 @@ function sink(): { write(text: string | Uint8Array): void; text: string } {
     },
   };
   return kept;
+}
+
+/** Sets the times of all snapshots to 0. */
+function forgetTimes(file: string): void {
+  const fd = openSync(file, 'r+');
+  const word = (at: number, bytes: 2 | 4 | 8): number => {
+    const field = Buffer.alloc(8);
+    readSync(fd, field, 8 - bytes, bytes, at);
+    return Number(field.readBigUInt64BE());
+  };
+  let at = word(64, 8);
+  for (let left = word(60, 4); left > 0; left--) {
+    writeSync(fd, Buffer.alloc(8), 0, 8, at + 16);
+    at = Math.ceil((at + 40 + word(at + 36, 4) + word(at + 12, 2) + word(at + 14, 2)) / 8) * 8;
+  }
+  closeSync(fd);
 }
 
 class Pair {
@@ -61,7 +77,13 @@ class Pair {
   /** What the peer said of the file that is its own, and we of the other. */
   async run([who, ...line]: MetadataLine, mine: 'one' | 'two'): Promise<{ peer: string; ours: string }> {
     const theirs = mine === 'one' ? 'two' : 'one';
-    if (who === 'both') return { peer: this.#peer(line, theirs), ours: await this.#ours(line, mine) };
+    if (who === 'both' || who === 'timed') {
+      const said = { peer: this.#peer(line, theirs), ours: await this.#ours(line, mine) };
+      if (who === 'timed') for (const file of ['one', 'two']) forgetTimes(this.#folder.file(file));
+      // what failed half-way leaks with the peer, and with it only
+      if (who === 'timed' && !said.peer.startsWith('exit 0')) copyFileSync(this.#folder.file(theirs), this.#folder.file(mine));
+      return said;
+    }
     if (who === 'io') for (const file of ['one', 'two']) this.#io(file, line);
     else {
       // times in it, or a writer that ends anywhere: one file for both

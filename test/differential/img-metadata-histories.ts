@@ -5,8 +5,11 @@
  */
 import { type Random, seeded } from '../support/random.ts';
 
-/** `both`: by either program on its own file; `peer`: by the peer, and the files are the same after it; `io`: by qemu-io on both. */
-export type MetadataLine = readonly [who: 'both' | 'peer' | 'io' | 'kill', ...words: string[]];
+/**
+ * `both`: by either program on its own file; `timed`: the same, and the times of snapshots are set to one; `peer`: by the peer,
+ * and the files are the same after it; `io`: by qemu-io on both.
+ */
+export type MetadataLine = readonly [who: 'both' | 'timed' | 'peer' | 'io' | 'kill', ...words: string[]];
 
 export interface MetadataHistory {
   /** Options of the image, and whether it has a backing file. */
@@ -32,10 +35,13 @@ class Lines {
   /** The peer counts every cluster that a refcount table has room for: with large clusters for minutes. */
   readonly #hasWidths: boolean;
   #snapshots = 0;
+  /** A disk goes back by another table: docs/accepted-differences.md. */
+  #hasOwnWay: boolean;
 
-  constructor(random: Random, hasWidths: boolean) {
+  constructor(random: Random, hasWidths: boolean, hasLongL1: boolean) {
     this.#random = random;
     this.#hasWidths = hasWidths;
+    this.#hasOwnWay = hasLongL1;
   }
 
   #one(words: string): string {
@@ -71,8 +77,22 @@ class Lines {
     });
   }
 
+  #snapshot(): MetadataLine {
+    const name = `s${1 + this.#random(this.#snapshots + 1)}`;
+    switch (this.#random(5)) {
+      case 0:
+        return [this.#hasOwnWay ? 'peer' : 'both', 'snapshot', '-a', name, 'FILE'];
+      case 1:
+        return ['both', 'snapshot', '-d', name, 'FILE'];
+      default:
+        this.#snapshots++;
+        // counts may have no room: the peer leaks then
+        return ['timed', 'snapshot', '-c', `s${this.#snapshots}`, 'FILE'];
+    }
+  }
+
   next(): MetadataLine {
-    switch (this.#random(14)) {
+    switch (this.#random(16)) {
       case 0:
       case 1:
       case 2:
@@ -82,12 +102,14 @@ class Lines {
       case 5:
         return this.#amend();
       case 6:
+        this.#hasOwnWay = true;
         return ['both', 'resize', '-f', 'qcow2', 'FILE', `+${this.#one('512 64k 1M')}`];
       case 7:
         return this.#random(4) === 0 ? ['both', 'bitmap', '--remove-all', 'FILE'] : this.#bitmap();
       case 8:
-        this.#snapshots++;
-        return ['peer', 'snapshot', '-c', `s${this.#snapshots}`, 'FILE'];
+      case 14:
+      case 15:
+        return this.#snapshot();
       case 9:
         return ['both', 'check', this.#one('-q --output=json'), 'FILE'];
       case 10:
@@ -101,7 +123,7 @@ class Lines {
 export function metadataHistory(seed: number, length: number): MetadataHistory {
   const random = seeded(seed);
   const options = layouts[seed % layouts.length] ?? '';
-  const lines = new Lines(random, /=(512|4k)/.test(options));
+  const lines = new Lines(random, /=(512|4k)/.test(options), options.includes('=512'));
   return {
     options,
     hasBacking: random(3) === 0,

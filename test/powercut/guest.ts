@@ -5,6 +5,8 @@ import { imageBelow } from '../../src/core/block/chain.ts';
 import { drainNodes } from '../../src/core/block/drain.ts';
 import { reqFlag, type TruncateOptions } from '../../src/core/block/driver.ts';
 import { makeEmpty } from '../../src/core/block/empty.ts';
+import type { BlockNode } from '../../src/core/block/node.ts';
+import { applySnapshot, createSnapshot, deleteSnapshot } from '../../src/core/block/snapshots.ts';
 import { runTransaction } from '../../src/core/block/transaction.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import type { Engine } from '../../src/engine/engine.ts';
@@ -18,6 +20,12 @@ export interface Promised {
   readonly sizes: ReadonlySet<number>;
   /** By sector, up to the largest of the sizes. */
   readonly allowed: readonly ReadonlySet<number>[];
+  /** The disk is one of these as a whole, by sector; absent: each sector for itself. */
+  readonly wholes: readonly (readonly number[])[] | undefined;
+  /** Snapshots that were ever asked for: what each holds, by sector. */
+  readonly snapshots: ReadonlyMap<string, readonly number[]>;
+  /** Those that must be there. */
+  readonly kept: ReadonlySet<string>;
 }
 
 export class Guest {
@@ -28,6 +36,9 @@ export class Guest {
   #allowed: Set<number>[] = [];
   #current: number[] = [];
   #sizes: Set<number>;
+  #wholes: (readonly number[])[] | undefined;
+  #snapshots = new Map<string, readonly number[]>();
+  #kept = new Set<string>();
   /** Requests that failed. */
   failed = 0;
 
@@ -70,6 +81,7 @@ export class Guest {
 
   async resize(size: number, prealloc: TruncateOptions['prealloc'] = 'off'): Promise<void> {
     const old = this.size;
+    this.#wholes = undefined;
     this.#sizes.add(size);
     for (let at = Math.min(old, size); at < Math.max(old, size); at += sector) {
       const set = this.#setAt(at);
@@ -125,6 +137,43 @@ export class Guest {
     await this.#look(0, this.size);
   }
 
+  /** Keeps the disk under a name that was never used before. */
+  async takeSnapshot(name: string): Promise<void> {
+    this.#snapshots.set(name, [...this.#current]);
+    this.#promise();
+    const details = { name, vmStateSize: 0, dateSec: 1, dateNsec: 2, vmClockNsec: 3n, icount: 0n };
+    if (await this.attempt(() => createSnapshot(this.#engine.graph, this.#node, details))) this.#kept.add(name);
+    this.#promise();
+  }
+
+  /** Makes the disk what it was: from a flush on it is the one or the other as a whole, and durably so when this is through. */
+  async applySnapshot(name: string): Promise<void> {
+    const next = this.#snapshots.get(name);
+    if (next === undefined || !this.#kept.has(name) || !(await this.attempt(() => this.backend.flush()))) return;
+    this.#settle();
+    this.#wholes = [[...this.#current], next];
+    this.#sizes.add(next.length * sector);
+    for (const [index, value] of next.entries()) this.#setAt(index * sector).add(value);
+    this.#promise();
+    const isDone = await this.attempt(() => applySnapshot(this.#engine.graph, this.#node, name));
+    await this.#look(0, this.size);
+    this.#current.length = this.size / sector;
+    if (isDone) this.#settle();
+    this.#promise();
+  }
+
+  async deleteSnapshot(name: string): Promise<void> {
+    if (!this.#kept.delete(name)) return;
+    this.#promise();
+    await this.attempt(() => deleteSnapshot(this.#engine.graph, this.#node, name));
+  }
+
+  get #node(): BlockNode {
+    const { node } = this.backend;
+    if (node === undefined) throw new Error('no image');
+    return node;
+  }
+
   /** Has the image repaired. False when a request failed on the way. */
   async repair(fix: { readonly leaks: boolean; readonly errors: boolean }): Promise<boolean> {
     return await this.attempt(() => this.backend.node?.state.check?.(fix, { line: () => {}, error: () => {} }));
@@ -137,6 +186,7 @@ export class Guest {
 
   async #change(offset: number, length: number, values: readonly number[], body: () => unknown): Promise<void> {
     // from the moment the request is given, either may be found
+    this.#wholes = undefined;
     for (let at = offset; at < offset + length; at += sector) for (const value of values) this.#setAt(at).add(value);
     this.#promise();
     await this.attempt(body);
@@ -178,11 +228,19 @@ export class Guest {
   /** Everything so far is on stable storage: one value each, one size. */
   #settle(): void {
     this.#sizes = new Set([this.size]);
+    this.#wholes = undefined;
     this.#allowed = this.#current.map((value) => new Set([value]));
     this.#promise();
   }
 
   #promise(): void {
-    this.promises.push({ at: this.#tape.length, sizes: new Set(this.#sizes), allowed: this.#allowed.map((set) => new Set(set)) });
+    this.promises.push({
+      at: this.#tape.length,
+      sizes: new Set(this.#sizes),
+      allowed: this.#allowed.map((set) => new Set(set)),
+      wholes: this.#wholes,
+      snapshots: new Map(this.#snapshots),
+      kept: new Set(this.#kept),
+    });
   }
 }

@@ -29,7 +29,7 @@ export function judgeAll(group: string, scenarios: readonly Scenario[], atLeast:
         expect(media).toBeGreaterThanOrEqual(least);
         expect(faults).toBeGreaterThan(isShort ? 0 : 10);
         const qemuImg = findPeer('qemu-img');
-        if (isShort || qemuImg === undefined || scenario.isLazy === true || (scenario.damaged ?? 'leaks') !== 'leaks') return;
+        if (isShort || qemuImg === undefined || scenario.isLazy === true || scenario.hasLateFlags === true || (scenario.damaged ?? 'leaks') !== 'leaks') return;
         using folder = tempFolder('power-cut');
         for (const [path, bytes] of sample) writeFileSync(folder.file(path), bytes);
         // leaks are told by 3

@@ -119,6 +119,8 @@ export type SnapshotDetails = Omit<SnapshotInfo, 'id'>;
 
 /** Snapshots inside an image. A snapshot is told by what `snapshots()` lists. Called drained; the node is not published anew. */
 export interface SnapshotStore {
+  /** false: this image can neither make nor apply any. */
+  readonly isSupported: boolean;
   /** Keeps the disk as it is now under the next free ID. Rejects with ENOTSUP where the image cannot. */
   create(details: SnapshotDetails): Promise<void>;
   /** Makes the disk what it was then, its size too. */

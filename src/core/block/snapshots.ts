@@ -36,9 +36,16 @@ async function changeSnapshots(graph: Graph, node: BlockNode, unable: string, ch
   });
 }
 
+function checkSupported({ isSupported }: SnapshotStore): void {
+  if (!isSupported) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
+}
+
 /** Keeps the disk as it is now. Rejects with QEMU's words. */
 export async function createSnapshot(graph: Graph, node: BlockNode, details: SnapshotDetails): Promise<void> {
-  await changeSnapshots(graph, node, 'Operation not supported', (store) => store.create(details));
+  await changeSnapshots(graph, node, 'Operation not supported', async (store) => {
+    checkSupported(store);
+    await store.create(details);
+  });
 }
 
 /** Makes the disk what it was: `name` is an ID or a name. Rejects with QEMU's words. */
@@ -46,6 +53,7 @@ export async function applySnapshot(graph: Graph, node: BlockNode, name: string)
   for (const _bitmap of keeperOf(node)?.dirtyBitmaps ?? []) throw new BlockError('Device has active dirty bitmaps', { code: 'EBUSY' });
   await changeSnapshots(graph, node, 'Block driver does not support snapshots', async (store) => {
     try {
+      checkSupported(store);
       const list = snapshotsOf(node);
       const found = list.find(({ id }) => id === name) ?? list.find((snapshot) => snapshot.name === name);
       if (found === undefined) throw new BlockError('No such file or directory', { code: 'ENOENT' });
