@@ -62,16 +62,18 @@ it('tells of trace points that do not exist, and goes on', async () => {
   expect(stderr).toBe("tsimg: warning: trace event 'nope' does not exist\n");
 });
 
-it('a snapshot is neither made, applied nor deleted by this version', async () => {
+it('one snapshot is listed, made, applied or deleted at a time', async () => {
   writeFileSync(folder.file('r'), 'x');
-  for (const [option, name] of [
+  for (const [option, what] of [
     ['-c', 'create'],
     ['-a', 'apply'],
     ['-d', 'delete'],
   ] as const) {
     stderr = '';
-    expect(await main(['snapshot', option, 's', folder.file('r')], 'tsimg')).toBe(1);
-    expect(stderr).toBe(`tsimg: 'snapshot --${name}' is not part of this version\n`);
+    expect(await main(['snapshot', '-f', 'raw', option, 's', folder.file('r')], 'tsimg')).toBe(1);
+    expect(stderr).toMatch(new RegExp(`^tsimg: Could not ${what} snapshot 's': `));
+    expect(await main(['snapshot', '-l', option, 's', folder.file('r')], 'tsimg')).toBe(1);
+    expect(stderr).toContain("Cannot mix '-l', '-a', '-c', '-d'");
   }
 });
 

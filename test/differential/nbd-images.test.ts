@@ -26,6 +26,8 @@ const cases: readonly (readonly string[])[] = [
   ['-f', 'raw', '{}/top.qcow2'],
   ['-r', '{}/top.qcow2'],
   ['--cache=writethrough', '-f', 'qcow2', '{}/top.qcow2'],
+  ['-f', 'qcow2', '-l', 'one', '{}/snap.qcow2'],
+  ['-l', 'snapshot.id=1', '{}/snap.qcow2'],
   ['--image-opts', 'driver=qcow2,file.filename={}/top.qcow2'],
   ['--image-opts', 'driver=raw,offset=65536,size=4096,file.filename={}/sparse.raw'],
   ['json:{"driver":"qcow2","file":{"driver":"file","filename":"{}/top.qcow2"}}'],
@@ -50,6 +52,10 @@ describeWithPeers(['qemu-nbd', 'qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy'], 'on
     await run(peer('qemu-img'), ['create', '-f', 'qcow2', folder.file('base.qcow2'), '6M']);
     await io('base.qcow2', 'write -P 1 1M 1M', 'write -z 3M 1M');
     await run(peer('qemu-img'), ['create', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', folder.file('top.qcow2'), '8M']);
+    await run(peer('qemu-img'), ['create', '-f', 'qcow2', folder.file('snap.qcow2'), '4M']);
+    await io('snap.qcow2', 'write -P 4 64k 1M');
+    await run(peer('qemu-img'), ['snapshot', '-c', 'one', folder.file('snap.qcow2')]);
+    await io('snap.qcow2', 'write -P 5 2M 64k', 'discard 128k 128k');
     await io('top.qcow2', 'write -P 2 2M 100k', 'write -z 1200k 64k', 'write -P 3 7M 1M');
   });
   afterAll(() => folder[Symbol.dispose]());

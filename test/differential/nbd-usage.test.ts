@@ -74,6 +74,7 @@ const words: readonly (readonly string[])[] = [
 const served: readonly (readonly string[])[] = [
   ['nofile'],
   ['-f', 'raw', 'nofile'],
+  ['-f', 'raw', '-l', 'one', 'disk.raw'],
   ['-f', 'qcow2', '-r', 'nofile'],
   ['-f', 'foo', 'disk.raw'],
   ['-f', 'qcow2', 'disk.raw'],
