@@ -9,6 +9,7 @@ import type { CommandHelp, OperandHelp } from '../cli/help.ts';
 import { type OptionTable, type ParseResult, parseOptions } from '../cli/options.ts';
 import { rawWarning } from '../cli/raw-warning.ts';
 import type { Reporter } from '../cli/report.ts';
+import { relayWarnings } from '../cli/warnings.ts';
 import { type BlockBackend, noIoPerms, readerPerms, resizerPerms, soleReaderPerms, writerPerms } from '../core/block/backend.ts';
 import type { CacheMode } from '../core/block/cache-mode.ts';
 import { nodeFilename } from '../core/block/filename.ts';
@@ -121,23 +122,6 @@ export interface OpenImageOptions {
   readonly toCheck?: boolean;
 }
 
-const relayed = new WeakSet<Engine>();
-
-/** Shows what drivers have to say while they open and read images. */
-function relayWarnings(engine: Engine, report: Reporter): void {
-  if (relayed.has(engine)) return;
-  relayed.add(engine);
-  engine.events.listen(({ name, data }) => {
-    if (name !== 'TSIMG_WARNING') return;
-    const hint = data?.['hint'];
-    if (data?.['isPlain'] === true) report.stderr.write(`${String(data['message'])}\n`);
-    else if (data?.['isError'] === true) report.message(String(data['message']));
-    else report.warning(String(data?.['message']));
-    // the peer's hint has no line end of its own
-    if (typeof hint === 'string') report.stderr.write(hint);
-  });
-}
-
 /** Opens an image as named on the command line. Errors begin with `Could not open 'FILENAME': `. */
 export async function openImage(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
   if (image.imageOpts && image.format !== undefined) throw new BlockError('--image-opts and --format are mutually exclusive', { code: 'ERR_USAGE' });
@@ -150,7 +134,7 @@ export async function openImage(engine: Engine, report: Reporter, image: OpenIma
 
 /** The same with errors as the engine gives them, for programs that begin them in their own way. */
 export async function openBare(engine: Engine, report: Reporter, image: OpenImageOptions): Promise<BlockBackend> {
-  relayWarnings(engine, report);
+  relayWarnings(engine.events, report);
   const tree = image.imageOpts ? imageOptions(image.filename, report, image.hasNoFirstName === true ? undefined : 'file') : undefined;
   if (image.forceShare === true && (tree?.['force-share'] ?? 'on') !== 'on')
     throw new UsageError(image.shareConflict ?? '--force-share/-U conflicts with image options', { showTry: false });

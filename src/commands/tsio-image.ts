@@ -14,14 +14,12 @@ import type { OpenSettings } from './tsio-options.ts';
 export async function openExercised(engine: Engine, report: Reporter, settings: OpenSettings): Promise<BlockBackend> {
   const { filename } = settings;
   try {
-    if (settings.copyOnRead) {
-      if (settings.readOnly) throw new BlockError("Can't use copy-on-read on read-only device", { code: 'EINVAL' });
-      throw new BlockError('copy-on-read is not part of this version', { code: 'ENOTSUP' });
-    }
-    const backend = await openImage(engine, report, settings);
+    if (settings.copyOnRead && settings.readOnly) throw new BlockError("Can't use copy-on-read on read-only device", { code: 'EINVAL' });
+    let backend = await openImage(engine, report, settings);
     try {
       if (settings.nativeAio) checkNativeAio(backend.node);
-      return settings.snapshot && !settings.readOnly ? await overlayOf(engine, backend) : backend;
+      if (settings.snapshot && !settings.readOnly) backend = await overlayOf(engine, backend);
+      return settings.copyOnRead ? await copyingUp(engine, backend) : backend;
     } catch (error) {
       await engine.closeBackend(backend);
       throw error;
@@ -49,6 +47,17 @@ function openImage(engine: Engine, report: Reporter, settings: OpenSettings): Pr
     discard: settings.discard,
     hasNoFirstName: true,
   });
+}
+
+/** A user of the same image that keeps in it what it reads from below. */
+async function copyingUp(engine: Engine, image: BlockBackend): Promise<BlockBackend> {
+  const { node } = image;
+  if (node === undefined) return image;
+  const filter = await engine.opener.openNode({ driver: 'copy-on-read', file: node.name, discard: node.settings.discard ? 'unmap' : 'ignore' });
+  filter.isHidden = true;
+  const backend = await engine.attachBackend(filter, writerPerms);
+  await image.remove();
+  return backend;
 }
 
 /** A writer of a new, empty image above. Its file has no name any more: it goes with the program, however that ends. */

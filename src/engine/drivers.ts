@@ -3,6 +3,7 @@ import type { DriverEntry } from '../core/block/driver.ts';
 import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
 import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
+import { copyOnReadOptions } from '../core/drivers/copy-on-read-options.ts';
 import { fileDriverOptions } from '../core/drivers/file-options.ts';
 import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
@@ -53,6 +54,8 @@ export const driverEntries: readonly DriverEntry[] = [
   },
   { name: 'snapshot-access', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
   { name: 'preallocate', kind: 'filter', options: preallocateOptions, load: async () => (await import('../core/drivers/preallocate.ts')).preallocateDriver },
+  { name: 'copy-on-read', kind: 'filter', options: copyOnReadOptions, load: async () => (await import('../core/drivers/copy-on-read.ts')).copyOnReadDriver },
+  { name: 'compress', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/compress.ts')).compressDriver },
 ];
 
 function pathOf(protocol: string): (filename: string) => OptionTree {

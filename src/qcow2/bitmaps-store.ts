@@ -98,13 +98,20 @@ export class Bitmaps {
     if (reason !== undefined) throw new BlockError(`Can't make bitmap '${name}' persistent in '${node.displayName}': ${reason}`, { code: 'ENOTSUP' });
   }
 
-  #reasonAgainst(name: string, granularity: number): string | undefined {
-    const { size, node } = this.#image;
-    const nameLength = encodeName(name).length;
+  /** What an image of this size cannot hold of a bitmap: nobody would open it again. */
+  #unfit(name: string, granularity: number): string | undefined {
     if (granularity > 2 ** maxBitmapGranularityBits) return `Granularity exceeds maximum (${2 ** maxBitmapGranularityBits} bytes)`;
     if (granularity < 2 ** minBitmapGranularityBits) return `Granularity is under minimum (${2 ** minBitmapGranularityBits} bytes)`;
-    if (nameLength > maxBitmapNameLength) return `Name length exceeds maximum (${maxBitmapNameLength} characters)`;
-    if (size > maxBitmapBytes * 8 * granularity) return 'Too much space will be occupied by the bitmap. Use larger granularity';
+    if (encodeName(name).length > maxBitmapNameLength) return `Name length exceeds maximum (${maxBitmapNameLength} characters)`;
+    if (this.#image.size > maxBitmapBytes * 8 * granularity) return 'Too much space will be occupied by the bitmap. Use larger granularity';
+    return undefined;
+  }
+
+  #reasonAgainst(name: string, granularity: number): string | undefined {
+    const { node } = this.#image;
+    const unfit = this.#unfit(name, granularity);
+    if (unfit !== undefined) return unfit;
+    const nameLength = encodeName(name).length;
     const names = new Set(this.#stored.map((stored) => stored.name));
     for (const bitmap of node.dirtyBitmaps) if (bitmap.isPersistent && bitmap.name !== undefined) names.add(bitmap.name);
     if (names.size >= maxBitmaps) return 'Maximum number of persistent bitmaps is already reached';
@@ -174,11 +181,22 @@ export class Bitmaps {
       this.#isInUse = false;
       return;
     }
+    this.#checkHeld(held);
     const former: FormerClusters[] = [];
     for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
     for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);
     await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held, former)));
     this.#isInUse = false;
+  }
+
+  /** Throws for what the medium cannot hold: the disk may have got another size since the bitmap was made. */
+  #checkHeld(held: readonly DirtyBitmap[]): void {
+    for (const { name = '', granularity } of held) {
+      const unfit = this.#unfit(name, granularity);
+      if (unfit !== undefined) throw new BlockError(`Bitmap '${name}' doesn't satisfy the constraints: ${unfit}`, { code: 'ENOTSUP' });
+    }
+    // a table of no entries is none
+    if (held.some(({ byteLength }) => byteLength === 0)) throw new BlockError('No memory', { code: 'ENOMEM' });
   }
 
   /** Notes where a bitmap lies that is going to be stored elsewhere. */
@@ -268,7 +286,7 @@ export class Bitmaps {
   *#writeParts(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
-    const table = new Uint8Array(Math.max(1, Math.ceil(bitmap.byteLength / clusterSize)) * 8);
+    const table = new Uint8Array(Math.ceil(bitmap.byteLength / clusterSize) * 8);
     const cluster = new Uint8Array(clusterSize);
     for (let start = 0; start < bitmap.byteLength; start += clusterSize) {
       bitmap.serialise(start, cluster);

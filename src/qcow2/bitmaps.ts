@@ -135,7 +135,7 @@ function checkEntry(image: Qcow2Image, bitmap: StoredBitmap, type: number, nameL
     tableEntries * clusterSize > maxBitmapBytes + clusterSize;
   if (isBad) throw new BlockError(`Bitmap '${bitmap.name}' doesn't satisfy the constraints`, { code: 'ERR_CORRUPT' });
   const needed = ceilDiv(bitBytes(image.size, granularityBits), clusterSize);
-  if ((flags & bitmapFlag.inUse) === 0 && tableEntries !== Math.max(needed, 1)) {
+  if ((flags & bitmapFlag.inUse) === 0 && tableEntries !== needed) {
     throw new BlockError(`Could not read bitmap '${bitmap.name}' from image: Invalid argument`, { code: 'ERR_CORRUPT' });
   }
 }

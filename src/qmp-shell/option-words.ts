@@ -86,6 +86,8 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=luks': 'blockdev-add driver=luks node-name=n0 key-secret=secret0 file.driver=file file.filename=disk.luks',
   'blockdev-add driver=copy-before-write': 'blockdev-add driver=copy-before-write node-name=cbw file=src target=tmp',
   'blockdev-add driver=host_device': 'blockdev-add driver=host_device node-name=d0 filename=/dev/sdb',
+  'blockdev-add driver=copy-on-read': 'blockdev-add driver=copy-on-read node-name=cor file=top',
+  'blockdev-add driver=compress': 'blockdev-add driver=compress node-name=small file=image',
   'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',
   'blockdev-add driver=snapshot-access': 'blockdev-add driver=snapshot-access node-name=view file=cbw',
   'blockdev-backup': 'blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none',

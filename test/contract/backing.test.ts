@@ -20,6 +20,8 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'null-co': { driver: 'null-co', size },
   'null-aio': { driver: 'null-aio', size },
   raw: { driver: 'raw', file },
+  'copy-on-read': { driver: 'copy-on-read', file },
+  compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },
   qcow2: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } },

@@ -26,6 +26,8 @@ const images: readonly (readonly string[])[] = [
   ['io', '-f', 'raw', '-c', 'write -P 5 1M 64k', 'r.raw'],
   ['img', 'create', '-q', '-f', 'qcow2', '-b', 'q.qcow2', '-F', 'qcow2', 'o.qcow2'],
   ['io', '-f', 'qcow2', '-c', 'write -P 34 128k 64k', 'o.qcow2'],
+  ['img', 'create', '-q', '-f', 'qcow2', '-b', 'o.qcow2', '-F', 'qcow2', 'o2.qcow2'],
+  ['img', 'create', '-q', '-f', 'qcow2', 'odd.qcow2', '1000000'],
 ];
 
 export class IoComparison {

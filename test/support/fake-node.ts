@@ -1,7 +1,7 @@
 /* Nodes over a driver of the test's own: every call is logged, and waits as long as the test holds its kind back. */
 import { BlockBackend } from '../../src/core/block/backend.ts';
 import type { Child } from '../../src/core/block/child.ts';
-import type { BlockDriver, ChildRoles, DriverState, Limits, ReqFlags, TruncateOptions } from '../../src/core/block/driver.ts';
+import { type BlockDriver, type ChildRoles, type DriverState, type Limits, type ReqFlags, reqFlag, type TruncateOptions } from '../../src/core/block/driver.ts';
 import { Graph } from '../../src/core/block/graph.ts';
 import { BlockNode, type NodeSettings } from '../../src/core/block/node.ts';
 import { runTransaction } from '../../src/core/block/transaction.ts';
@@ -54,7 +54,7 @@ export class FakeNode {
     this.node = new BlockNode(name, { ...driver, ...options.driver }, { ...settings, ...options.settings });
     const state: DriverState = {
       limits: { requestAlign: 1, maxTransfer: 0, zeroAlign: 1, discardAlign: 1, clusterSize: 0, ...options.limits },
-      writeFlags: options.writeFlags ?? 0,
+      writeFlags: options.writeFlags ?? reqFlag.compressed,
       size: () => this.bytes.length,
       read: (offset, into, flags) => this.#run('read', offset, into.length, flags, () => into.set(this.bytes.subarray(offset, offset + into.length))),
       write: (offset, from, flags) => this.#run('write', offset, from.length, flags, () => this.bytes.set(from, offset)),

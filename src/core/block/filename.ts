@@ -35,7 +35,6 @@ function fullOptions(node: BlockNode): Record<string, unknown> {
 /** The filename as QEMU prints it for the node. */
 export function nodeFilename(node: BlockNode): string {
   if (!node.isOpen) return '';
-  // a filter shows what it filters, yet its users cannot be opened again by that name
-  if (node.driver.kind === 'filter' && node.primary !== undefined) return nodeFilename(node.primary.node);
+  if (node.driver.hasNameOfChild === true && node.primary !== undefined) return nodeFilename(node.primary.node);
   return exactFilename(node) ?? `json:${writeJson(fullOptions(node))}`;
 }

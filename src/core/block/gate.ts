@@ -37,8 +37,11 @@ export type OpenPolicy = (request: ImplicitOpen) => Maybe<boolean>;
 /** As QEMU: an image may name what it likes. */
 export const allowAll: OpenPolicy = () => true;
 
-/** Images on top of each other; QEMU ends when it runs out of file descriptors. */
-const maxDepth = 500;
+/**
+ * Nodes of one opening after which no image names a further one: 500 images on top of each other, fewer where a name stands
+ * for several nodes. Of a tree of such names counting its depth would not do. QEMU ends when it runs out of file descriptors.
+ */
+const maxNodes = 1000;
 
 export interface RecordedName {
   readonly filename: string;
@@ -55,9 +58,9 @@ export class Gate {
     this.#policy = policy;
   }
 
-  /** Options of the backing file that the image of `node` names; `given` ones of the user go before, `depth` images lie above. */
-  async backing(node: BlockNode, recorded: RecordedName, given: OptionTree, depth: number): Promise<OptionTree> {
-    if (depth >= maxDepth) throw new BlockError(`Backing chain is longer than ${maxDepth} images`, { code: 'ELOOP' });
+  /** Options of the backing file that the image of `node` names; `given` ones of the user go before, `nodes` of the opening were begun before. */
+  async backing(node: BlockNode, recorded: RecordedName, given: OptionTree, nodes: number): Promise<OptionTree> {
+    if (nodes > maxNodes) throw new BlockError(`Backing chain has more than ${maxNodes} nodes`, { code: 'ELOOP' });
     // the user names another file: only the format is the image's
     if ('filename' in asTree(given['file'])) return { ...driverOf(recorded.format), ...given };
     const options = this.#backingOptions(node, recorded, given);

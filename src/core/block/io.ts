@@ -86,7 +86,7 @@ export function writeNode(node: BlockNode, offset: number, from: Uint8Array, fla
   const limits = state.limits;
   if (
     node.lock.busy !== 0 ||
-    (flags & (reqFlag.serialising | reqFlag.fua)) !== 0 ||
+    (flags & (reqFlag.serialising | reqFlag.fua | reqFlag.compressed)) !== 0 ||
     node.watchesWrites ||
     (limits.requestAlign !== 1 && (offset % limits.requestAlign !== 0 || length % limits.requestAlign !== 0)) ||
     (limits.maxTransfer !== 0 && length > limits.maxTransfer)
@@ -104,6 +104,7 @@ function noteWrite(node: BlockNode, end: number): void {
 }
 
 function writeSpecial(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+  if ((flags & reqFlag.compressed & ~node.state.writeFlags) !== 0) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
   const detect = node.settings.detectZeroes;
   if (detect !== 'off' && isZero(from)) {
     return zeroNode(node, offset, from.length, detect === 'unmap' && node.settings.discard ? flags | reqFlag.mayUnmap : flags);
@@ -180,6 +181,11 @@ function zeroUntracked(node: BlockNode, offset: number, length: number, flags: R
       end > tailEnd && tailEnd >= bodyStart ? zeroPiece(node, tailEnd, end - tailEnd, flags) : undefined,
     ),
   );
+}
+
+/** The same for a range that is held already, whole units of the driver's. */
+export function zeroLocked(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {
+  return zeroUntracked(node, offset, length, flags);
 }
 
 function zeroPiece(node: BlockNode, offset: number, length: number, flags: ReqFlags): Maybe<void> {

@@ -58,6 +58,8 @@ export class BlockNode implements Parent {
   monitorOwned = false;
   /** Made by the engine itself (children opened by options inside others); named #blockNNN. */
   implicit = false;
+  /** A filter that stands for a switch of the image: programs show what it filters. */
+  isHidden = false;
   /** Requests begun and not settled. Synchronous ones never count: nobody can look meanwhile. */
   inFlight = 0;
   /** Ranges of requests in flight: shared, or exclusive for serialising ones. */

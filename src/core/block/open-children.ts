@@ -116,13 +116,13 @@ async function backingNode(
     if (typeof option === 'string') return { node: findNode(opening, option, node), isGiven: true };
     if (option === undefined && recorded === undefined) return undefined;
     const given = asTree(option);
-    const tree = recorded === undefined ? given : await opening.gate.backing(node, recorded, given, inherited.depth ?? 0);
+    const tree = recorded === undefined ? given : await opening.gate.backing(node, recorded, given, opening.subtree.begun);
     const { forceShare, noIo, cache } = node.settings;
     const settings = { readOnly: true, autoReadOnly: false, forceShare, noIo, direct: cache.direct, noFlush: cache.noFlush, discard: true };
     const isNamedByImage = recorded !== undefined && !('filename' in asTree(given['file']));
     const above = isNamedByImage ? { overlays: [...(inherited.overlays ?? []), ...mediaOf(node)], nameInOverlay: recorded.filename } : {};
     return {
-      node: await opening.open(tree, { ...inherited, ...above, ...settings, depth: (inherited.depth ?? 0) + 1 }, 'format'),
+      node: await opening.open(tree, { ...inherited, ...above, ...settings }, 'format'),
       isGiven: option !== undefined,
     };
   } catch (error) {

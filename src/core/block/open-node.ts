@@ -51,6 +51,7 @@ class FirstChild {
 
 export async function openNodeIn(opening: Opening, options: OptionTree, inherited: Inherited, role: 'format' | 'file'): Promise<BlockNode> {
   const { context, subtree } = opening;
+  subtree.begun++;
   const first = new FirstChild(opening);
   let node: BlockNode;
   const reader = new OptionReader(role === 'file' ? withProtocol(opening, options) : options);

@@ -5,11 +5,14 @@
  * Rule source: QEMU's documented BLK_PERM_* semantics, edges as listed by x-debug-query-block-graph.
  */
 import { BlockError } from '../util/errors.ts';
+import { alignUp } from '../util/math.ts';
 import { describePerms, type PermBits, perm } from '../util/perm-bits.ts';
 import type { Child } from './child.ts';
 import { childRole, type PermRequest } from './driver.ts';
 import type { BlockNode } from './node.ts';
 import type { Transaction } from './transaction.ts';
+
+const sector = 512;
 
 /** What all parents of a node need together, and what all of them tolerate. */
 function cumulativePerms(node: BlockNode): PermRequest {
@@ -84,12 +87,20 @@ function refreshNode(node: BlockNode, transaction: Transaction): void {
   if (node.readOnly && (asked.perm & (perm.write | perm.writeUnchanged)) !== 0) {
     throw node.whyReadOnly ?? new BlockError('Block node is read-only', { code: 'EPERM' });
   }
+  checkAlignedEnd(node, asked.perm);
   for (const child of node.children) {
     const wanted = childPerm(node, child, asked);
     setEdge(child, wanted.perm, wanted.shared, transaction);
   }
   const change = node.state.permUpdate?.(asked.perm, ~asked.shared & perm.all);
   if (change !== undefined) transaction.add(change);
+}
+
+/** What is written to the last block of a node is written as a whole block: without the right to resize it must end there. */
+function checkAlignedEnd(node: BlockNode, held: PermBits): void {
+  if ((held & perm.write) === 0 || (held & perm.resize) !== 0) return;
+  if (alignUp(node.size(), sector) % node.limits.requestAlign === 0) return;
+  throw new BlockError("Cannot get 'write' permission without 'resize': Image size is not a multiple of request alignment", { code: 'EPERM' });
 }
 
 /** Changes an edge's permissions, undone by abort. Does not check. */

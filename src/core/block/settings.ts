@@ -22,8 +22,6 @@ export interface Inherited {
   /** Media of the images above in the backing chain being opened, and the name by which the one above calls this image. */
   readonly overlays?: readonly string[];
   readonly nameInOverlay?: string;
-  /** How many images lie above. */
-  readonly depth?: number;
 }
 
 /** Of a node that has no parent. */

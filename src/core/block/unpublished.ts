@@ -29,6 +29,8 @@ export class Subtree {
   /** In the order in which they were made: also the order in which they are published. */
   readonly #nodes: BlockNode[] = [];
   #isGivenUp = false;
+  /** Nodes whose opening was begun: each waits for those below it before it is made. */
+  begun = 0;
 
   /** `holdsTurn`: the caller holds the graph turn all the while. */
   constructor(graph: Graph, holdsTurn: boolean) {

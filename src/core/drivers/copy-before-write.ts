@@ -353,4 +353,4 @@ function childPerm(node: BlockNode, child: Child, asked: PermRequest): PermReque
   return filePerm(node, asked, isDiscarding ? perm.write : 0);
 }
 
-export const copyBeforeWriteDriver: BlockDriver = { name: 'copy-before-write', kind: 'filter', open, childPerm };
+export const copyBeforeWriteDriver: BlockDriver = { name: 'copy-before-write', kind: 'filter', hasNameOfChild: true, open, childPerm };

@@ -64,4 +64,4 @@ async function open(host: NodeHost): Promise<DriverState> {
   return new SnapshotAccessState(file);
 }
 
-export const snapshotAccessDriver: BlockDriver = { name: 'snapshot-access', kind: 'filter', open, childPerm: () => nothing };
+export const snapshotAccessDriver: BlockDriver = { name: 'snapshot-access', kind: 'filter', hasNameOfChild: true, open, childPerm: () => nothing };

@@ -2,6 +2,7 @@
 
 import type { BlockBackend } from '../../core/block/backend.ts';
 import { nodeStatus } from '../../core/block/block-status.ts';
+import { skipFilters } from '../../core/block/chain.ts';
 import type { Prealloc } from '../../core/storage/storage.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { specificLines } from '../../texts/image-info.ts';
@@ -38,14 +39,16 @@ export async function truncate({ backend, given }: IoContext): Promise<boolean> 
 }
 
 export async function info({ backend, out }: IoContext): Promise<boolean | string> {
-  const { node } = backend;
-  if (node === undefined) return true;
+  const { node: top } = backend;
+  if (top === undefined) return true;
+  const node = top.isHidden ? skipFilters(top) : top;
   // a protocol has two names, the same twice
   out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' ? 2 : 1));
   if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
-  const format = node.state.info?.();
+  // clusters are those of what a filter shows; what else there is to tell is not its own
+  const format = skipFilters(node).state.info?.();
   out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
-  const lines = specificLines(format?.specific?.data ?? {});
+  const lines = specificLines(node.state.info?.().specific?.data ?? {});
   return lines.length === 0 ? true : `${lines.join('\n')}\n`;
 }
 

@@ -94,7 +94,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
   });
   const blockdevOptionsBlkverify = struct('BlockdevOptionsBlkverify', { test: ref, raw: ref });
   const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
-  const blockdevOptionsCor = struct('BlockdevOptionsCor', { file: ref, bottom: optional(str) });
   const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
     url: str,
     readahead: optional(int64),
@@ -246,8 +245,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     blkreplay: blockdevOptionsBlkreplay,
     bochs: genericFormat,
     cloop: genericFormat,
-    compress: genericFormat,
-    'copy-on-read': blockdevOptionsCor,
     dmg: genericFormat,
     ftp: blockdevOptionsCurlFtp,
     ftps: blockdevOptionsCurlFtps,

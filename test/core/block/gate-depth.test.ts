@@ -19,7 +19,7 @@ it('names of backing files end at a depth that no use of them needs', async () =
   expect([...into]).toEqual([66]);
   node.monitorOwned = false;
   await engine.graph.releaseUnused(node);
-  await expect(open(501)).rejects.toThrow('Backing chain is longer than 500 images');
+  await expect(open(501)).rejects.toThrow('Backing chain has more than 1000 nodes');
   expect([...engine.graph.nodes]).toEqual([]);
   await engine.close();
 });

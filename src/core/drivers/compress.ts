@@ -1,0 +1,63 @@
+/*
+ * Filter driver `compress`: what is written goes to the image below as compressed clusters, whole ones each.
+ * Rule source: observed behaviour of QEMU's compress filter.
+ */
+import type { Child } from '../block/child.ts';
+import { type BlockDriver, childRole, type DriverState, type Limits, type NodeHost, type ReqFlags, reqFlag } from '../block/driver.ts';
+import { BlockError } from '../util/errors.ts';
+import { chain, type Maybe } from '../util/maybe.ts';
+
+class CompressState implements DriverState {
+  /** Who asks for compression here is told that it is no image. */
+  readonly writeFlags: ReqFlags = 0xff & ~reqFlag.compressed;
+  readonly #file: Child;
+  #limits: Limits | undefined;
+  #fileLimits: Limits | undefined;
+
+  constructor(file: Child) {
+    this.#file = file;
+  }
+
+  /** A cluster is compressed as a whole: parts of one are read and completed first. */
+  get limits(): Limits {
+    const { limits } = this.#file.node;
+    if (this.#limits === undefined || this.#fileLimits !== limits) {
+      this.#fileLimits = limits;
+      this.#limits = { ...limits, requestAlign: Math.max(limits.requestAlign, limits.clusterSize) };
+    }
+    return this.#limits;
+  }
+
+  size(): number {
+    return this.#file.size();
+  }
+
+  read(offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
+    return this.#file.read(offset, into, flags);
+  }
+
+  write(offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
+    return this.#file.write(offset, from, flags | reqFlag.compressed);
+  }
+
+  zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    return chain(this.#file.zero(offset, length, flags), () => true);
+  }
+
+  discard(offset: number, length: number): Maybe<void> {
+    return this.#file.discard(offset, length);
+  }
+
+  async close(): Promise<void> {}
+}
+
+async function open(host: NodeHost): Promise<DriverState> {
+  const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
+  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
+  const { driver, state } = file.node;
+  if ((state.writeFlags & reqFlag.compressed) === 0 || driver.isFilterLike === true)
+    throw new BlockError(`Compression is not supported for underlying format: ${driver.name}`, { code: 'ENOTSUP' });
+  return new CompressState(file);
+}
+
+export const compressDriver: BlockDriver = { name: 'compress', kind: 'filter', open };
