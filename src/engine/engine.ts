@@ -166,6 +166,7 @@ export class Engine implements AsyncDisposable {
         failures.push(error);
       }
     };
+    await attempt(() => this.objects.ending());
     await attempt(() => this.machine?.stopGuest());
     // nobody waits for what is still being opened
     await attempt(() => this.opener.close());

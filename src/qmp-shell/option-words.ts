@@ -88,6 +88,7 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=host_device': 'blockdev-add driver=host_device node-name=d0 filename=/dev/sdb',
   'blockdev-add driver=copy-on-read': 'blockdev-add driver=copy-on-read node-name=cor file=top',
   'blockdev-add driver=compress': 'blockdev-add driver=compress node-name=small file=image',
+  'blockdev-add driver=throttle': 'blockdev-add driver=throttle node-name=slow throttle-group=g0 file=f0',
   'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',
   'blockdev-add driver=snapshot-access': 'blockdev-add driver=snapshot-access node-name=view file=cbw',
   'blockdev-backup': 'blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none',

@@ -98,8 +98,9 @@ export class BlockBackend implements Parent, AsyncDisposable {
     const root = this.#root;
     if (root === undefined) return;
     const { node } = root;
-    // an idle moment need not come by itself
+    // an idle moment need not come by itself, and on a drained node nobody waits for a rate limit
     this.quiesce();
+    node.quiesce();
     try {
       await this.whenIdle();
       // somebody else may have been quicker
@@ -107,6 +108,7 @@ export class BlockBackend implements Parent, AsyncDisposable {
       runTransaction((transaction) => this.#graph.detach(root, transaction));
       this.#root = undefined;
     } finally {
+      node.resume();
       this.resume();
     }
     await this.#graph.releaseUnused(node);
