@@ -21,6 +21,7 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'null-aio': { driver: 'null-aio', size },
   raw: { driver: 'raw', file },
   'copy-on-read': { driver: 'copy-on-read', file },
+  blkdebug: { driver: 'blkdebug', image: file },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },

@@ -38,6 +38,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
   luks: () => ({ driver: 'luks', 'key-secret': vaultSecret, file: file('vault') }),
   'copy-on-read': () => ({ driver: 'copy-on-read', file: file() }),
+  blkdebug: () => ({ driver: 'blkdebug', image: file() }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),

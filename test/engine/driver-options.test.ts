@@ -33,6 +33,7 @@ const opened: Readonly<Record<string, OptionTree>> = {
   'snapshot-access': { driver: 'snapshot-access', file: { ...cbw, 'node-name': 'cbw' } },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: file('v') },
   'copy-on-read': { driver: 'copy-on-read', file: { driver: 'qcow2', 'node-name': 'b', file: file('q') } },
+  blkdebug: { driver: 'blkdebug', image: file('a') },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
   preallocate: { driver: 'preallocate', file: file('a') },
 };
