@@ -177,6 +177,7 @@ describe.each(operations)('$name', ({ prepare, run, expected, isOnce = false }) 
         try {
           await run(subject);
           await subject.backend.flush();
+          return undefined;
         } catch (error) {
           if (!(error instanceof BlockError)) throw error;
           return error.code;
@@ -196,7 +197,7 @@ describe.each(operations)('$name', ({ prepare, run, expected, isOnce = false }) 
       const now = await content(again);
       await again.engine.close();
       expect(await checkMedium(medium), event).toMatchObject({ corruptions: 0, checkErrors: 0 });
-      if (expected !== undefined) now.forEach((value, at) => expect(value, `${event}, cluster ${at}`).toBe(expected(at)));
+      if (expected !== undefined) for (const [at, value] of now.entries()) expect(value, `${event}, cluster ${at}`).toBe(expected(at));
     }
   });
 });
