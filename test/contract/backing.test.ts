@@ -22,6 +22,7 @@ const trees: Readonly<Record<string, OptionTree>> = {
   raw: { driver: 'raw', file },
   'copy-on-read': { driver: 'copy-on-read', file },
   blkdebug: { driver: 'blkdebug', image: file },
+  blkverify: { driver: 'blkverify', test: file, raw: { driver: 'file', filename: 'image' } },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },

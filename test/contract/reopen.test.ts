@@ -39,13 +39,14 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   luks: () => ({ driver: 'luks', 'key-secret': vaultSecret, file: file('vault') }),
   'copy-on-read': () => ({ driver: 'copy-on-read', file: file() }),
   blkdebug: () => ({ driver: 'blkdebug', image: file() }),
+  blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
 /** The peer says the same of its filters. */
-const refusing = ['copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
+const refusing = ['blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });

@@ -88,7 +88,7 @@ export const blkdebugCases: readonly IoCase[] = [
   opts('file.take-child-perms.0=foo', 'read 0 512'),
   opts('file.unshare-child-perms.0=resize', 'read 0 512'),
   { args: '--image-opts driver=qcow2,file.driver=blkdebug', commands: ['read 0 512'] },
-  { args: '--image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=q.qcow2', commands: ['read 0 512', 'map'] },
+  { args: '--image-opts driver=blkdebug,image.driver=qcow2,image.file.filename=q.qcow2', commands: ['read 0 512', 'info', 'map'] },
   {
     args: '--image-opts driver=blkdebug,align=4096,image.driver=raw,image.file.filename=r.raw',
     commands: ['write -P 9 1k 1k', 'read -P 9 1k 1k', 'write -P 8 10k 20k', 'read -P 8 10k 20k'],

@@ -361,6 +361,8 @@ export interface BlockDriver {
   readonly kind: DriverKind;
   /** A node of it may have a `backing` child. */
   readonly supportsBacking?: boolean;
+  /** A filter that filenames can begin with: it is told of as a protocol. */
+  readonly hasProtocolName?: boolean;
   /** It is told of by the filename of the node that it filters, though that opens no filter. */
   readonly hasNameOfChild?: boolean;
   /** A file or device of the host: its requests end here. */

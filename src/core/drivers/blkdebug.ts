@@ -262,4 +262,4 @@ function childPerm(node: BlockNode, _child: Child, asked: PermRequest): PermRequ
   return { perm: asked.perm | taken, shared: asked.shared & ~unshared };
 }
 
-export const blkdebugDriver: BlockDriver = { name: 'blkdebug', kind: 'filter', open, childPerm };
+export const blkdebugDriver: BlockDriver = { name: 'blkdebug', kind: 'filter', hasProtocolName: true, open, childPerm };

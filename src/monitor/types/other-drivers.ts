@@ -15,7 +15,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     'log-append': optional(bool),
     'log-super-update-interval': optional(int64),
   });
-  const blockdevOptionsBlkverify = struct('BlockdevOptionsBlkverify', { test: ref, raw: ref });
   const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
   const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
     url: str,
@@ -163,7 +162,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
   });
   return {
     blklogwrites: blockdevOptionsBlklogwrites,
-    blkverify: blockdevOptionsBlkverify,
     blkreplay: blockdevOptionsBlkreplay,
     bochs: genericFormat,
     cloop: genericFormat,
