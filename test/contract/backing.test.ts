@@ -22,6 +22,8 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'null-aio': { driver: 'null-aio', size },
   raw: { driver: 'raw', file },
   'copy-on-read': { driver: 'copy-on-read', file },
+  blkdebug: { driver: 'blkdebug', image: file },
+  blkverify: { driver: 'blkverify', test: file, raw: { driver: 'file', filename: 'image' } },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   throttle: { driver: 'throttle', 'throttle-group': 'g', file: { driver: 'raw', file } },
   preallocate: { driver: 'preallocate', file },

@@ -40,6 +40,8 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
   luks: () => ({ driver: 'luks', 'key-secret': vaultSecret, file: file('vault') }),
   'copy-on-read': () => ({ driver: 'copy-on-read', file: file() }),
+  blkdebug: () => ({ driver: 'blkdebug', image: file() }),
+  blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
   throttle: () => ({ driver: 'throttle', 'throttle-group': 'g', file: file() }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
@@ -47,7 +49,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
 /** The peer says the same of its filters. */
-const refusing = ['copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
+const refusing = ['blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });

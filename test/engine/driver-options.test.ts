@@ -34,6 +34,8 @@ const opened: Readonly<Record<string, OptionTree>> = {
   'snapshot-access': { driver: 'snapshot-access', file: { ...cbw, 'node-name': 'cbw' } },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: file('v') },
   'copy-on-read': { driver: 'copy-on-read', file: { driver: 'qcow2', 'node-name': 'b', file: file('q') } },
+  blkdebug: { driver: 'blkdebug', image: file('a') },
+  blkverify: { driver: 'blkverify', test: file('a'), raw: file('b') },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
   throttle: { driver: 'throttle', 'throttle-group': 'g', file: file('a') },
   preallocate: { driver: 'preallocate', file: file('a') },
