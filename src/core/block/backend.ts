@@ -98,20 +98,30 @@ export class BlockBackend implements Parent, AsyncDisposable {
     const root = this.#root;
     if (root === undefined) return;
     const { node } = root;
-    // an idle moment need not come by itself, and on a drained node nobody waits for a rate limit
+    // an idle moment need not come by itself
     this.quiesce();
-    node.quiesce();
     try {
-      await this.whenIdle();
+      await this.#whenIdleDrained(node);
       // somebody else may have been quicker
       if (this.#root !== root) return;
       runTransaction((transaction) => this.#graph.detach(root, transaction));
       this.#root = undefined;
     } finally {
-      node.resume();
       this.resume();
     }
     await this.#graph.releaseUnused(node);
+  }
+
+  /** On a drained node nobody waits for a rate limit. */
+  async #whenIdleDrained(node: BlockNode): Promise<void> {
+    const idle = this.whenIdle();
+    if (!isPending(idle)) return;
+    node.quiesce();
+    try {
+      await idle;
+    } finally {
+      node.resume();
+    }
   }
 
   /** Changes what this user needs and shares. Throws on a conflict, changing nothing. */
