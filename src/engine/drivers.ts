@@ -9,6 +9,7 @@ import { copyOnReadOptions } from '../core/drivers/copy-on-read-options.ts';
 import { fileDriverOptions } from '../core/drivers/file-options.ts';
 import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
+import { quorumOptions } from '../core/drivers/quorum-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { luksDriverOptions } from '../luks/driver-options.ts';
@@ -71,6 +72,7 @@ export const driverEntries: readonly DriverEntry[] = [
     parseFilename: rawAndTest,
     load: async () => (await import('../core/drivers/blkverify.ts')).blkverifyDriver,
   },
+  { name: 'quorum', kind: 'format', options: quorumOptions, load: async () => (await import('../core/drivers/quorum.ts')).quorumDriver },
   { name: 'compress', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/compress.ts')).compressDriver },
 ];
 

@@ -23,6 +23,7 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'copy-on-read': { driver: 'copy-on-read', file },
   blkdebug: { driver: 'blkdebug', image: file },
   blkverify: { driver: 'blkverify', test: file, raw: { driver: 'file', filename: 'image' } },
+  quorum: { driver: 'quorum', 'vote-threshold': 1, children: [file] },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },

@@ -106,14 +106,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     branches: { aes: qCryptoBlockOptionsQCow },
   });
   const blockdevOptionsQcow = struct('BlockdevOptionsQcow', { file: ref, backing: optional(refOrNull), encrypt: optional(blockdevQcowEncryption) });
-  const quorumReadPattern = enumOf('QuorumReadPattern', ['quorum', 'fifo']);
-  const blockdevOptionsQuorum = struct('BlockdevOptionsQuorum', {
-    blkverify: optional(bool),
-    children: listOf(ref),
-    'vote-threshold': int64,
-    'rewrite-corrupted': optional(bool),
-    'read-pattern': optional(quorumReadPattern),
-  });
   const rbdEncryptionOptionsLUKS = struct('RbdEncryptionOptionsLUKS', { 'key-secret': str });
   const rbdEncryptionOptionsLUKS2 = struct('RbdEncryptionOptionsLUKS2', { 'key-secret': str });
   const rbdEncryptionOptionsLUKSAny = struct('RbdEncryptionOptionsLUKSAny', { 'key-secret': str });
@@ -180,7 +172,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     parallels: genericFormat,
     qcow: blockdevOptionsQcow,
     qed: genericCow,
-    quorum: blockdevOptionsQuorum,
     rbd: blockdevOptionsRbd,
     replication: blockdevOptionsReplication,
     ssh: blockdevOptionsSsh,
