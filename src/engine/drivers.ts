@@ -11,6 +11,7 @@ import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
 import { quorumOptions } from '../core/drivers/quorum-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
+import { throttleOptions } from '../core/drivers/throttle-options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { luksDriverOptions } from '../luks/driver-options.ts';
 import { probeLuks } from '../luks/probe.ts';
@@ -56,6 +57,7 @@ export const driverEntries: readonly DriverEntry[] = [
     load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver,
   },
   { name: 'snapshot-access', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
+  { name: 'throttle', kind: 'filter', options: throttleOptions, load: async () => (await import('../core/drivers/throttle.ts')).throttleDriver },
   { name: 'preallocate', kind: 'filter', options: preallocateOptions, load: async () => (await import('../core/drivers/preallocate.ts')).preallocateDriver },
   { name: 'copy-on-read', kind: 'filter', options: copyOnReadOptions, load: async () => (await import('../core/drivers/copy-on-read.ts')).copyOnReadDriver },
   {

@@ -91,6 +91,7 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=blkverify': 'blockdev-add driver=blkverify node-name=twin test=image raw=f0',
   'blockdev-add driver=quorum': 'blockdev-add driver=quorum node-name=vote vote-threshold=2 children.0=a children.1=b children.2=c',
   'blockdev-add driver=compress': 'blockdev-add driver=compress node-name=small file=image',
+  'blockdev-add driver=throttle': 'blockdev-add driver=throttle node-name=slow throttle-group=g0 file=f0',
   'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',
   'blockdev-add driver=snapshot-access': 'blockdev-add driver=snapshot-access node-name=view file=cbw',
   'blockdev-backup': 'blockdev-backup job-id=fleece device=ide0-hd0 target=target0 sync=none',

@@ -14,6 +14,7 @@ import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
 import { Engine } from '../../src/engine/engine.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
 import { makeVault, vaultSecret } from '../support/vault.ts';
 
@@ -24,6 +25,7 @@ beforeEach(async () => {
   engine = new Engine();
   writeFileSync(folder.file('disk'), new Uint8Array(65536).fill(7));
   await createImage(engine, 'qcow2', folder.file('image'), { size: 65536 });
+  addThrottleGroup(engine, 'g');
   await makeVault(engine, folder.file('vault'), { size: 65536 });
 });
 afterEach(async () => {
@@ -44,6 +46,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
   quorum: () => ({ driver: 'quorum', 'vote-threshold': 1, children: [file()] as Json[] }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
+  throttle: () => ({ driver: 'throttle', 'throttle-group': 'g', file: file() }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),

@@ -14,6 +14,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { blockdevOptions } from '../../src/monitor/types/blockdev.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { projectRoot } from '../support/run.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 import { makeVault, vaultSecret } from '../support/vault.ts';
 
 let engine: Engine | undefined;
@@ -39,6 +40,7 @@ const opened: Readonly<Record<string, OptionTree>> = {
   blkverify: { driver: 'blkverify', test: file('a'), raw: file('b') },
   quorum: { driver: 'quorum', 'vote-threshold': 1, children: [file('a'), file('b')] as Json[] },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
+  throttle: { driver: 'throttle', 'throttle-group': 'g', file: file('a') },
   preallocate: { driver: 'preallocate', file: file('a') },
 };
 
@@ -47,6 +49,7 @@ async function open(options: OptionTree) {
   engine = made.engine;
   for (const name of ['a', 'b']) made.media.set(name, new MemoryStorage(name, { size: 1024 * 1024 }));
   await createImage(engine, 'qcow2', 'q', { size: 1024 * 1024 });
+  addThrottleGroup(engine, 'g');
   await makeVault(engine, 'v', { size: 1024 * 1024 });
   return engine.addNode({ ...options, 'node-name': 'top' });
 }

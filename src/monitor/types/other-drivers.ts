@@ -141,7 +141,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     user: optional(str),
     'host-key-check': optional(sshHostKeyCheck),
   });
-  const blockdevOptionsThrottle = struct('BlockdevOptionsThrottle', { 'throttle-group': str, file: ref });
   const blockdevOptionsVirtioBlkVfioPci = struct('BlockdevOptionsVirtioBlkVfioPci', { path: str });
   const blockdevOptionsVirtioBlkVhostUser = struct('BlockdevOptionsVirtioBlkVhostUser', { path: str });
   const blockdevOptionsVirtioBlkVhostVdpa = struct('BlockdevOptionsVirtioBlkVhostVdpa', { path: str }, { features: ['fdset'] });
@@ -175,7 +174,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     rbd: blockdevOptionsRbd,
     replication: blockdevOptionsReplication,
     ssh: blockdevOptionsSsh,
-    throttle: blockdevOptionsThrottle,
     vdi: genericFormat,
     vhdx: genericFormat,
     'virtio-blk-vfio-pci': blockdevOptionsVirtioBlkVfioPci,
