@@ -8,6 +8,7 @@ import { defineOptions, helpOption, type Parsed } from '../cli/options.ts';
 import type { Reporter } from '../cli/report.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
 import { parseCache } from '../core/block/cache-mode.ts';
+import { formatInfo } from '../core/block/info.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending } from '../core/util/maybe.ts';
 import { keyvalInteger } from '../core/util/schema-scalars.ts';
@@ -219,6 +220,7 @@ class Conversion {
       discard: sparse !== 0,
       ...(creation === undefined ? {} : { options: creation.keySecrets() }),
     });
+    const cluster = this.#options.compress ? compressedCluster(target) : undefined;
     if (bitmaps) checkTargetBitmaps(target.node);
     if (noCreate && target.size() < this.#size) throw new BlockError('output file is smaller than input file', { code: 'ERR_STATE' });
     const base = backing === undefined ? undefined : target.node?.backing?.node.size();
@@ -232,7 +234,7 @@ class Conversion {
       rate: rateOf(this.#options.rateLimit, this.#engine.clock),
       parallel: this.#options.parallel === undefined ? defaultParallel : parseParallel(this.#options.parallel),
       budget: this.#engine.budget,
-      compressedCluster: this.#options.compress ? compressedCluster(target) : undefined,
+      compressedCluster: cluster,
       ...(this.#options.salvage
         ? { onReadError: (offset: number, error: BlockError) => this.#context.report.warning(`error while reading offset ${offset}: ${error.message}`) }
         : {}),
@@ -292,7 +294,7 @@ function checkCompression(creation: CreationOptions | undefined): void {
 function compressedCluster(target: BlockBackend): number {
   const { node } = target;
   if (node?.takesCompressed !== true) throw new BlockError('Compression not supported for this file format', { code: 'ENOTSUP' });
-  return node.state.info?.().clusterSize ?? sector;
+  return formatInfo(node)?.clusterSize ?? sector;
 }
 
 /** Whether the target reads as zeros throughout: decided by its allocation, and by looking at a few bytes of data. */

@@ -46,7 +46,8 @@ export async function creatingDriver(engine: Engine, format: string, filename?: 
   const isKnown = driverEntries.some(({ name }) => name === format);
   if (!isKnown && !readOnlyFormats.includes(format)) throw unknownFormat(format);
   const protocol = filename === undefined ? undefined : protocolOf(filename);
-  if (protocol !== undefined && !engine.registry.has(protocol)) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
+  if (protocol !== undefined && engine.registry.entry(protocol)?.parseFilename === undefined)
+    throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   const driver = isKnown ? await creatorOf(engine, format) : undefined;
   if (driver?.createOptions === undefined) throw new BlockError(`Format driver '${format}' does not support image creation`, { code: 'ENOTSUP' });
   // a protocol as format takes the name for its own

@@ -104,9 +104,14 @@ function* expandSlice(
     if (kind === clusterKind.zeroPlaced) {
       const { offset, isCopied } = entry;
       if (offset % geometry.clusterSize !== 0) throw badCluster(image, slice, index, offset);
-      yield* zeroCluster(image, offset, guest + index * geometry.clusterSize);
+      const at = guest + index * geometry.clusterSize;
+      // others may know the cluster by another table, with what it held before it was called zero here
+      const isShared = (yield* refcountOf(image, offset / geometry.clusterSize)) !== users;
+      const place = isShared ? yield* newZeros(image, at, users) : offset;
+      if (!isShared) yield* zeroCluster(image, offset, at);
       yield* change();
-      writeEntry(geometry, slice, index, offset, { isCopied });
+      writeEntry(geometry, slice, index, place, { isCopied: isShared ? users === 1 : isCopied });
+      if (isShared) for (let left = users; left > 0; left--) yield* releaseClusters(image, offset, geometry.clusterSize, 'other');
     } else if (kind === clusterKind.zero) {
       const offset = image.node.backing === undefined ? 0 : yield* newZeros(image, guest + index * geometry.clusterSize, users);
       yield* change();

@@ -1,4 +1,4 @@
 import { amendScenarios } from './amend-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('amends', amendScenarios, 5000);
+judgeAll('amends', amendScenarios, 12000);

@@ -1,4 +1,4 @@
 import { bitmapScenarios } from './amend-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('bitmaps', bitmapScenarios, 3300);
+judgeAll('bitmaps', bitmapScenarios, 8000);

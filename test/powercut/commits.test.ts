@@ -1,5 +1,5 @@
 import { committing, rebasing } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('commits', committing, 1800);
-judgeAll('rebases', rebasing, 1200);
+judgeAll('commits', committing, 6000);
+judgeAll('rebases', rebasing, 4000);

@@ -1,4 +1,4 @@
 import { encrypted } from './encrypted-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('encrypted images', encrypted, 1200);
+judgeAll('encrypted images', encrypted, 2600);

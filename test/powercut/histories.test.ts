@@ -1,4 +1,4 @@
 import { histories } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('histories', histories, 3700);
+judgeAll('histories', histories, 9000);

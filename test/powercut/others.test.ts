@@ -1,4 +1,4 @@
 import { others } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('others', others, 5700);
+judgeAll('others', others, 13400);

@@ -1,4 +1,4 @@
 import { repairs } from './repair-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('repairs', repairs, 6200);
+judgeAll('repairs', repairs, 14000);

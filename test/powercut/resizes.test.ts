@@ -1,4 +1,4 @@
 import { resizes } from './scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('resizes', resizes, 4100);
+judgeAll('resizes', resizes, 10000);

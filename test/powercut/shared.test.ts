@@ -1,4 +1,4 @@
 import { shared } from './repair-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('snapshots and data files', shared, 3700);
+judgeAll('snapshots and data files', shared, 9000);

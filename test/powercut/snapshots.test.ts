@@ -1,4 +1,4 @@
 import { snapshotScenarios } from './snapshot-scenarios.ts';
 import { judgeAll } from './suite.ts';
 
-judgeAll('snapshots', snapshotScenarios, 4800);
+judgeAll('snapshots', snapshotScenarios, 12000);

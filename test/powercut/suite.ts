@@ -7,7 +7,7 @@ import { tempFolder } from '../support/tmp.ts';
 import { type Outcome, type Scenario, tryScenario } from './scenario.ts';
 
 /** Media judged in a scenario. TSIMG_POWERCUT_MEDIA: fewer, where a whole run is not worth its time (mutation testing). */
-const usual = Number(process.env['TSIMG_POWERCUT_MEDIA'] ?? 420);
+const usual = Number(process.env['TSIMG_POWERCUT_MEDIA'] ?? 1020);
 const isShort = usual < 300;
 const least = isShort ? usual / 2 : 300;
 /** However busy the machine is: a test that is stuck, not one that is slow. */

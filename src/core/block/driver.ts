@@ -367,6 +367,8 @@ export interface BlockDriver {
   readonly isMedium?: boolean;
   /** Raw: the driver needs no probing and passes its child through. */
   readonly isFilterLike?: boolean;
+  /** A filter that hands compressed writes down. */
+  readonly passesCompressed?: boolean;
   open(host: NodeHost): Promise<DriverState>;
   /**
    * What `node` needs of `child` and lets others do there, given what its parents ask in sum; asked while the node opens

@@ -32,17 +32,19 @@ export interface ImageInfo {
   readonly children: readonly { readonly name: string; readonly info: ImageInfo }[];
 }
 
-/**
- * Collects the information of a node and of the nodes below it, its backing chain left out.
- */
+/** Collects the information of a node and of the nodes below it; its own backing chain is left out, it is told apart. */
 export async function imageInfo(node: BlockNode, withLimits: boolean): Promise<ImageInfo> {
+  return infoOf(node, withLimits, true);
+}
+
+async function infoOf(node: BlockNode, withLimits: boolean, isTop: boolean): Promise<ImageInfo> {
   const { state } = node;
-  const format = state.info?.() ?? passedInfo(node);
+  const format = formatInfo(node);
   const recorded = state.imageBacking;
   const children: { name: string; info: ImageInfo }[] = [];
   // the newest first
   for (const child of [...node.children].reverse()) {
-    if ((child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await imageInfo(child.node, withLimits) });
+    if (!isTop || (child.roles & childRole.cow) === 0) children.push({ name: child.name, info: await infoOf(child.node, withLimits, false) });
   }
   return {
     filename: nodeFilename(node),
@@ -89,10 +91,10 @@ function passedNode(node: BlockNode): BlockNode | undefined {
   return (node.filtered ?? (node.driver.isFilterLike === true ? node.primary : undefined))?.node;
 }
 
-/** What a node that passes through another says of clusters and of being clean. */
-function passedInfo(node: BlockNode): FormatInfo | undefined {
+/** What a node says of clusters and of being clean: the driver itself, or the node that it passes through. */
+export function formatInfo(node: BlockNode): FormatInfo | undefined {
   const below = passedNode(node);
-  return below === undefined ? undefined : (below.state.info?.() ?? passedInfo(below));
+  return node.state.info?.() ?? (below === undefined ? undefined : formatInfo(below));
 }
 
 /** Whether the node, or the one that it passes through, answers questions about its format at all. */
@@ -105,10 +107,11 @@ function hasInfo(node: BlockNode): boolean {
 function limitsOf(node: BlockNode): Record<string, number> {
   const { limits } = node;
   const isFilterLike = node.driver.isFilterLike === true;
-  // filters take any request: the engine aligns it for the medium below
-  const ownAlign = node.driver.kind === 'filter' || isFilterLike ? 1 : limits.requestAlign;
   const passesThrough = node.driver.kind === 'filter' || isFilterLike;
+  // filters that have no wish of their own take any request: the engine aligns it for the medium below
+  const ownAlign = passesThrough && limits.requestAlign === node.primary?.node.limits.requestAlign ? 1 : limits.requestAlign;
   const discardAlign = discardAlignOf(node);
+  const isDiscardAlignTold = discardAlign > 1 && (passesThrough || discardAlign !== limits.requestAlign || limits.medium !== undefined);
   const maxHwTransfer = smallest(node, (medium) => medium.maxHwTransfer);
   const maxHwIov = smallest(node, (medium) => medium.maxHwIov);
   return {
@@ -117,7 +120,7 @@ function limitsOf(node: BlockNode): Record<string, number> {
     ...(maxHwTransfer === undefined ? {} : { 'max-hw-transfer': maxHwTransfer }),
     // alignment of discards comes up through filters, that of zero writes does not
     ...(passesThrough || limits.zeroAlign <= 1 || limits.zeroAlign === limits.requestAlign ? {} : { 'write-zeroes-alignment': limits.zeroAlign }),
-    ...(discardAlign <= 1 || (discardAlign === limits.requestAlign && limits.medium === undefined) ? {} : { 'discard-alignment': discardAlign }),
+    ...(isDiscardAlignTold ? { 'discard-alignment': discardAlign } : {}),
     'min-mem-alignment': memoryAlign(node),
     'opt-mem-alignment': 4096,
     'max-iov': 1024,

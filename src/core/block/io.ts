@@ -17,6 +17,11 @@ import { trackPlain, trackShared, underLock } from './request.ts';
 const maxBounce = 1024 * 1024;
 const zeroBuffer = new Uint8Array(64 * 1024);
 
+/** Bytes of a bounce of whole blocks. */
+function bounceOf(align: number): number {
+  return Math.max(align, alignDown(maxBounce, align));
+}
+
 // -- read -------------------------------------------------------------------------------------------------------------
 
 /** Fills `into` from `offset`; past the end of the node reads zeros. */
@@ -64,7 +69,7 @@ function readLocked(node: BlockNode, offset: number, into: Uint8Array, flags: Re
 
 async function readMisaligned(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Promise<void> {
   const align = node.limits.requestAlign;
-  const step = alignDown(maxBounce, align);
+  const step = bounceOf(align);
   const end = offset + into.length;
   for (let at = alignDown(offset, align); at < end; at += step) {
     const bounce = new Uint8Array(Math.min(step, alignUp(end, align) - at));
@@ -104,7 +109,7 @@ function noteWrite(node: BlockNode, end: number): void {
 }
 
 function writeSpecial(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Maybe<void> {
-  if ((flags & reqFlag.compressed & ~node.state.writeFlags) !== 0) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
+  if ((flags & reqFlag.compressed) !== 0 && !node.takesCompressed) throw new BlockError('Operation not supported', { code: 'ENOTSUP' });
   const detect = node.settings.detectZeroes;
   if (detect !== 'off' && isZero(from)) {
     return zeroNode(node, offset, from.length, detect === 'unmap' && node.settings.discard ? flags | reqFlag.mayUnmap : flags);
@@ -140,7 +145,7 @@ function writeUntracked(node: BlockNode, offset: number, from: Uint8Array, flags
 /** Read-modify-write of the edges; the caller holds the range serialised. */
 async function writeMisaligned(node: BlockNode, offset: number, from: Uint8Array, flags: ReqFlags): Promise<void> {
   const align = node.limits.requestAlign;
-  const step = alignDown(maxBounce, align);
+  const step = bounceOf(align);
   const end = offset + from.length;
   for (let at = alignDown(offset, align); at < end; at += step) {
     const bounce = new Uint8Array(Math.min(step, alignUp(end, align) - at));

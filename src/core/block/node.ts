@@ -150,9 +150,10 @@ export class BlockNode implements Parent {
     return this.settings.readOnly;
   }
 
-  /** Whether it stores compressed data: a format that has them, not a filter above one. */
+  /** Whether compressed writes are meant for it: a format that stores them, or one of the filters that hand them down. */
   get takesCompressed(): boolean {
-    return this.driver.kind === 'format' && this.driver.isFilterLike !== true && (this.state.writeFlags & reqFlag.compressed) !== 0;
+    const { kind, isFilterLike, passesCompressed } = this.driver;
+    return ((kind === 'format' && isFilterLike !== true) || passesCompressed === true) && (this.state.writeFlags & reqFlag.compressed) !== 0;
   }
 
   get limits(): Limits {

@@ -83,7 +83,9 @@ export async function openFileFirst(
 // -- backing ----------------------------------------------------------------------------------------------------------
 
 export async function openBacking(opening: Opening, node: BlockNode, reader: OptionReader, inherited: Inherited): Promise<void> {
-  if (!node.driver.supportsBacking || node.settings.noIo) {
+  // whoever looks at an image's metadata looks at its backing files one by one; an image below a filter is opened whole
+  const isLookedAt = node.settings.noIo && inherited.isBelow !== true;
+  if (!node.driver.supportsBacking || isLookedAt) {
     // nothing is opened here, yet "no backing" may be said of every node
     const none = reader.peek('backing');
     if (none !== null && none !== '') return;

@@ -242,7 +242,7 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
   }
   if (!hasProtocol(filename)) return { tree: fileOptions(filename, context), isJson: false };
   const protocol = filename.slice(0, filename.indexOf(':'));
-  if (context.driver(protocol) === undefined) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
+  if (context.driver(protocol)?.parseFilename === undefined) throw new BlockError(`Unknown protocol '${protocol}'`, { code: 'ENOTSUP' });
   return { tree: protocolOptions(protocol, filename, context), isJson: false };
 }
 

@@ -22,6 +22,8 @@ export interface Inherited {
   /** Media of the images above in the backing chain being opened, and the name by which the one above calls this image. */
   readonly overlays?: readonly string[];
   readonly nameInOverlay?: string;
+  /** It lies below the node that was asked for, or is the backing file of one that does. */
+  readonly isBelow?: boolean;
 }
 
 /** Of a node that has no parent. */
@@ -31,6 +33,7 @@ export const topInherited: Inherited = { readOnly: false, autoReadOnly: false, f
 export function inheritedByFile(settings: NodeSettings, roles: ChildRoles, above: Inherited): Inherited {
   return {
     ...above,
+    isBelow: true,
     readOnly: settings.readOnly,
     autoReadOnly: (roles & childRole.filtered) !== 0 ? settings.autoReadOnly : true,
     forceShare: settings.forceShare,

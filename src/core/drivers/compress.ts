@@ -54,9 +54,7 @@ class CompressState implements DriverState {
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
-  const { driver, state } = file.node;
-  if ((state.writeFlags & reqFlag.compressed) === 0 || driver.isFilterLike === true)
-    throw new BlockError(`Compression is not supported for underlying format: ${driver.name}`, { code: 'ENOTSUP' });
+  if (!file.node.takesCompressed) throw new BlockError(`Compression is not supported for underlying format: ${file.node.driver.name}`, { code: 'ENOTSUP' });
   return new CompressState(file);
 }
 

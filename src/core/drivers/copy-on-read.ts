@@ -105,4 +105,4 @@ function childPerm(_node: BlockNode, _child: Child, asked: PermRequest): PermReq
   return { perm: (asked.perm & passed) | perm.writeUnchanged, shared: (asked.shared & passed) | (perm.all & ~passed) };
 }
 
-export const copyOnReadDriver: BlockDriver = { name: 'copy-on-read', kind: 'filter', open, childPerm };
+export const copyOnReadDriver: BlockDriver = { name: 'copy-on-read', kind: 'filter', passesCompressed: true, open, childPerm };

@@ -3,6 +3,7 @@
 import type { BlockBackend } from '../../core/block/backend.ts';
 import { nodeStatus } from '../../core/block/block-status.ts';
 import { skipFilters } from '../../core/block/chain.ts';
+import { formatInfo } from '../../core/block/info.ts';
 import type { Prealloc } from '../../core/storage/storage.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { specificLines } from '../../texts/image-info.ts';
@@ -46,7 +47,7 @@ export async function info({ backend, out }: IoContext): Promise<boolean | strin
   out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' ? 2 : 1));
   if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
   // clusters are those of what a filter shows; what else there is to tell is not its own
-  const format = skipFilters(node).state.info?.();
+  const format = formatInfo(node);
   out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
   const lines = specificLines(node.state.info?.().specific?.data ?? {});
   return lines.length === 0 ? true : `${lines.join('\n')}\n`;
