@@ -9,6 +9,11 @@ export function relayWarnings(events: EventSink, report: Reporter): void {
   if (relayed.has(events)) return;
   relayed.add(events);
   events.listen(({ name, data }) => {
+    if (name === 'TSIMG_NOTE') report.print(`${String(data?.['message'])}\n`);
+    if (name === 'TSIMG_FATAL') {
+      report.stderr.write(`${String(data?.['message'])}\n`);
+      process.exit(1);
+    }
     if (name !== 'TSIMG_WARNING') return;
     const hint = data?.['hint'];
     if (data?.['isPlain'] === true) report.stderr.write(`${String(data['message'])}\n`);

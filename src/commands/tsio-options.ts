@@ -20,7 +20,7 @@ const table = defineOptions({
   misalign: { short: 'm', help: 'misalign buffers (changes nothing here)' },
   nativeAio: { short: 'k', help: 'short for -i native' },
   aio: { short: 'i', arg: 'MODE', help: 'threads, native, io_uring', complete: ['threads', 'native', 'io_uring'] },
-  cache: { short: 't', arg: 'MODE', help: 'cache mode (default: writeback)', complete: 'cache' },
+  cache: { short: 't', arg: 'MODE', help: 'cache mode (default: writethrough)', complete: 'cache' },
   discard: { short: 'd', arg: 'MODE', help: 'ignore, unmap', complete: ['ignore', 'unmap'] },
   trace: { short: 'T', arg: '[[enable=]<pattern>][,events=<file>][,file=<file>]', many: true, help: 'trace points to follow' },
   forceShare: { short: 'U', help: 'open even if another process is writing' },
@@ -117,7 +117,8 @@ export function settingsOfWords({ flags, operands }: Given): OpenSettings {
 
 /** The last one wins. */
 function cacheOf(names: readonly string[]): CacheMode {
-  return parseCache(names.at(-1), 'Invalid cache option');
+  // each write is on stable storage before it is answered, unless something else is asked for
+  return parseCache(names.at(-1) ?? 'writethrough', 'Invalid cache option');
 }
 
 function discardMode(name: string): boolean {

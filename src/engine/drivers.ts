@@ -2,12 +2,15 @@
 import type { DriverEntry } from '../core/block/driver.ts';
 import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
+import { blkdebugOptions } from '../core/drivers/blkdebug-options.ts';
+import { blkverifyOptions } from '../core/drivers/blkverify-options.ts';
 import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
 import { copyOnReadOptions } from '../core/drivers/copy-on-read-options.ts';
 import { fileDriverOptions } from '../core/drivers/file-options.ts';
 import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
+import { throttleOptions } from '../core/drivers/throttle-options.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { luksDriverOptions } from '../luks/driver-options.ts';
 import { probeLuks } from '../luks/probe.ts';
@@ -53,10 +56,42 @@ export const driverEntries: readonly DriverEntry[] = [
     load: async () => (await import('../core/drivers/copy-before-write.ts')).copyBeforeWriteDriver,
   },
   { name: 'snapshot-access', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/snapshot-access.ts')).snapshotAccessDriver },
+  { name: 'throttle', kind: 'filter', options: throttleOptions, load: async () => (await import('../core/drivers/throttle.ts')).throttleDriver },
   { name: 'preallocate', kind: 'filter', options: preallocateOptions, load: async () => (await import('../core/drivers/preallocate.ts')).preallocateDriver },
   { name: 'copy-on-read', kind: 'filter', options: copyOnReadOptions, load: async () => (await import('../core/drivers/copy-on-read.ts')).copyOnReadDriver },
+  {
+    name: 'blkdebug',
+    kind: 'filter',
+    options: blkdebugOptions,
+    parseFilename: configAndImage,
+    load: async () => (await import('../core/drivers/blkdebug.ts')).blkdebugDriver,
+  },
+  {
+    name: 'blkverify',
+    kind: 'filter',
+    options: blkverifyOptions,
+    parseFilename: rawAndTest,
+    load: async () => (await import('../core/drivers/blkverify.ts')).blkverifyDriver,
+  },
   { name: 'compress', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/compress.ts')).compressDriver },
 ];
+
+/** `blkdebug:CONFIG:IMAGE`, where CONFIG may be empty. */
+function configAndImage(filename: string, parse: (filename: string) => OptionTree): OptionTree {
+  const words = filename.slice('blkdebug:'.length);
+  const colon = words.indexOf(':');
+  if (colon < 0) throw new BlockError('blkdebug requires both config file and image path', { code: 'EINVAL' });
+  return { ...(colon === 0 ? {} : { config: words.slice(0, colon) }), image: parse(words.slice(colon + 1)) };
+}
+
+/** `blkverify:RAW:TEST`: the first is a file, the second an image. */
+function rawAndTest(filename: string, parse: (filename: string) => OptionTree): OptionTree {
+  const words = filename.slice('blkverify:'.length);
+  const colon = words.indexOf(':');
+  if (colon < 0) throw new BlockError('blkverify requires raw copy and original image path', { code: 'EINVAL' });
+  const test = words.slice(colon + 1);
+  return { raw: parse(words.slice(0, colon)), test: test.startsWith('json:') ? parse(test) : { file: parse(test) } };
+}
 
 function pathOf(protocol: string): (filename: string) => OptionTree {
   return (filename) => ({ filename: stripProtocol(filename, protocol) });

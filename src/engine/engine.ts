@@ -166,7 +166,10 @@ export class Engine implements AsyncDisposable {
         failures.push(error);
       }
     };
-    await attempt(() => this.machine?.stopGuest());
+    await attempt(() => {
+      this.objects.ending();
+      return this.machine?.stopGuest();
+    });
     // nobody waits for what is still being opened
     await attempt(() => this.opener.close());
     for (const close of this.#closers.splice(0).reverse()) await attempt(close);

@@ -33,9 +33,19 @@ export class ObjectStore implements ObjectSource {
     return this.#objects.get(id)?.qomType;
   }
 
+  /** By id, or by the path of one. */
+  get(path: string): UserObject | undefined {
+    return this.#objects.get(path.replace(/^\/?objects\//, ''));
+  }
+
   find<T extends UserObject>(type: abstract new (...args: never[]) => T, id: string): T | undefined {
     const object = this.#objects.get(id);
     return object instanceof type ? object : undefined;
+  }
+
+  /** The end begins: those that make somebody wait do so no longer. */
+  ending(): void {
+    for (const object of this.#objects.values()) object.ending?.();
   }
 
   /** The end of all of them, newest first, in use or not: their users are gone. */

@@ -15,7 +15,7 @@ import { incompatible, ZERO_LO } from './layout.ts';
 import { badTable, hex } from './mapping.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, allocateClustersAt, type FreeReason, freeClusters, releaseClusters } from './refcounts.ts';
-import type { Steps } from './steps.ts';
+import { type Steps, wait } from './steps.ts';
 import type { CachedTable } from './table-cache.ts';
 
 /** What to do for the first part of a write. Offsets in bytes. */
@@ -70,12 +70,14 @@ function* makeTable(image: Qcow2Image, index: number, old: number): Steps<void> 
   if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of L2 table at offset 0', { isFatal: true });
   try {
     yield* image.refcountCache.flush();
+    if (old !== 0) yield* wait(image.raise('l2_alloc_cow_read'));
     for (let at = 0; at < clusterSize; at += sliceSize) {
       const source = old === 0 ? undefined : yield* image.l2Cache.get(old + at);
       const slice = image.l2Cache.create(offset + at);
       if (source !== undefined) slice.bytes.set(source.bytes);
       yield* image.l2Cache.makeRoom();
     }
+    yield* wait(image.raise('l2_alloc_write'));
     yield* image.l2Cache.flush();
   } catch (error) {
     image.l2Cache.forget(offset, clusterSize);

@@ -279,6 +279,7 @@ async function open(host: NodeHost): Promise<DriverState> {
 async function loadTables(image: Qcow2Image): Promise<void> {
   const { header, file, geometry } = image;
   const table = new Uint8Array(header.refcountTableClusters * geometry.clusterSize);
+  await image.raise('reftable_load');
   await readMetadata('Could not initialize refcount handling', file, header.refcountTableOffset, table);
   image.refcountTable = decodeRefcountTable(table);
   const l1 = new Uint8Array(header.l1Size * 8);

@@ -53,6 +53,7 @@ function* forgetAll(image: Qcow2Image): Steps<void> {
   const { clusterSize } = geometry;
   yield* image.l2Cache.flush();
   yield* image.refcountCache.flush();
+  yield* wait(image.raise('empty_image_prepare'));
   yield* image.writeThrough(header.l1Offset, new Uint8Array(image.l1.length), image.l1.slice());
   image.setL1(new Uint8Array(image.l1.length));
   image.metadata.removeAll(structure.activeL2);

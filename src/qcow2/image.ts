@@ -4,6 +4,8 @@
  * over it. Everything that yields here is written for holders of the metadata mutex, unless it says otherwise.
  */
 import type { Child } from '../core/block/child.ts';
+import type { DebugEvent } from '../core/block/debug-events.ts';
+import { debugEvent } from '../core/block/debug-points.ts';
 import type { ReqFlags } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { setU32, setU64Big } from '../core/util/bytes.ts';
@@ -117,9 +119,10 @@ export class Qcow2Image {
   }
 
   #newCache(own: StructureBits, tableSize: number, tables: number): TableCache {
+    const isL2 = own === structure.activeL2;
     const medium: TableMedium = {
-      read: (offset, into) => this.readFile(offset, into),
-      write: (offset, from) => this.writeFile(offset, from),
+      read: (offset, into) => chain(this.raise(isL2 ? 'l2_load' : 'refblock_load'), () => this.readFile(offset, into)),
+      write: (offset, from) => chain(this.raise(isL2 ? 'l2_update' : 'refblock_update_part'), () => this.writeFile(offset, from)),
       flush: () => this.flushMedium(),
       checkWrite: (offset, length) => this.checkOverlap(offset, length, own),
     };
@@ -202,9 +205,20 @@ export class Qcow2Image {
     setU32(entry, 0, hi);
     setU32(entry, 4, lo);
     const at = this.header.l1Offset + index * 8;
+    yield* wait(this.raise('l1_update'));
     this.checkOverlap(at, 8, structure.activeL1);
     yield* this.writeThrough(at, entry, this.l1.slice(index * 8, index * 8 + 8));
     this.l1.set(entry, index * 8);
+  }
+
+  /** Somebody debugs the image file: requests raise events. */
+  get isDebugged(): boolean {
+    return this.file.node.state.debug !== undefined;
+  }
+
+  /** Tells whoever debugs the image file that `event` is due; settles when it may go on. */
+  raise(event: DebugEvent): Maybe<void> {
+    return debugEvent(this.file.node, event);
   }
 
   // -- the medium ---------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@
  * Rule source: qcow2 specification; ordering of data, copied edges and L2 updates as in allocate.ts.
  */
 
+import type { DebugEvent } from '../core/block/debug-events.ts';
 import { type ReqFlags, reqFlag } from '../core/block/driver.ts';
 import { alignDown, alignUp } from '../core/util/math.ts';
-import { isPending, type Maybe } from '../core/util/maybe.ts';
+import { chain, isPending, type Maybe } from '../core/util/maybe.ts';
 import type { GuestPosition, HostPosition } from '../core/util/offsets.ts';
 import { abandonPlan, linkPlan, planWrite, type WritePlan } from './allocate.ts';
 import { readCompressed } from './compressed.ts';
@@ -95,19 +96,28 @@ async function allSettled(pending: Promise<void>[]): Promise<void> {
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
+/** The same behind an event. */
+function readDebugged(image: Qcow2Image, event: DebugEvent, read: () => Maybe<void>): Maybe<void> {
+  return chain(image.raise(event), read);
+}
+
 function readRun(image: Qcow2Image, run: Run, guest: GuestPosition, into: Uint8Array): Maybe<void> {
+  const { host, hi, lo } = run;
   switch (run.kind) {
     case clusterKind.data:
-      return image.readData(run.host, guest, into);
+      return image.isDebugged ? readDebugged(image, 'read_aio', () => image.readData(host, guest, into)) : image.readData(host, guest, into);
     case clusterKind.unallocated:
     case clusterKind.unallocatedPlaced: {
       const { backing } = image.node;
+      if (backing !== undefined && image.isDebugged) return readDebugged(image, 'read_backing_aio', () => backing.read(guest, into));
       if (backing !== undefined) return backing.read(guest, into);
       into.fill(0);
       return;
     }
     case clusterKind.compressed:
-      return readCompressed(image, run.hi, run.lo, guest % image.geometry.clusterSize, into);
+      return image.isDebugged
+        ? readDebugged(image, 'read_compressed', () => readCompressed(image, hi, lo, guest % image.geometry.clusterSize, into))
+        : readCompressed(image, hi, lo, guest % image.geometry.clusterSize, into);
     default:
       into.fill(0);
       return;
@@ -123,7 +133,7 @@ export function writeGuest(image: Qcow2Image, guest: GuestPosition, from: Uint8A
     if (lookupInPlace(image, guest, length, scratchRun) === length) {
       const { host } = scratchRun;
       if (!image.hasDataFile) image.checkOverlap(host, length, 0);
-      const result = image.writeData(host, guest, from);
+      const result = image.isDebugged ? chain(image.raise('write_aio'), () => image.writeData(host, guest, from)) : image.writeData(host, guest, from);
       if (!isPending(result)) return;
       const hold = image.ranges.hold(guest, guest + length, 'shared');
       return result.finally(() => image.ranges.release(hold));
@@ -161,9 +171,11 @@ export function* writeHeld(image: Qcow2Image, guest: GuestPosition, from: Uint8A
     const inPlace = lookupInPlace(image, guest + done, from.length - done, run);
     if (inPlace > 0) {
       if (!image.hasDataFile) image.checkOverlap(run.host, inPlace, 0);
-      yield* wait(image.writeData(run.host, guest + done, from.subarray(done, done + inPlace)));
+      const { host: place } = run;
+      yield* wait(image.raise('write_aio'));
+      yield* wait(image.writeData(place, guest + done, from.subarray(done, done + inPlace)));
       done += inPlace;
-      host = run.host + inPlace;
+      host = place + inPlace;
       continue;
     }
     const plan: WritePlan = yield* locked(image.mutex, () => planWrite(image, guest + done, from.length - done, host));
@@ -191,18 +203,22 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
   const start = plan.host - head;
   if (!image.hasDataFile) image.checkOverlap(start, head + data.length + tail, 0);
   if (head === 0 && tail === 0) {
+    yield* wait(image.raise('write_aio'));
     yield* wait(image.writeData(plan.host, plan.guest, data));
     return false;
   }
   const total = head + data.length + tail;
   const areZeros = (yield* readsAsZeros(image, plan.copyFrom, head)) && (yield* readsAsZeros(image, plan.guest + plan.length, tail));
   if (areZeros && head + tail > maxWrittenZeros && image.area.keepsZeros) {
+    yield* wait(image.raise('cluster_alloc_space'));
     yield* wait(image.zeroData(start, total, 0));
+    yield* wait(image.raise('write_aio'));
     yield* wait(image.writeData(plan.host, plan.guest, data));
     return true;
   }
   if (total > maxMerged) {
     yield* copyEdge(image, plan.copyFrom, head, start, areZeros);
+    yield* wait(image.raise('write_aio'));
     yield* wait(image.writeData(plan.host, plan.guest, data));
     yield* copyEdge(image, plan.guest + plan.length, tail, plan.host + plan.length, areZeros);
     return true;
@@ -212,6 +228,7 @@ function* writePlanned(image: Qcow2Image, plan: WritePlan, data: Uint8Array): St
     yield* readEdge(image, plan.copyFrom, merged.subarray(0, head), areZeros);
     merged.set(data, head);
     yield* readEdge(image, plan.guest + plan.length, merged.subarray(head + data.length), areZeros);
+    yield* wait(image.raise('write_aio'));
     yield* wait(image.writeData(start, plan.copyFrom, merged));
   } finally {
     image.scratch.put(merged);
@@ -224,6 +241,7 @@ function* copyEdge(image: Qcow2Image, guest: GuestPosition, length: number, host
   const edge = image.scratch.take(length);
   try {
     yield* readEdge(image, guest, edge, isZero);
+    yield* wait(image.raise('cow_write'));
     yield* wait(image.writeData(host, guest, edge));
   } finally {
     image.scratch.put(edge);
@@ -239,7 +257,9 @@ function* readEdge(image: Qcow2Image, guest: GuestPosition, into: Uint8Array, is
   // the cluster may reach past the end of the disk
   const inside = Math.max(0, Math.min(into.length, image.size - guest));
   into.fill(0, inside);
-  if (inside > 0) yield* wait(readRange(image, guest, into.subarray(0, inside)));
+  if (inside === 0) return;
+  yield* wait(image.raise('cow_read'));
+  yield* wait(readRange(image, guest, into.subarray(0, inside)));
 }
 
 /** True when the range is known to read as zeros without asking the backing file for data. */

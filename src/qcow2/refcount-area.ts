@@ -88,7 +88,9 @@ export function* growRefcountArea(
   }));
   try {
     yield* setCounts(image, blocks, { from: start / clusterSize, to: end / clusterSize }, 1);
+    yield* wait(image.raise('refblock_alloc_write_blocks'));
     yield* image.refcountCache.flush();
+    yield* wait(image.raise('refblock_alloc_write_table'));
     yield* writeRefcountTable(image, table, tableOffset);
   } catch (error) {
     yield* dropBlocks(image, blocks, { from: start / clusterSize, to: end / clusterSize });
@@ -96,6 +98,7 @@ export function* growRefcountArea(
   }
   const old = { oldTableOffset: image.header.refcountTableOffset, oldTableBytes: image.header.refcountTableClusters * clusterSize };
   try {
+    yield* wait(image.raise('refblock_alloc_switch_table'));
     yield* image.updateFields({ refcountTableOffset: tableOffset, refcountTableClusters: tableClusters });
   } catch (error) {
     // counts stay, where blocks of the old table hold them: a leak at worst

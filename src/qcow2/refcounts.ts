@@ -137,6 +137,7 @@ export function* discardFile(image: Qcow2Image, offset: number, length: number):
 export function* allocateClusters(image: Qcow2Image, bytes: number): Steps<number> {
   const { clusterSize } = image.geometry;
   const count = ceilDiv(bytes, clusterSize);
+  yield* wait(image.raise('cluster_alloc'));
   for (;;) {
     const offset = (yield* findFree(image, count)) * clusterSize;
     if (!(yield* changeRefcounts(image, offset, count * clusterSize, 1, 'never'))) continue;
@@ -182,6 +183,7 @@ export function* freeClusters(image: Qcow2Image, offset: number, length: number,
 
 /** Like `freeClusters`; what may be discarded stays queued until the caller's `passDiscards`. */
 export function* releaseClusters(image: Qcow2Image, offset: number, length: number, reason: FreeReason): Steps<void> {
+  yield* wait(image.raise('cluster_free'));
   try {
     yield* changeRefcounts(image, offset, length, -1, reason);
   } catch (error) {
@@ -193,6 +195,7 @@ export function* releaseClusters(image: Qcow2Image, offset: number, length: numb
 /** Takes bytes for one compressed cluster, behind the last one when it still fits there. */
 export function* allocateBytes(image: Qcow2Image, length: number): Steps<number> {
   const { clusterSize, refcountBits, refcountsPerBlock } = image.geometry;
+  yield* wait(image.raise('cluster_alloc_bytes'));
   let offset = image.freeByte;
   let left = 0;
   if (offset !== 0) {
@@ -229,6 +232,7 @@ function* makeBlock(image: Qcow2Image, cluster: number): Steps<void> {
   const { clusterSize, refcountsPerBlock } = image.geometry;
   const index = Math.floor(cluster / refcountsPerBlock);
   if (index >= maxRefcountTableBytes / 8) throw new BlockError('File too large', { code: 'EFBIG' });
+  yield* wait(image.raise('refblock_alloc'));
   // the block may come to lie where it counts itself, else an existing block counts it
   const offset = (yield* findFree(image, 1)) * clusterSize;
   if (offset === 0) throw image.reportCorruption('Preventing invalid allocation of refcount block at offset 0', { isFatal: true });
@@ -244,6 +248,7 @@ function* makeBlock(image: Qcow2Image, cluster: number): Steps<void> {
   if (countsItself) setRefcount(block.view, image.geometry.refcountBits, own % refcountsPerBlock, 1);
   image.metadata.add(offset, clusterSize, structure.refcountBlock);
   try {
+    yield* wait(image.raise('refblock_alloc_write'));
     yield* image.refcountCache.flush();
     if (index < image.refcountTable.length) {
       yield* nameBlock(image, index, offset);
@@ -262,6 +267,7 @@ function* nameBlock(image: Qcow2Image, index: number, offset: number): Steps<voi
   const entry = new Uint8Array(8);
   setU64(entry, 0, offset);
   const at = image.header.refcountTableOffset + index * 8;
+  yield* wait(image.raise('refblock_alloc_hookup'));
   image.checkOverlap(at, 8, structure.refcountTable);
   yield* image.writeThrough(at, entry, new Uint8Array(8));
   image.refcountTable[index] = offset;
@@ -272,6 +278,7 @@ function* growTable(image: Qcow2Image, newBlock: { index: number; offset: number
   const { clusterSize, refcountsPerBlock } = image.geometry;
   let old: RefcountArea;
   try {
+    yield* wait(image.raise('reftable_grow'));
     old = yield* growRefcountArea(image, { start: covered * refcountsPerBlock * clusterSize, additional: 0, isExact: false, newBlock });
   } catch (error) {
     image.refcountCache.forget(newBlock.offset, clusterSize);

@@ -123,12 +123,15 @@ function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   if (entries * 8 > maxL1Bytes) throw new BlockError('File too large', { code: 'EFBIG' });
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
+  yield* wait(image.raise('l1_grow_alloc_table'));
   const offset = yield* allocateClusters(image, table.length);
   try {
     yield* image.refcountCache.flush();
     image.checkOverlap(offset, table.length, 0);
+    yield* wait(image.raise('l1_grow_write_table'));
     yield* wait(image.writeFile(offset, table));
     yield* wait(image.flushMedium());
+    yield* wait(image.raise('l1_grow_activate_table'));
   } catch (error) {
     yield* freeClusters(image, offset, table.length, 'never');
     throw error;

@@ -10,7 +10,7 @@ import { structure } from './overlap.ts';
 import { encodeRefcountTable } from './refcount-area.ts';
 import { blockOf, getRefcount, setRefcount } from './refcount-blocks.ts';
 import { freeClusters } from './refcounts.ts';
-import type { Steps } from './steps.ts';
+import { type Steps, wait } from './steps.ts';
 
 /** Drops the L2 tables behind the first `entries` entries. The table keeps its length; entries become 0, durably, first. */
 export function* shrinkL1(image: Qcow2Image, entries: number): Steps<void> {
@@ -21,8 +21,10 @@ export function* shrinkL1(image: Qcow2Image, entries: number): Steps<void> {
     const offset = image.l2TableOf(index);
     if (offset !== 0) gone.push(offset);
   }
+  yield* wait(image.raise('l1_shrink_write_table'));
   yield* image.writeThrough(image.header.l1Offset + entries * 8, new Uint8Array((image.l1Entries - entries) * 8), image.l1.slice(entries * 8));
   image.l1.fill(0, entries * 8);
+  yield* wait(image.raise('l1_shrink_free_l2_clusters'));
   for (const offset of gone) {
     image.metadata.remove(offset, clusterSize, structure.activeL2);
     yield* freeClusters(image, offset, clusterSize, 'always');

@@ -56,6 +56,21 @@ function* updateActiveFlags(image: Qcow2Image): Steps<void> {
   yield* writeActiveFlags(image, l1);
 }
 
+/** Takes counts down by `body`, and sets the flags right that follow from them, however far it came. */
+function* withFlags(image: Qcow2Image, body: () => Steps<void>): Steps<void> {
+  try {
+    yield* body();
+  } catch (error) {
+    try {
+      yield* updateActiveFlags(image);
+    } catch (second) {
+      if (!(second instanceof BlockError)) throw second;
+    }
+    throw error;
+  }
+  yield* told('Failed to update snapshot status in disk: ', updateActiveFlags(image));
+}
+
 // -- create -----------------------------------------------------------------------------------------------------------
 
 /** Keeps the disk as it is under the next ID. Rejects with the image as it was, or with clusters that leak. */
@@ -143,10 +158,11 @@ function* apply(image: Qcow2Image, record: SnapshotRecord, size: number): Steps<
   yield* replaceActiveL1(image, active, size);
   image.isPreallocated = undefined;
   yield* wait(registerActiveTables(image));
-  yield* changeReferences(image, old, -1);
-  yield* flushTables(image);
-  yield* passDiscards(image);
-  yield* updateActiveFlags(image);
+  yield* withFlags(image, function* () {
+    yield* changeReferences(image, old, -1);
+    yield* flushTables(image);
+    yield* passDiscards(image);
+  });
 }
 
 /** The flags of a snapshot's own L1 table mean nothing; others write them, and so do we. */
@@ -199,8 +215,9 @@ function* remove(image: Qcow2Image, record: SnapshotRecord): Steps<void> {
   const rest = image.snapshots.filter((other) => other !== record);
   yield* told('Failed to remove snapshot from snapshot list: ', replaceSnapshotTable(image, rest));
   yield* wait(registerSnapshots(image));
-  yield* told('Failed to free the cluster and L1 table: ', giveBack(image, l1, record));
-  yield* told('Failed to update snapshot status in disk: ', updateActiveFlags(image));
+  yield* withFlags(image, function* () {
+    yield* told('Failed to free the cluster and L1 table: ', giveBack(image, l1, record));
+  });
 }
 
 function* giveBack(image: Qcow2Image, l1: Uint8Array, { l1Offset }: SnapshotRecord): Steps<void> {

@@ -103,6 +103,7 @@ function* storeStream(image: Qcow2Image, guest: GuestPosition, stream: Uint8Arra
   });
   try {
     // a stream is never enciphered, and never lies in another file
+    yield* wait(image.raise('write_compressed'));
     yield* wait(image.writeFile(offset, stream));
   } catch (error) {
     yield* locked(image.mutex, () => freeClusters(image, offset, stream.length, 'never'));
@@ -111,6 +112,7 @@ function* storeStream(image: Qcow2Image, guest: GuestPosition, stream: Uint8Arra
   yield* locked(image.mutex, function* () {
     let table: CachedTable;
     try {
+      yield* wait(image.raise('l2_update_compressed'));
       yield* markDirtyBit(image);
       table = yield* sliceForUpdate(image, guest, function* () {
         if (image.needsAccurateRefcounts) yield* image.l2Cache.dependOn(image.refcountCache);

@@ -25,7 +25,7 @@ export function* writeTables(image: Qcow2Image, withRefcounts: boolean): Steps<v
 /** The same at the end: a failure names the tables. */
 function* writeLastTables(image: Qcow2Image): Steps<void> {
   yield* image.settle();
-  yield* told('Failed to flush the L2 block cache: ', image.l2Cache.write());
+  yield* told('Failed to flush the L2 table cache: ', image.l2Cache.write());
   yield* told('Failed to flush the refcount block cache: ', image.refcountCache.write());
 }
 

@@ -11,6 +11,7 @@ import { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
 import { type MemoryEngine, memoryEngine } from '../support/memory-engine.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 import { makeVault, vaultSecret } from '../support/vault.ts';
 
 const size = 1 << 20;
@@ -21,7 +22,10 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'null-aio': { driver: 'null-aio', size },
   raw: { driver: 'raw', file },
   'copy-on-read': { driver: 'copy-on-read', file },
+  blkdebug: { driver: 'blkdebug', image: file },
+  blkverify: { driver: 'blkverify', test: file, raw: { driver: 'file', filename: 'image' } },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
+  throttle: { driver: 'throttle', 'throttle-group': 'g', file: { driver: 'raw', file } },
   preallocate: { driver: 'preallocate', file },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: { driver: 'file', filename: 'vault' } },
   qcow2: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } },
@@ -42,6 +46,7 @@ async function nodes(driver: string, isPending: boolean, more: OptionTree = {}):
   made = where;
   where.media.set('disk', new MemoryStorage('disk', { size }));
   where.media.set('old', new MemoryStorage('old', { size }));
+  addThrottleGroup(where.engine, 'g');
   await createImage(where.engine, 'qcow2', 'image', { size, backing_file: 'old', backing_fmt: 'raw' });
   if (driver === 'luks') await makeVault(where.engine, 'vault', { size });
   const node = await where.engine.addNode({ ...trees[driver], 'node-name': 'n', ...more });

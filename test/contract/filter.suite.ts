@@ -14,6 +14,7 @@ import { perm } from '../../src/core/util/perm-bits.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { type Random, seeded } from '../support/random.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 
 const size = 512 * 1024 + 1536;
 
@@ -44,6 +45,7 @@ export function filterSuite({ driver, options, followsSize, idlePerm = perm.none
     async function open(wrap: (storage: Storage) => Storage): Promise<{ backend: BlockBackend; below: MemoryStorage }> {
       const made = memoryEngine((storage, path) => (path === 'below' ? wrap(storage) : storage));
       engine = made.engine;
+      addThrottleGroup(engine, 'g', { 'iops-total': 1_000_000 });
       const below = new MemoryStorage('below', { size });
       made.media.set('below', below);
       made.media.set('other', new MemoryStorage('other', { size }));

@@ -4,5 +4,6 @@ import { filterSuite } from './filter.suite.ts';
 
 filterSuite({ driver: 'raw', options: {}, followsSize: true });
 filterSuite({ driver: 'copy-on-read', options: {}, followsSize: true, idlePerm: perm.writeUnchanged });
+filterSuite({ driver: 'throttle', options: { 'throttle-group': 'g' }, followsSize: true });
 filterSuite({ driver: 'preallocate', options: {}, followsSize: true });
 filterSuite({ driver: 'copy-before-write', options: { target: 'other' }, followsSize: false });

@@ -12,6 +12,7 @@ import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
 import { Engine } from '../../src/engine/engine.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
 import { makeVault, vaultSecret } from '../support/vault.ts';
 
@@ -22,6 +23,7 @@ beforeEach(async () => {
   engine = new Engine();
   writeFileSync(folder.file('disk'), new Uint8Array(65536).fill(7));
   await createImage(engine, 'qcow2', folder.file('image'), { size: 65536 });
+  addThrottleGroup(engine, 'g');
   await makeVault(engine, folder.file('vault'), { size: 65536 });
 });
 afterEach(async () => {
@@ -38,13 +40,16 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   qcow2: () => ({ driver: 'qcow2', file: file('image') }),
   luks: () => ({ driver: 'luks', 'key-secret': vaultSecret, file: file('vault') }),
   'copy-on-read': () => ({ driver: 'copy-on-read', file: file() }),
+  blkdebug: () => ({ driver: 'blkdebug', image: file() }),
+  blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
+  throttle: () => ({ driver: 'throttle', 'throttle-group': 'g', file: file() }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
   'copy-before-write': () => ({ driver: 'copy-before-write', file: file(), target: { driver: 'null-co', size: 65536 } }),
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
 /** The peer says the same of its filters. */
-const refusing = ['copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
+const refusing = ['blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });

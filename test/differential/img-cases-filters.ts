@@ -44,4 +44,38 @@ const compressCases: readonly string[] = [
   'measure -O compress a.qcow2',
 ];
 
-export const filterCases: readonly ImgCase[] = [...compressCases, ...copyOnReadCases].map((line) => ({ line, files: 'content' }));
+const group = '--object throttle-group,id=g';
+const throttle = 'driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=';
+
+const throttleCases: readonly string[] = [
+  `info ${group} --image-opts ${throttle}o.qcow2`,
+  `info ${group} --output=json --limits --image-opts ${throttle}top.qcow2`,
+  `info ${group} json:{"driver":"throttle","throttle-group":"g","file":{"driver":"qcow2","file":{"driver":"file","filename":"o.qcow2"}}}`,
+  `info --image-opts ${throttle}o.qcow2`,
+  `info ${group} --image-opts driver=throttle,file.driver=qcow2,file.file.filename=o.qcow2`,
+  `info ${group} --image-opts driver=throttle,throttle-group=,file.driver=qcow2,file.file.filename=o.qcow2`,
+  `info --object secret,id=g,data=x --image-opts ${throttle}o.qcow2`,
+  `info ${group} --image-opts driver=throttle,throttle-group=g`,
+  `info ${group} --image-opts driver=throttle,throttle-group=g,file.filename=a.qcow2`,
+  `info ${group} --image-opts driver=throttle,throttle-group=g,file.file.filename=a.qcow2`,
+  `info ${group} --image-opts driver=compress,file.driver=throttle,file.throttle-group=g,file.file.filename=a.qcow2`,
+  `info ${group} --image-opts driver=compress,file.driver=throttle,file.throttle-group=g,file.file.driver=qcow2,file.file.file.filename=a.qcow2`,
+  `info ${group} --image-opts driver=qcow2,file.driver=throttle,file.throttle-group=g,file.file.filename=a.qcow2`,
+  'info --image-opts driver=compress,file.filename=a.qcow2',
+  'info --image-opts driver=preallocate,file.filename=r.raw',
+  'info throttle:a.qcow2',
+  'info -f throttle a.qcow2',
+  `map ${group} --image-opts ${throttle}o.qcow2`,
+  `convert ${group} -O raw --image-opts ${throttle}o.qcow2 out`,
+  `convert ${group},limits.bps-total=100000000,limits.iops-total=1000 -O raw --image-opts ${throttle}o.qcow2 out`,
+  `convert ${group} -c -n --target-image-opts a.qcow2 ${throttle}empty.qcow2`,
+  `convert ${group} -n --target-image-opts a.qcow2 ${throttle}empty.qcow2`,
+  `info ${group},limits.iops-total=x --image-opts ${throttle}a.qcow2`,
+  `info ${group},limits.iops-total=-1 --image-opts ${throttle}a.qcow2`,
+  `info ${group},x-iops-total=-1 --image-opts ${throttle}a.qcow2`,
+  `info ${group},limits.iops-size=4096 --image-opts ${throttle}a.qcow2`,
+  `info ${group},x-bps-read=5,x-bps-total=7 --image-opts ${throttle}a.qcow2`,
+  `resize ${group} --image-opts ${throttle}a.qcow2 8M`,
+];
+
+export const filterCases: readonly ImgCase[] = [...compressCases, ...copyOnReadCases, ...throttleCases].map((line) => ({ line, files: 'content' }));

@@ -7,6 +7,9 @@ const two =
 const packed = (name: string): string => `driver=compress,file.driver=qcow2,file.file.filename=${name}`;
 const both = 'driver=compress,file.driver=copy-on-read,file.file.driver=qcow2,file.file.file.filename=o.qcow2';
 
+const limited = '--object throttle-group,id=g';
+const slow = 'driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=q.qcow2';
+
 const with_ = (args: string, ...lists: readonly (readonly string[])[]): IoCase[] => lists.map((commands) => ({ args, commands }));
 
 export const filterCases: readonly IoCase[] = [
@@ -55,7 +58,7 @@ export const filterCases: readonly IoCase[] = [
     ['write -z 1M 64k', 'write -zu 64k 64k', 'discard 128k 64k', 'map'],
     ['write -P 1 1M 64k', 'write -P 2 1M 64k'],
     ['write -c -P 1 2M 64k', 'flush', 'read -P 1 2M 64k'],
-    ['aio_write -P 2 2M 128k', 'aio_flush', 'read -P 2 2M 128k'],
+    ['aio_write -P 2 2M 64k', 'aio_flush', 'read -P 2 2M 64k'],
     ['truncate 8M', 'write -P 1 7M 64k', 'read -P 1 7M 64k', 'length'],
   ),
   ...with_(`-r --image-opts ${packed('q.qcow2')}`, ['read -P 17 64k 64k', 'map'], ['write 0 64k']),
@@ -64,5 +67,16 @@ export const filterCases: readonly IoCase[] = [
     ['write -P 1 960k 10k', 'read -P 1 960k 10k', 'read 960k 16960', 'map'],
     ['write -P 1 983040 16960', 'read -P 1 983040 16960'],
   ),
+  ...with_(
+    `${limited} --image-opts ${slow}`,
+    ['write -P 1 1k 3k', 'read -P 1 1k 3k', 'map', 'info', 'write -z 64k 64k', 'discard 128k 64k', 'flush', 'truncate 20M', 'length'],
+    ['aio_write -P 2 2M 128k', 'aio_flush', 'aio_read 64k 64k', 'aio_flush', 'read -P 2 2M 128k'],
+    ['write -c -P 3 1M 64k', 'read -P 3 1M 64k'],
+  ),
+  ...with_(`${limited},limits.iops-total=200,limits.iops-size=4096 --image-opts ${slow}`, ['read 64k 64k', 'read 64k 64k', 'write 0 64k', 'map']),
+  ...with_(`${limited},x-bps-write=1000000,x-bps-write-max=2000000 --image-opts ${slow}`, ['write 0 64k', 'write 64k 64k']),
+  ...with_(`${limited} --image-opts ${slow},nosuch=1`, ['read 0 1k']),
+  ...with_(`${limited} -r --image-opts ${slow}`, ['read 0 1k', 'reopen -w']),
+  ...with_(`--image-opts ${slow}`, ['read 0 1k']),
   ...with_(`--image-opts ${both}`, ['read -P 17 64k 1k', 'write -P 4 1M 64k', 'read -P 4 1M 64k', 'map']),
 ];

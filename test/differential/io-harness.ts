@@ -30,6 +30,19 @@ const images: readonly (readonly string[])[] = [
   ['img', 'create', '-q', '-f', 'qcow2', 'odd.qcow2', '1000000'],
 ];
 
+/** Configuration files of blkdebug. */
+const ruleFiles: Readonly<Record<string, string>> = {
+  once: '[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce = "on"\n',
+  states:
+    '# two states\n\n[set-state]\nevent = "read_aio"\nstate = "1"\nnew_state = "2"\n[inject-error]\nevent = "write_aio"\nstate = "2"\nerrno = "5"\nonce = "on"\n',
+  bad: '[inject-error]\nevent = write_aio\n',
+  bad2: '[foo]\nevent = "write_aio"\n',
+  bad3: '[inject-error]\nevent = "nope"\n',
+  bad4: '[inject-error]\nerrno = "5"\n',
+  bad5: '[inject-error]\nevent = "write_aio"\nfoo = "1"\n',
+  bad6: '[inject-error]\nevent = "write_aio"\niotype = "1"\n',
+};
+
 export class IoComparison {
   readonly #root: string;
   readonly #template: string;
@@ -45,6 +58,7 @@ export class IoComparison {
     for (const [tool = '', ...args] of images) execFileSync(program(`qemu-${tool}`), args, { cwd: this.#template, stdio: 'pipe' });
     writeFileSync(join(this.#template, 'pattern'), 'abc');
     writeFileSync(join(this.#template, 'empty'), '');
+    for (const [name, text] of Object.entries(ruleFiles)) writeFileSync(join(this.#template, `${name}.conf`), text);
     this.#link = join(this.#root, 'qemu-io');
     symlinkSync(resolve(dist), this.#link);
   }

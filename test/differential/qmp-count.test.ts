@@ -5,6 +5,7 @@ import { endedBackups } from './qmp-cases-backup-ends.ts';
 import { bitmapScripts } from './qmp-cases-bitmaps.ts';
 import { exportScripts, nodeScripts } from './qmp-cases-block.ts';
 import { encryptedScripts } from './qmp-cases-encrypted.ts';
+import { filterScripts } from './qmp-cases-filters.ts';
 import { jobScripts } from './qmp-cases-jobs.ts';
 import { jobOrderScripts } from './qmp-cases-orders.ts';
 import { wireScripts } from './qmp-cases-wire.ts';
@@ -33,6 +34,7 @@ it('every script has a name of its own', () => {
     bitmapScripts,
     jobOrderScripts,
     encryptedScripts,
+    filterScripts,
     hmpScripts,
   ]) {
     expect(new Set(scripts.map((script) => script.name)).size).toBe(scripts.length);

@@ -12,6 +12,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { blockdevOptions } from '../../src/monitor/types/blockdev.ts';
 import { memoryEngine } from '../support/memory-engine.ts';
 import { projectRoot } from '../support/run.ts';
+import { addThrottleGroup } from '../support/throttle-group.ts';
 import { makeVault, vaultSecret } from '../support/vault.ts';
 
 let engine: Engine | undefined;
@@ -33,7 +34,10 @@ const opened: Readonly<Record<string, OptionTree>> = {
   'snapshot-access': { driver: 'snapshot-access', file: { ...cbw, 'node-name': 'cbw' } },
   luks: { driver: 'luks', 'key-secret': vaultSecret, file: file('v') },
   'copy-on-read': { driver: 'copy-on-read', file: { driver: 'qcow2', 'node-name': 'b', file: file('q') } },
+  blkdebug: { driver: 'blkdebug', image: file('a') },
+  blkverify: { driver: 'blkverify', test: file('a'), raw: file('b') },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
+  throttle: { driver: 'throttle', 'throttle-group': 'g', file: file('a') },
   preallocate: { driver: 'preallocate', file: file('a') },
 };
 
@@ -42,6 +46,7 @@ async function open(options: OptionTree) {
   engine = made.engine;
   for (const name of ['a', 'b']) made.media.set(name, new MemoryStorage(name, { size: 1024 * 1024 }));
   await createImage(engine, 'qcow2', 'q', { size: 1024 * 1024 });
+  addThrottleGroup(engine, 'g');
   await makeVault(engine, 'v', { size: 1024 * 1024 });
   return engine.addNode({ ...options, 'node-name': 'top' });
 }

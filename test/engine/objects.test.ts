@@ -9,6 +9,7 @@ import { parse } from '../../src/core/util/schema.ts';
 import { objectDefinition } from '../../src/engine/object-types.ts';
 import { ObjectStore } from '../../src/engine/objects.ts';
 import { addObject } from '../../src/engine/ops/objects.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { tempFolder } from '../support/tmp.ts';
 
 type Definition = Record<string, string | number | Record<string, number>>;
@@ -185,10 +186,9 @@ describe('throttle-group', () => {
     const objects = new ObjectStore();
     add(objects, { 'qom-type': 'throttle-group', id: 'g', limits: { 'iops-read': 10, 'iops-size': 4096 }, 'x-bps-write': 7 });
     const group = objects.find(ThrottleGroup, 'g');
-    expect(group?.limits.get('iops-read')).toEqual({ average: 10n, burst: 0n, burstSeconds: 1n });
-    expect(group?.limits.get('bps-write')?.average).toBe(7n);
-    expect(group?.requestSize).toBe(4096n);
-    const uses = [group?.use(), group?.use()];
+    expect(group?.limits).toMatchObject({ 'iops-read': 10n, 'iops-read-max': 0n, 'iops-read-max-length': 1n, 'bps-write': 7n, 'iops-size': 4096n });
+    const clock = new ManualClock();
+    const uses = [group?.join(clock), group?.join(clock)];
     for (const use of uses) {
       expect(errorOf(() => objects.remove('g'))).toBe("Cannot delete throttle group 'g' with active references");
       use?.[Symbol.dispose]();

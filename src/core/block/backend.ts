@@ -101,7 +101,7 @@ export class BlockBackend implements Parent, AsyncDisposable {
     // an idle moment need not come by itself
     this.quiesce();
     try {
-      await this.whenIdle();
+      await this.#whenIdleDrained(node);
       // somebody else may have been quicker
       if (this.#root !== root) return;
       runTransaction((transaction) => this.#graph.detach(root, transaction));
@@ -110,6 +110,18 @@ export class BlockBackend implements Parent, AsyncDisposable {
       this.resume();
     }
     await this.#graph.releaseUnused(node);
+  }
+
+  /** On a drained node nobody waits for a rate limit. */
+  async #whenIdleDrained(node: BlockNode): Promise<void> {
+    const idle = this.whenIdle();
+    if (!isPending(idle)) return;
+    node.quiesce();
+    try {
+      await idle;
+    } finally {
+      node.resume();
+    }
   }
 
   /** Changes what this user needs and shares. Throws on a conflict, changing nothing. */

@@ -8,6 +8,7 @@ import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { nodeStatus } from './block-status.ts';
+import { debugEvent } from './debug-points.ts';
 import { type ReqFlags, reqFlag } from './driver.ts';
 import { readNode, zeroLocked } from './io.ts';
 import type { BlockNode } from './node.ts';
@@ -58,6 +59,7 @@ async function readLocked(node: BlockNode, offset: number, into: Uint8Array, fla
 async function keep(node: BlockNode, offset: number, bytes: Uint8Array): Promise<void> {
   try {
     node.isDirty = true;
+    await debugEvent(node, 'cor_write');
     if (isZero(bytes)) await zeroLocked(node, offset, bytes.length, reqFlag.writeUnchanged);
     else await node.state.write?.(offset, bytes, reqFlag.writeUnchanged);
   } catch (error) {

@@ -16,6 +16,7 @@ export type OptionType =
   | EnumType
   | StructType
   | { readonly union: string; readonly tag: EnumType & { readonly name: string }; readonly branches: Readonly<Record<string, StructType>> }
+  | { readonly list: OptionType }
   | { readonly alternate: string; readonly object: StructType; readonly string: OptionType };
 
 export interface EnumType {
@@ -69,6 +70,7 @@ export function findOption(options: readonly DriverOption[], name: string): Driv
 export function membersOf(type: OptionType): readonly DriverOption[] {
   if (typeof type === 'string' || 'enum' in type) return [];
   if ('struct' in type) return type.members;
+  if ('list' in type) return [];
   if ('alternate' in type) return type.object.members;
   const { tag, branches } = type;
   return [{ name: tag.name, type: tag, isRequired: true, help: 'which of them' }, ...Object.values(branches).flatMap((branch) => branch.members)];

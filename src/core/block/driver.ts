@@ -178,8 +178,8 @@ export interface DriverState {
   resume?(): void;
   /** Re-reads the size of the medium below (after a truncate from elsewhere). */
   refreshSize?(): Maybe<void>;
-  /** Bytes the node occupies on its medium; absent: the sum of its data and metadata children. */
-  allocatedSize?(): Maybe<number>;
+  /** Bytes the node occupies on its medium, undefined when it cannot tell; absent: the sum of its data and metadata children. */
+  allocatedSize?(): Maybe<number | undefined>;
   // facets, only where the driver has them
   /** Breakpoints on its requests. */
   readonly debug?: DebugPoints;
@@ -361,6 +361,8 @@ export interface BlockDriver {
   readonly kind: DriverKind;
   /** A node of it may have a `backing` child. */
   readonly supportsBacking?: boolean;
+  /** A filter that filenames can begin with: it is told of as a protocol. */
+  readonly hasProtocolName?: boolean;
   /** It is told of by the filename of the node that it filters, though that opens no filter. */
   readonly hasNameOfChild?: boolean;
   /** A file or device of the host: its requests end here. */
@@ -390,8 +392,8 @@ export interface DriverEntry {
   readonly kind: DriverKind;
   /** Its own options. */
   readonly options: DriverOptionTable;
-  /** Options of a protocol that a filename beginning with its name stands for. Absent: option `filename`, as it is. */
-  parseFilename?(filename: string): OptionTree;
+  /** Options of a protocol that a filename beginning with its name stands for; `parse` gives those of a filename inside it. Absent: option `filename`, as it is. */
+  parseFilename?(filename: string, parse: (filename: string) => OptionTree): OptionTree;
   /** 0 – 100, how sure the driver is that an image starting with `head` is its own. */
   probe?(head: Uint8Array, filename: string): number;
   load(): Promise<BlockDriver>;

@@ -147,11 +147,15 @@ async function writeMisaligned(node: BlockNode, offset: number, from: Uint8Array
   const align = node.limits.requestAlign;
   const step = bounceOf(align);
   const end = offset + from.length;
+  const { debug } = node.state;
   for (let at = alignDown(offset, align); at < end; at += step) {
     const bounce = new Uint8Array(Math.min(step, alignUp(end, align) - at));
+    const edge = at < offset ? 'head' : 'tail';
     if (at < offset || at + bounce.length > end) {
       const known = Math.min(bounce.length, Math.max(0, alignUp(node.size(), align) - at));
+      if (debug !== undefined) await debug.debugEvent(`pwritev_rmw_${edge}`);
       if (known > 0) await node.state.read(at, bounce.subarray(0, known), 0);
+      if (debug !== undefined) await debug.debugEvent(`pwritev_rmw_after_${edge}`);
     }
     const start = Math.max(at, offset);
     bounce.set(from.subarray(start - offset, Math.min(at + bounce.length, end) - offset), start - at);
@@ -222,7 +226,11 @@ export function discardNode(node: BlockNode, offset: number, length: number): Ma
 /** Everything that settled before is on stable storage after. */
 export function flushNode(node: BlockNode): Maybe<void> {
   if (!node.isOpen || node.readOnly) return;
-  const result = chain(node.state.flush === undefined ? undefined : node.state.flush(), () => flushChildren(node));
+  const { debug } = node.primary?.node.state ?? {};
+  const result =
+    debug === undefined
+      ? chain(node.state.flush?.(), () => flushChildren(node))
+      : chain(debug.debugEvent('flush_to_os'), () => chain(node.state.flush?.(), () => chain(debug.debugEvent('flush_to_disk'), () => flushChildren(node))));
   if (isPending(result)) return trackPlain(node, result);
 }
 

@@ -73,11 +73,7 @@ export async function openFileFirst(
   reader.take('file');
   if (typeof file === 'string') return findNode(opening, file);
   const passesThrough = driver.kind === 'filter' || driver.isFilterLike === true;
-  return opening.open(
-    asTree(file),
-    inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata, inherited),
-    driver.kind === 'filter' ? 'format' : 'file',
-  );
+  return opening.open(asTree(file), inheritedByFile(settings, passesThrough ? childRole.filtered : childRole.metadata, inherited), 'file');
 }
 
 // -- backing ----------------------------------------------------------------------------------------------------------

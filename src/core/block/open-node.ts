@@ -152,9 +152,11 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
 function checkNothingLeft(node: BlockNode, reader: OptionReader): void {
   const left = reader.remaining()[0];
   if (left === undefined) return;
-  const { kind, name } = node.driver;
+  const { kind, name, hasProtocolName } = node.driver;
   throw new BlockError(
-    kind === 'protocol' ? `Block protocol '${name}' doesn't support the option '${left}'` : `Block format '${name}' does not support the option '${left}'`,
+    kind === 'protocol' || hasProtocolName === true
+      ? `Block protocol '${name}' doesn't support the option '${left}'`
+      : `Block format '${name}' does not support the option '${left}'`,
     { code: 'EINVAL', hint: didYouMean(left, [...reader.known(), ...settingNames]) },
   );
 }

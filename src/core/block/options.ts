@@ -221,7 +221,7 @@ export function fileOptions(path: string, context: FilenameContext): OptionTree 
 
 /** Options of a node of the protocol `driver` that `filename` names: only that protocol's own prefix means something. */
 export function protocolOptions(driver: string, filename: string, context: FilenameContext): OptionTree {
-  return { driver, ...(context.driver(driver)?.parseFilename?.(filename) ?? { filename }) };
+  return { driver, ...(context.driver(driver)?.parseFilename?.(filename, (inner) => optionsOfFilename(inner, context).tree) ?? { filename }) };
 }
 
 /**

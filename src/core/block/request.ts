@@ -3,7 +3,8 @@
  * clusters then). A request that finds its range free and is answered at once leaves nothing behind: nobody can look
  * meanwhile. All others are counted, so that a drained section can wait for them.
  * Locks are taken from a parent node down to its children and never the other way, so no circle can close; no request
- * waits for a drained section, the graph turn or a rate limit while it holds a range.
+ * waits for a drained section or the graph turn while it holds a range. A rate limit (throttle) is waited for with the range
+ * held: time ends that, and so does a drained section.
  */
 import { alignDown, alignUp } from '../util/math.ts';
 import { isPending, type Maybe } from '../util/maybe.ts';

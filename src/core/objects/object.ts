@@ -10,8 +10,14 @@ export interface UserObject {
   readonly id: string;
   /** Name of its type. */
   readonly qomType: string;
+  /** What qom-get tells of it beside its type; undefined: no such property. */
+  property?(name: string): unknown;
+  /** qom-set of a property that it has. Throws when it cannot be. */
+  setProperty?(name: string, value: unknown): void;
   /** Throws when it may not go now. Absent: it always may; those who use it keep what they have. */
   checkRemoval?(): void;
+  /** The engine ends: nobody is to wait for it any more. */
+  ending?(): void;
   /** Gives up what it holds, when it was removed or the engine ends. */
   close?(): void;
 }

@@ -1,10 +1,14 @@
 /*
- * Throttle groups: limits that several nodes share, by name. Checks and keeps the limits, and knows who uses the group: it
- * goes only when nobody does. Rule source: observed behaviour of QEMU 11.1.
+ * Throttle groups: limits that several nodes share, by name. Checks and keeps the limits; who may go on under them is
+ * throttle.ts's. It goes only when nobody uses it. Rule source: observed behaviour of QEMU 11.1.
  */
+
+import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
-import { exact, int64, optional, type Schema, struct, withFeatures } from '../util/schema.ts';
+import type { Rate } from '../util/leaky-bucket.ts';
+import { exact, int64, optional, parse, type Schema, struct, withFeatures } from '../util/schema.ts';
 import { type AnyObjectType, defineObjectType, type UserObject } from './object.ts';
+import { Throttle, type ThrottleMember, type ThrottleRates } from './throttle.ts';
 
 /** What a limit counts, of which requests. */
 const buckets = ['iops-total', 'iops-read', 'iops-write', 'bps-total', 'bps-read', 'bps-write'] as const;
@@ -15,7 +19,8 @@ const maxRate = 1_000_000_000_000_000n;
 const maxLength = 4_294_967_295n;
 
 type Limits = Readonly<Record<string, bigint | undefined>>;
-/** Flat properties begin with `x-`. */
+/** Flat properties begin with it. */
+const flatPrefix = 'x-';
 type Given = { readonly limits?: Limits | undefined } & { readonly [flat: `x-${string}`]: bigint | undefined };
 
 function limitFields(prefix: string, of: Schema<bigint>): Record<string, Schema<bigint>> {
@@ -23,12 +28,13 @@ function limitFields(prefix: string, of: Schema<bigint>): Record<string, Schema<
   return Object.fromEntries([...names, 'iops-size'].map((name) => [`${prefix}${name}`, optional(of)]));
 }
 
+const limitsSchema = struct('ThrottleLimits', limitFields('', exact(int64)));
 const properties = struct('ThrottleGroupProperties', {
-  limits: optional(struct('ThrottleLimits', limitFields('', exact(int64)))),
+  limits: optional(limitsSchema),
   ...limitFields('x-', withFeatures(exact(int64), ['unstable'])),
 }) as Schema<unknown> as Schema<Given>;
 
-export interface ThrottleBucket {
+interface ThrottleBucket {
   /** A second; 0 = no limit. */
   readonly average: bigint;
   /** The most in a burst, a second; 0 = none of its own. */
@@ -37,30 +43,73 @@ export interface ThrottleBucket {
   readonly burstSeconds: bigint;
 }
 
-export class ThrottleGroup implements UserObject {
-  readonly qomType = 'throttle-group';
-  readonly id: string;
+interface Config {
   readonly limits: ReadonlyMap<BucketName, ThrottleBucket>;
   /** Requests are counted in pieces of so many bytes; 0 = each is one. */
   readonly requestSize: bigint;
-  readonly #users = new Set<Disposable>();
+}
 
-  constructor(id: string, limits: ReadonlyMap<BucketName, ThrottleBucket>, requestSize: bigint) {
+export class ThrottleGroup implements UserObject {
+  readonly qomType = 'throttle-group';
+  readonly id: string;
+  readonly #throttle: Throttle;
+  #config: Config;
+
+  constructor(id: string, config: Config) {
     this.id = id;
-    this.limits = limits;
-    this.requestSize = requestSize;
+    this.#config = config;
+    this.#throttle = new Throttle(ratesOf(config));
   }
 
-  /** The group stays until this is disposed of. */
-  use(): Disposable {
-    const user: Disposable = { [Symbol.dispose]: () => void this.#users.delete(user) };
-    this.#users.add(user);
-    return user;
+  /** A user more: the group stays until it is disposed of. */
+  join(clock: Clock): ThrottleMember {
+    return this.#throttle.join(clock);
+  }
+
+  /** Limits as QAPI names them. */
+  get limits(): Readonly<Record<string, bigint>> {
+    const { limits, requestSize } = this.#config;
+    const fields = [...limits].flatMap(([name, { average, burst, burstSeconds }]): [string, bigint][] => [
+      [name, average],
+      [`${name}-max`, burst],
+      [`${name}-max-length`, burstSeconds],
+    ]);
+    return Object.fromEntries([...fields, ['iops-size', requestSize]]);
+  }
+
+  property(name: string): unknown {
+    if (name === 'limits') return this.limits;
+    return name.startsWith(flatPrefix) ? this.limits[name.slice(flatPrefix.length)] : undefined;
+  }
+
+  /** `limits`: those given are others from now on. The flat ones are for whoever makes the group. */
+  setProperty(name: string, value: unknown): void {
+    if (name !== 'limits') throw invalid('Property cannot be set after initialization');
+    const { limits: given } = parse(struct({ limits: limitsSchema }), { limits: value });
+    checkRanges({ limits: given });
+    this.#config = configOf({ ...this.limits, ...given });
+    this.#throttle.configure(ratesOf(this.#config));
+  }
+
+  ending(): void {
+    this.#throttle.configure(ratesOf(configOf({})));
   }
 
   checkRemoval(): void {
-    if (this.#users.size > 0) throw new BlockError(`Cannot delete throttle group '${this.id}' with active references`, { code: 'EBUSY' });
+    if (this.#throttle.isUsed) throw new BlockError(`Cannot delete throttle group '${this.id}' with active references`, { code: 'EBUSY' });
   }
+}
+
+function ratesOf({ limits, requestSize }: Config): ThrottleRates {
+  const rate = (name: BucketName): Rate => {
+    const { average = 0n, burst = 0n, burstSeconds = 1n } = limits.get(name) ?? {};
+    return { average: Number(average), burst: Number(burst), burstSeconds: Number(burstSeconds) };
+  };
+  return {
+    bytes: { total: rate('bps-total'), read: rate('bps-read'), write: rate('bps-write') },
+    requests: { total: rate('iops-total'), read: rate('iops-read'), write: rate('iops-write') },
+    requestSize: Number(requestSize),
+  };
 }
 
 const invalid = (message: string): BlockError => new BlockError(message, { code: 'EINVAL' });
@@ -78,7 +127,7 @@ function checkRanges({ limits = {}, ...flat }: Given): void {
 
 /** What is given flat is set after `limits`. */
 function merge({ limits = {}, ...flat }: Given): Limits {
-  return { ...limits, ...Object.fromEntries(Object.entries(flat).map(([key, value]) => [key.slice('x-'.length), value])) };
+  return { ...limits, ...Object.fromEntries(Object.entries(flat).map(([key, value]) => [key.slice(flatPrefix.length), value])) };
 }
 
 function bucketOf(given: Limits, name: BucketName): ThrottleBucket {
@@ -108,7 +157,7 @@ function checkTotals(limits: ReadonlyMap<BucketName, ThrottleBucket>): void {
 }
 
 /** Throws for limits that contradict each other. */
-function configOf(given: Limits): { limits: ReadonlyMap<BucketName, ThrottleBucket>; requestSize: bigint } {
+function configOf(given: Limits): Config {
   const limits = new Map(buckets.map((name) => [name, bucketOf(given, name)]));
   const requestSize = given['iops-size'] ?? 0n;
   const countsRequests = (['iops-total', 'iops-read', 'iops-write'] as const).some((name) => limits.get(name)?.average !== 0n);
@@ -126,8 +175,5 @@ export const throttleGroupType: AnyObjectType = defineObjectType({
     // `limits` are judged as they are set, what is flat when all is there
     if (given.limits !== undefined) configOf(given.limits);
   },
-  make: (id, given) => {
-    const { limits, requestSize } = configOf(merge(given));
-    return new ThrottleGroup(id, limits, requestSize);
-  },
+  make: (id, given) => new ThrottleGroup(id, configOf(merge(given))),
 });

@@ -82,19 +82,17 @@ export function resume(context: IoContext): Promise<boolean> {
   return attempt(context, 'Could not resume request', (points) => points.debugResume(tag));
 }
 
-/** How often a breakpoint is asked for its request, in milliseconds. */
-const breakpointLook = 5;
+/** In milliseconds: the wait that has no end goes in parts. */
+const aWhile = 60_000;
 
 /** Waits for ever for a tag that no request meets, as the peer does, also on an image that has no breakpoints. */
 export async function waitBreak(context: IoContext): Promise<boolean> {
   const [tag = ''] = context.given.operands;
-  const isSuspended = (): boolean => {
-    try {
-      return debugPoints(context).debugIsSuspended(tag);
-    } catch {
-      return false;
-    }
-  };
-  while (!isSuspended()) await context.clock.sleep(breakpointLook);
+  try {
+    await debugPoints(context).debugSuspended(tag);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    for (;;) await context.clock.sleep(aWhile);
+  }
   return true;
 }

@@ -44,7 +44,7 @@ export async function info({ backend, out }: IoContext): Promise<boolean | strin
   if (top === undefined) return true;
   const node = top.isHidden ? skipFilters(top) : top;
   // a protocol has two names, the same twice
-  out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' ? 2 : 1));
+  out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' || node.driver.hasProtocolName === true ? 2 : 1));
   if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
   // clusters are those of what a filter shows; what else there is to tell is not its own
   const format = formatInfo(node);

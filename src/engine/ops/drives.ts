@@ -23,11 +23,17 @@ export async function deleteDriveOrNode(engine: Engine, id: string): Promise<voi
   });
 }
 
-/** qom-set of a disk's property `drive`: puts the device onto another node while its requests wait. */
-export async function setDrive(engine: Engine, path: string, property: string, value: unknown): Promise<void> {
+/** qom-set: of an object what it lets be set; of a disk `drive`, which puts it onto another node while its requests wait. */
+export async function setProperty(engine: Engine, path: string, property: string, value: unknown): Promise<void> {
+  const object = engine.objects.get(path);
+  if (object !== undefined) {
+    if (property === 'type') throw new BlockError(`Property '${object.qomType}.type' is not writable`, { code: 'ERR_STATE' });
+    if (object.setProperty === undefined || object.property?.(property) === undefined) throw noProperty(object.qomType, property);
+    return object.setProperty(property, value);
+  }
   const disk = engine.machine?.findDevice(path);
   if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
-  if (property !== 'drive') throw new BlockError(`Property 'scsi-hd.${property}' not found`, { code: 'ERR_NOT_FOUND' });
+  if (property !== 'drive') throw noProperty(diskType, property);
   if (typeof value !== 'string') throw new BlockError("Invalid parameter type for 'drive', expected: string", { code: 'ERR_OPTION' });
   await engine.graph.turn(async () => {
     const node = engine.graph.findDeviceOrNode(value);
@@ -36,13 +42,26 @@ export async function setDrive(engine: Engine, path: string, property: string, v
   });
 }
 
-/** qom-get of a device: what its drive is called, and its type. */
-export function deviceProperty(engine: Engine, path: string, property: string): string {
+/** qom-get: of an object its type and what it tells; of a device its type and what its drive is called. */
+export function getProperty(engine: Engine, path: string, property: string): unknown {
+  const object = engine.objects.get(path);
+  if (object !== undefined) {
+    const value = property === 'type' ? object.qomType : object.property?.(property);
+    if (value === undefined) throw noProperty(object.qomType, property);
+    return value;
+  }
   const disk = engine.machine?.findDevice(path);
   if (disk === undefined) throw new BlockError(`Device '${path}' not found`, { code: 'ERR_NOT_FOUND', qmpClass: 'DeviceNotFound' });
   if (property === 'drive') return disk.hasDrive ? disk.id : (disk.node?.name ?? '');
-  if (property === 'type') return 'scsi-hd';
-  throw new BlockError(`Property 'scsi-hd.${property}' not found`, { code: 'ERR_NOT_FOUND' });
+  if (property === 'type') return diskType;
+  throw noProperty(diskType, property);
+}
+
+/** What QEMU calls the devices that disks are. */
+const diskType = 'scsi-hd';
+
+function noProperty(type: string, property: string): BlockError {
+  return new BlockError(`Property '${type}.${property}' not found`, { code: 'ERR_NOT_FOUND' });
 }
 
 /** eject: devices have no tray; a drive that no device has gives its medium. */

@@ -2,7 +2,7 @@
 
 import { BlockError } from '../../core/util/errors.ts';
 import { any, bool, deprecated, int64, optional, str, struct } from '../../core/util/schema.ts';
-import { deviceProperty, ejectMedium, setDrive } from '../../engine/ops/drives.ts';
+import { ejectMedium, getProperty, setProperty } from '../../engine/ops/drives.ts';
 import { type AnyCommand, defineCommand, noArguments } from '../command.ts';
 import { runHmp } from '../hmp.ts';
 import { statusInfo } from '../types/results.ts';
@@ -63,17 +63,17 @@ export const machineCommands: readonly AnyCommand[] = [
   }),
   defineCommand({
     name: 'qom-set',
-    summary: "Set a property: a disk's `drive` moves it onto another node",
+    summary: "Set a property: `limits` of a throttle group; a disk's `drive` moves it onto another node",
     args: struct({ path: str, property: str, value: any }),
     guards: [],
-    run: (args, { engine }) => setDrive(engine, args.path, args.property, args.value),
+    run: (args, { engine }) => setProperty(engine, args.path, args.property, args.value),
   }),
   defineCommand({
     name: 'qom-get',
-    summary: 'Tell a property of a device',
+    summary: 'Tell a property of a device or an object',
     args: struct({ path: str, property: str }),
     returns: any,
     guards: [],
-    run: (args, { engine }) => deviceProperty(engine, args.path, args.property),
+    run: (args, { engine }) => getProperty(engine, args.path, args.property),
   }),
 ];

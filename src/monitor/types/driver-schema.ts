@@ -10,6 +10,7 @@ import {
   enumOf,
   int64,
   integer,
+  listOf,
   optional,
   type Schema,
   size,
@@ -65,6 +66,7 @@ function schemaOf(type: OptionType, types: NodeTypes): Schema<unknown> {
   }
   if ('enum' in type) return enumOf(type.enum, type.values);
   if ('struct' in type) return structOf(type, types);
+  if ('list' in type) return listOf(schemaOf(type.list, types));
   if ('alternate' in type) return alternate(type.alternate, { object: structOf(type.object, types), string: schemaOf(type.string, types) });
   const branches = Object.fromEntries(Object.entries(type.branches).map(([name, branch]) => [name, structOf(branch, types)]));
   return union(type.union, { base: { [type.tag.name]: enumOf(type.tag.enum, type.tag.values) }, tag: type.tag.name, branches });

@@ -8,83 +8,6 @@ import type { NodeTypes } from './driver-schema.ts';
 
 /** Options by driver. The types of children are the caller's: they contain these. */
 export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: NodeTypes): Readonly<Record<string, Schema<object>>> {
-  const blkdebugEvent = enumOf('BlkdebugEvent', [
-    'l1_update',
-    'l1_grow_alloc_table',
-    'l1_grow_write_table',
-    'l1_grow_activate_table',
-    'l2_load',
-    'l2_update',
-    'l2_update_compressed',
-    'l2_alloc_cow_read',
-    'l2_alloc_write',
-    'read_aio',
-    'read_backing_aio',
-    'read_compressed',
-    'write_aio',
-    'write_compressed',
-    'vmstate_load',
-    'vmstate_save',
-    'cow_read',
-    'cow_write',
-    'reftable_load',
-    'reftable_grow',
-    'reftable_update',
-    'refblock_load',
-    'refblock_update',
-    'refblock_update_part',
-    'refblock_alloc',
-    'refblock_alloc_hookup',
-    'refblock_alloc_write',
-    'refblock_alloc_write_blocks',
-    'refblock_alloc_write_table',
-    'refblock_alloc_switch_table',
-    'cluster_alloc',
-    'cluster_alloc_bytes',
-    'cluster_free',
-    'flush_to_os',
-    'flush_to_disk',
-    'pwritev_rmw_head',
-    'pwritev_rmw_after_head',
-    'pwritev_rmw_tail',
-    'pwritev_rmw_after_tail',
-    'pwritev',
-    'pwritev_zero',
-    'pwritev_done',
-    'empty_image_prepare',
-    'l1_shrink_write_table',
-    'l1_shrink_free_l2_clusters',
-    'cor_write',
-    'cluster_alloc_space',
-    'none',
-  ]);
-  const blkdebugIOType = enumOf('BlkdebugIOType', ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status']);
-  const blkdebugInjectErrorOptions = struct('BlkdebugInjectErrorOptions', {
-    event: blkdebugEvent,
-    state: optional(int64),
-    iotype: optional(blkdebugIOType),
-    errno: optional(int64),
-    'delay-ns': optional(int64),
-    sector: optional(int64),
-    once: optional(bool),
-    immediately: optional(bool),
-  });
-  const blkdebugSetStateOptions = struct('BlkdebugSetStateOptions', { event: blkdebugEvent, state: optional(int64), new_state: int64 });
-  const blockPermission = enumOf('BlockPermission', ['consistent-read', 'write', 'write-unchanged', 'resize']);
-  const blockdevOptionsBlkdebug = struct('BlockdevOptionsBlkdebug', {
-    image: ref,
-    config: optional(str),
-    align: optional(int64),
-    'max-transfer': optional(int64),
-    'opt-write-zero': optional(int64),
-    'max-write-zero': optional(int64),
-    'opt-discard': optional(int64),
-    'max-discard': optional(int64),
-    'inject-error': optional(listOf(blkdebugInjectErrorOptions)),
-    'set-state': optional(listOf(blkdebugSetStateOptions)),
-    'take-child-perms': optional(listOf(blockPermission)),
-    'unshare-child-perms': optional(listOf(blockPermission)),
-  });
   const blockdevOptionsBlklogwrites = struct('BlockdevOptionsBlklogwrites', {
     file: ref,
     log: ref,
@@ -92,7 +15,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     'log-append': optional(bool),
     'log-super-update-interval': optional(int64),
   });
-  const blockdevOptionsBlkverify = struct('BlockdevOptionsBlkverify', { test: ref, raw: ref });
   const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
   const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
     url: str,
@@ -227,7 +149,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     user: optional(str),
     'host-key-check': optional(sshHostKeyCheck),
   });
-  const blockdevOptionsThrottle = struct('BlockdevOptionsThrottle', { 'throttle-group': str, file: ref });
   const blockdevOptionsVirtioBlkVfioPci = struct('BlockdevOptionsVirtioBlkVfioPci', { path: str });
   const blockdevOptionsVirtioBlkVhostUser = struct('BlockdevOptionsVirtioBlkVhostUser', { path: str });
   const blockdevOptionsVirtioBlkVhostVdpa = struct('BlockdevOptionsVirtioBlkVhostVdpa', { path: str }, { features: ['fdset'] });
@@ -239,9 +160,7 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     rw: optional(bool),
   });
   return {
-    blkdebug: blockdevOptionsBlkdebug,
     blklogwrites: blockdevOptionsBlklogwrites,
-    blkverify: blockdevOptionsBlkverify,
     blkreplay: blockdevOptionsBlkreplay,
     bochs: genericFormat,
     cloop: genericFormat,
@@ -264,7 +183,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     rbd: blockdevOptionsRbd,
     replication: blockdevOptionsReplication,
     ssh: blockdevOptionsSsh,
-    throttle: blockdevOptionsThrottle,
     vdi: genericFormat,
     vhdx: genericFormat,
     'virtio-blk-vfio-pci': blockdevOptionsVirtioBlkVfioPci,
