@@ -3,6 +3,7 @@ import type { DriverEntry } from '../core/block/driver.ts';
 import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
 import { blkdebugOptions } from '../core/drivers/blkdebug-options.ts';
+import { blklogwritesOptions } from '../core/drivers/blklogwrites-options.ts';
 import { blkverifyOptions } from '../core/drivers/blkverify-options.ts';
 import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
 import { copyOnReadOptions } from '../core/drivers/copy-on-read-options.ts';
@@ -75,6 +76,12 @@ export const driverEntries: readonly DriverEntry[] = [
     load: async () => (await import('../core/drivers/blkverify.ts')).blkverifyDriver,
   },
   { name: 'quorum', kind: 'format', options: quorumOptions, load: async () => (await import('../core/drivers/quorum.ts')).quorumDriver },
+  {
+    name: 'blklogwrites',
+    kind: 'filter',
+    options: blklogwritesOptions,
+    load: async () => (await import('../core/drivers/blklogwrites.ts')).blklogwritesDriver,
+  },
   { name: 'compress', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/compress.ts')).compressDriver },
 ];
 

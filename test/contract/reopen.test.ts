@@ -45,6 +45,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   blkdebug: () => ({ driver: 'blkdebug', image: file() }),
   blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
   quorum: () => ({ driver: 'quorum', 'vote-threshold': 1, children: [file()] as Json[] }),
+  blklogwrites: () => ({ driver: 'blklogwrites', file: file(), log: file('vault') }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
   throttle: () => ({ driver: 'throttle', 'throttle-group': 'g', file: file() }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
@@ -52,7 +53,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
 /** The peer says the same of its filters. */
-const refusing = ['quorum', 'blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
+const refusing = ['blklogwrites', 'quorum', 'blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });

@@ -39,6 +39,7 @@ const opened: Readonly<Record<string, OptionTree>> = {
   blkdebug: { driver: 'blkdebug', image: file('a') },
   blkverify: { driver: 'blkverify', test: file('a'), raw: file('b') },
   quorum: { driver: 'quorum', 'vote-threshold': 1, children: [file('a'), file('b')] as Json[] },
+  blklogwrites: { driver: 'blklogwrites', file: file('a'), log: file('b') },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
   throttle: { driver: 'throttle', 'throttle-group': 'g', file: file('a') },
   preallocate: { driver: 'preallocate', file: file('a') },

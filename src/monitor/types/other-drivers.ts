@@ -8,13 +8,6 @@ import type { NodeTypes } from './driver-schema.ts';
 
 /** Options by driver. The types of children are the caller's: they contain these. */
 export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: NodeTypes): Readonly<Record<string, Schema<object>>> {
-  const blockdevOptionsBlklogwrites = struct('BlockdevOptionsBlklogwrites', {
-    file: ref,
-    log: ref,
-    'log-sector-size': optional(int64),
-    'log-append': optional(bool),
-    'log-super-update-interval': optional(int64),
-  });
   const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
   const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
     url: str,
@@ -152,7 +145,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     rw: optional(bool),
   });
   return {
-    blklogwrites: blockdevOptionsBlklogwrites,
     blkreplay: blockdevOptionsBlkreplay,
     bochs: genericFormat,
     cloop: genericFormat,
