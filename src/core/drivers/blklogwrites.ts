@@ -121,8 +121,9 @@ class BlklogwritesState implements DriverState {
   async zero(offset: number, length: number, flags: ReqFlags): Promise<boolean> {
     await this.#file.zero(offset, length, flags & ~reqFlag.fua);
     await this.#log.append(flag.none, offset, length, length);
-    this.#changes++;
     if ((flags & reqFlag.fua) !== 0) await this.flush();
+    // counted behind that flush, as a log of the peer shows it
+    this.#changes++;
     return true;
   }
 
