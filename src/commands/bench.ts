@@ -4,6 +4,7 @@
 import { UsageError } from '../cli/getopt.ts';
 import { defineOptions, helpOption } from '../cli/options.ts';
 import { type CacheMode, parseCache } from '../core/block/cache-mode.ts';
+import { parseCount } from '../core/util/c-integer.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { formatFixed } from '../core/util/printf.ts';
 import { parseSize, type SizeRange } from '../core/util/size.ts';
@@ -24,15 +25,26 @@ import {
 const maxInt = 2147483647n;
 const ways: readonly string[] = ['threads', 'native', 'io_uring'];
 
-/** Options that are numbers: what they are called in messages, and their range. */
-const numbers: Readonly<Record<string, readonly [what: string, range: SizeRange]>> = {
-  count: ['request count', { min: 1n, max: maxInt }],
-  depth: ['queue depth', { min: 1n, max: maxInt }],
-  offset: ['offset', {}],
-  bufferSize: ['buffer size', { min: 1n, max: maxInt }],
-  stepSize: ['step size', { max: maxInt }],
-  pattern: ['pattern byte', { max: 255n }],
-  flushInterval: ['flush interval', { max: maxInt }],
+type Reading = (text: string) => number;
+
+/** An option that is an integer in C's notation. */
+function counted(what: string, min: number, max = 2147483647): Reading {
+  return (text) => parseCount(text, what, { min, max });
+}
+
+/** An option that takes the suffixes of sizes. */
+function sized(what: string, range: SizeRange): Reading {
+  return (text) => parseSize(text, what, range);
+}
+
+const numbers: Readonly<Record<'count' | 'depth' | 'offset' | 'bufferSize' | 'stepSize' | 'pattern' | 'flushInterval', Reading>> = {
+  count: counted('request count', 1),
+  depth: counted('queue depth', 1),
+  offset: sized('offset', {}),
+  bufferSize: sized('buffer size', { min: 1n, max: maxInt }),
+  stepSize: sized('step size', { max: maxInt }),
+  pattern: counted('pattern byte', 0, 255),
+  flushInterval: counted('flush interval', 0),
 };
 
 const table = defineOptions({
@@ -66,18 +78,16 @@ export const command: ImageCommand = imageCommand({
   options: table,
   operands: [fileOperand],
   check: (key, value) => {
-    const number = numbers[key];
-    if (number !== undefined) parseSize(value, ...number);
+    if (isNumber(key)) numbers[key](value);
     if (key === 'aio' && !ways.includes(value)) throw new BlockError(`Invalid aio option: ${value}`, { code: 'ERR_USAGE' });
     if (key === 'cache') cacheMode(value);
   },
   async run({ options, operands }, { report }) {
     const [filename, ...more] = operands;
     if (filename === undefined || more.length > 0) throw new UsageError('Expecting one image file name');
-    const value = (key: 'count' | 'depth' | 'offset' | 'bufferSize' | 'stepSize' | 'pattern' | 'flushInterval', byDefault: number): number => {
+    const value = (key: keyof typeof numbers, byDefault: number): number => {
       const text = options[key];
-      const [what, range] = numbers[key] ?? ['', {}];
-      return text === undefined ? byDefault : parseSize(text, what, range);
+      return text === undefined ? byDefault : numbers[key](text);
     };
     const [count, depth, offset, length] = [value('count', 75000), value('depth', 64), value('offset', 0), value('bufferSize', 4096)];
     const flushInterval = value('flushInterval', 0);
@@ -105,6 +115,10 @@ export const command: ImageCommand = imageCommand({
     return 0;
   },
 });
+
+function isNumber(key: string): key is keyof typeof numbers {
+  return key in numbers;
+}
 
 function cacheMode(name: string | undefined): CacheMode {
   try {

@@ -9,9 +9,9 @@ import type { Reporter } from '../cli/report.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
 import { parseCache } from '../core/block/cache-mode.ts';
 import { formatInfo } from '../core/block/info.ts';
+import { parseCount } from '../core/util/c-integer.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { isPending } from '../core/util/maybe.ts';
-import { keyvalInteger } from '../core/util/schema-scalars.ts';
 import { parseSize, parseSizeExact } from '../core/util/size.ts';
 import { createImage } from '../engine/create.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -118,13 +118,8 @@ export const command: ImageCommand = imageCommand({
   },
 });
 
-/** `-m`: an integer in C's notation, without the suffixes of sizes. */
 function parseParallel(text: string): number {
-  const value = keyvalInteger(text, true);
-  if (value === undefined && !/^\s*[+-]?\d{18,}$/.test(text)) throw new BlockError(`Invalid number of coroutines specified: '${text}'`, { code: 'ERR_PARSE' });
-  if (value === undefined || value < 1n || value > 16n)
-    throw new BlockError('Invalid number of coroutines specified. Must be between 1 and 16.', { code: 'ERANGE' });
-  return Number(value);
+  return parseCount(text, 'number of coroutines', { min: 1, max: 16 });
 }
 
 function checkValue(key: string, value: string, report: Reporter): void {

@@ -84,8 +84,7 @@ function readOperands(operands: readonly string[]): Asked {
 }
 
 function check(name: string, value: string): void {
-  const size = parseSizeExact(value, name);
-  if (name === 'bs' && (size < 1n || size > maxBlock)) throw new BlockError(`Invalid bs specified. Must be between 1 and ${maxBlock}.`, { code: 'ERANGE' });
+  parseSizeExact(value, name, name === 'bs' ? { min: 1n, max: maxBlock } : {});
 }
 
 /** What is to be copied of `size` bytes; undefined when it would begin behind them. */
@@ -112,7 +111,8 @@ async function write(engine: Engine, { report }: CommandContext, reader: ImageRe
     throw error instanceof BlockError ? error.prepend(`${filename}: error while creating output image: `) : error;
   }
   const target = await openImage(engine, report, { filename, format, imageOpts: false, writable: true });
-  await copyImages({ sources: [reader], target, sparse: 0, isTargetZero: false, budget: engine.budget });
+  const failure = (what: string): string => `error while ${what === 'write' ? 'writing to output' : 'reading from input'} image file: `;
+  await copyImages({ sources: [reader], target, sparse: 0, isTargetZero: false, failure, budget: engine.budget });
   const flushed = target.flush();
   if (isPending(flushed)) await flushed;
 }

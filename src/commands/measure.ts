@@ -89,6 +89,7 @@ async function measure(engine: Engine, report: Reporter, backend: BlockBackend |
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     report.message(error.message);
+    if (error.detail !== undefined) report.stderr.write(`${error.detail}\n`);
     throw new BlockError(`Invalid options for file format '${format}'`, { code: 'ERR_OPTION' });
   }
   if (size !== undefined) values.set('size', parseSizeExact(size, 'image size'));

@@ -5,6 +5,7 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { completionOption, defineOptions, longName, type OptionTable, parseOptions } from '../cli/options.ts';
+import { readInteger } from '../core/util/c-integer.ts';
 import { meantValue } from '../core/util/did-you-mean.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { versionLines } from './version.ts';
@@ -366,12 +367,8 @@ function checkSnapshotParam(value: string, complain: (text: string) => void): vo
   }
 }
 
-/** C's notation: decimal, 0x…, 0…; undefined for anything else. */
+/** An integer in C's notation that 64 bits hold; undefined for anything else. */
 function parseInteger(text: string): bigint | undefined {
-  const match = /^\s*([-+]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)$/.exec(text);
-  if (match === null) return undefined;
-  const digits = match[2] ?? '0';
-  const value = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits);
-  if (value >= 1n << 64n) return undefined;
-  return match[1] === '-' ? -value : value;
+  const value = readInteger(text);
+  return value === undefined || value >= 1n << 64n || value <= -(1n << 64n) ? undefined : value;
 }

@@ -3,12 +3,14 @@ import type { DriverEntry } from '../core/block/driver.ts';
 import { fileOnly } from '../core/block/driver-options.ts';
 import { type OptionTree, stripProtocol } from '../core/block/options.ts';
 import { blkdebugOptions } from '../core/drivers/blkdebug-options.ts';
+import { blklogwritesOptions } from '../core/drivers/blklogwrites-options.ts';
 import { blkverifyOptions } from '../core/drivers/blkverify-options.ts';
 import { copyBeforeWriteOptions } from '../core/drivers/copy-before-write-options.ts';
 import { copyOnReadOptions } from '../core/drivers/copy-on-read-options.ts';
 import { fileDriverOptions } from '../core/drivers/file-options.ts';
 import { nullDriverOptions } from '../core/drivers/null-options.ts';
 import { preallocateOptions } from '../core/drivers/preallocate-options.ts';
+import { quorumOptions } from '../core/drivers/quorum-options.ts';
 import { rawDriverOptions } from '../core/drivers/raw-options.ts';
 import { throttleOptions } from '../core/drivers/throttle-options.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -79,6 +81,13 @@ export const driverEntries: readonly DriverEntry[] = [
     options: blkverifyOptions,
     parseFilename: rawAndTest,
     load: async () => (await import('../core/drivers/blkverify.ts')).blkverifyDriver,
+  },
+  { name: 'quorum', kind: 'format', options: quorumOptions, load: async () => (await import('../core/drivers/quorum.ts')).quorumDriver },
+  {
+    name: 'blklogwrites',
+    kind: 'filter',
+    options: blklogwritesOptions,
+    load: async () => (await import('../core/drivers/blklogwrites.ts')).blklogwritesDriver,
   },
   { name: 'compress', kind: 'filter', options: fileOnly, load: async () => (await import('../core/drivers/compress.ts')).compressDriver },
 ];

@@ -32,7 +32,8 @@ export async function commitInto({ graph, top, base, ...how }: CommitSettings): 
     await using target = new BlockBackend(graph, resizerPerms);
     target.insert(base);
     if (target.size() < top.size()) await target.truncate(top.size(), { exact: true, prealloc: 'off' });
-    await copyImages({ ...how, sources: [reader], target, base, sparse: anyZeros, detectsZeros: false, isTargetZero: false });
+    const failure = (): string => 'Block job failed: ';
+    await copyImages({ ...how, sources: [reader], target, base, sparse: anyZeros, detectsZeros: false, isTargetZero: false, failure });
     const flushed = target.flush();
     if (isPending(flushed)) await flushed;
   } finally {

@@ -34,6 +34,8 @@ export interface CopySettings {
   readonly base?: BlockNode | undefined;
   /** Unreadable areas become zeros; told here. */
   readonly onReadError?: ((offset: number, error: BlockError) => void) | undefined;
+  /** How an error begins; default: with the offset, as `convert` tells it. */
+  readonly failure?: ((what: 'read' | 'write' | 'status', offset: number) => string) | undefined;
   /** `done` of `total` bytes of data. */
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
   /** Transfers in flight where the media make us wait; at least 1. */
@@ -173,10 +175,12 @@ class Copier implements TransferPlan<Piece> {
   }
 
   finish({ offset, length, buffer }: Piece): Maybe<void> {
-    if (buffer === undefined) return inWrite(offset, () => this.#zero(offset, length));
+    if (buffer === undefined) return this.#inPlace('write', offset, () => this.#zero(offset, length));
     this.#count(length);
     const data = buffer.subarray(0, length);
-    return inWrite(offset, () => (this.#settings.compressedCluster === undefined ? this.#write(offset, data, 0) : this.#writeCompressed(offset, data)));
+    return this.#inPlace('write', offset, () =>
+      this.#settings.compressedCluster === undefined ? this.#write(offset, data, 0) : this.#writeCompressed(offset, data),
+    );
   }
 
   done({ buffer }: Piece): void {
@@ -206,7 +210,7 @@ class Copier implements TransferPlan<Piece> {
     let length = Math.min(maxZero, source.size - at);
     const isPastBacking = targetBackingSize !== undefined && offset >= targetBackingSize;
     if (targetBackingSize !== undefined && !isPastBacking) length = Math.min(length, targetBackingSize - offset);
-    const found = inStatus(at, () => source.status(at, length, below));
+    const found = this.#inPlace('status', at, () => source.status(at, length, below));
     const classify = (status: { readonly length: number; readonly data: boolean; readonly zero: boolean }): Extent => {
       // past the end of the target's backing file nothing is zero already
       const kind: Kind = status.zero
@@ -248,7 +252,7 @@ class Copier implements TransferPlan<Piece> {
 
   async #readFailed(error: unknown, source: ImageReader, offset: number, at: number, buffer: Buffer): Promise<void> {
     if (!(error instanceof BlockError)) throw error;
-    if (this.#settings.onReadError === undefined) throw error.prepend(`error while reading at byte ${offset}: `);
+    if (this.#settings.onReadError === undefined) throw error.prepend(this.#failure('read', offset));
     await this.#salvage(source, offset, at, buffer);
   }
 
@@ -310,19 +314,24 @@ class Copier implements TransferPlan<Piece> {
     return Math.min(buffer.length, at + this.#unit - ((offset + at) % this.#unit));
   }
 
+  #failure(what: 'read' | 'write' | 'status', offset: number): string {
+    return (this.#settings.failure ?? failureAt)(what, offset);
+  }
+
+  /** Runs what concerns the piece at `offset`; its errors say so. */
+  #inPlace<T>(what: 'write' | 'status', offset: number, start: () => Maybe<T>): Maybe<T> {
+    return inPlace(this.#failure(what, offset), start);
+  }
+
   #unitIsZero(buffer: Buffer, at: number, offset: number): boolean {
     return isZeroRange(buffer, at, this.#unitEnd(buffer, at, offset));
   }
 }
 
-/** Asks for the state of the source at `offset`; errors say where it was. */
-function inStatus<T>(offset: number, start: () => Maybe<T>): Maybe<T> {
-  return inPlace(`error while reading block status at offset ${offset}: `, start);
-}
-
-/** Runs a write of the piece at `offset`; its errors say where it was. */
-function inWrite(offset: number, start: () => Maybe<void>): Maybe<void> {
-  return inPlace(`error while writing at byte ${offset}: `, start);
+/** As `convert` begins its errors. */
+function failureAt(what: 'read' | 'write' | 'status', offset: number): string {
+  if (what === 'status') return `error while reading block status at offset ${offset}: `;
+  return `error while ${what === 'read' ? 'reading' : 'writing'} at byte ${offset}: `;
 }
 
 function inPlace<T>(place: string, start: () => Maybe<T>): Maybe<T> {

@@ -35,6 +35,7 @@ const maxUnixPath = 108;
 export async function serveClient(monitor: Monitor, input: Readable, output: Writable, options: ServeOptions = {}): Promise<void> {
   const session = monitor.openSession();
   const outbox = new Outbox(output, {
+    budget: monitor.engine.budget,
     pretty: options.pretty,
     onDropped: () => monitor.warn('a client of the monitor does not read: events for it are dropped'),
   });
@@ -44,7 +45,7 @@ export async function serveClient(monitor: Monitor, input: Readable, output: Wri
     outbox.close();
   };
   options.signal?.addEventListener('abort', end, { once: true });
-  outbox.reply(session.greeting());
+  await outbox.reply(session.greeting());
   session.listen((event) => outbox.event(event));
   try {
     while (!monitor.hasQuit) {
@@ -53,11 +54,10 @@ export async function serveClient(monitor: Monitor, input: Readable, output: Wri
       if (request === undefined || monitor.hasQuit) break;
       const reply = 'error' in request ? errorReply(request.error, undefined) : await session.execute(request.message);
       try {
-        outbox.reply(reply);
+        await outbox.reply(reply);
       } catch (bug) {
-        // longer than any text can be
         monitor.tellBug(bug);
-        outbox.reply(errorReply(asBlockError(bug), undefined));
+        await outbox.reply(errorReply(asBlockError(bug), undefined));
       }
     }
   } finally {

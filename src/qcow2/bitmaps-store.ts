@@ -6,6 +6,7 @@
 import { type DirtyBitmap, useObstacles } from '../core/block/dirty-bitmap.ts';
 import { isZero, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
+import { isPending } from '../core/util/maybe.ts';
 import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import { encodeDirectory, entryBytes, forTable, readDirectory, type StoredBitmap } from './bitmaps.ts';
@@ -26,9 +27,25 @@ import { structure } from './overlap.ts';
 import { allocateClusters, type FreeReason, freeClusters } from './refcounts.ts';
 import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 
-interface FormerClusters {
+/** Bytes of clusters that bitmaps of one image name again, beyond what pages can share: no writer names one twice. */
+const maxRepeatedBytes = 64 * 1024 * 1024;
+
+/** What the bitmaps of an image have named so far while they are loaded. */
+class Repetitions {
+  readonly #seen = new Set<number>();
+  #bytes = 0;
+
+  /** Throws once what was named before costs more than a writer's image ever does: a small one would cost any amount of memory. */
+  count(name: string, offset: number, length: number): void {
+    if (!this.#seen.has(offset)) this.#seen.add(offset);
+    else this.#bytes += length;
+    if (this.#bytes > maxRepeatedBytes) throw new BlockError(`Could not read bitmap '${name}' from image: Cannot allocate memory`, { code: 'ENOMEM' });
+  }
+}
+
+interface TakenClusters {
   readonly offset: number;
-  readonly length: number;
+  length: number;
   readonly reason: FreeReason;
 }
 
@@ -60,6 +77,7 @@ export class Bitmaps {
   /** Gives the bitmaps to the node, once it knows its size: those of a reader cannot record. */
   async load(): Promise<void> {
     const { node } = this.#image;
+    const repetitions = new Repetitions();
     for (const stored of this.#stored) {
       const isInconsistent = (stored.flags & bitmapFlag.inUse) !== 0;
       const isEnabled = (stored.flags & bitmapFlag.auto) !== 0;
@@ -71,7 +89,9 @@ export class Bitmaps {
         isInconsistent,
         isReadOnly: true,
       });
-      if (!isInconsistent) await this.#fill(bitmap, stored);
+      if (!isInconsistent) await this.#fill(bitmap, stored, repetitions);
+      const pause = this.#image.budget.tick(0);
+      if (isPending(pause)) await pause;
     }
     this.#isLoaded = true;
   }
@@ -124,38 +144,45 @@ export class Bitmaps {
   async remove(name: string): Promise<void> {
     const gone = this.#stored.find((stored) => stored.name === name);
     if (gone === undefined) return;
-    const former: FormerClusters[] = [];
-    await this.#noteClusters(gone, former);
+    await this.#checkTable(gone);
     const next = this.#stored.filter((stored) => stored !== gone);
-    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(() => wait<readonly StoredBitmap[]>(next), former)));
+    await carryOut(locked(this.#image.mutex, () => this.#replaceDirectory(() => wait<readonly StoredBitmap[]>(next), [gone])));
   }
 
   /** Many entries of a hostile table may name one cluster, or ones: what is there already costs nothing again. */
-  async #fill(bitmap: DirtyBitmap, stored: StoredBitmap): Promise<void> {
+  async #fill(bitmap: DirtyBitmap, stored: StoredBitmap, repetitions: Repetitions): Promise<void> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const bytes = new Uint8Array(clusterSize);
     /** Where the cluster at a host offset was taken first. */
     const known = new Map<number, number>();
     let onesFrom: number | undefined;
-    await forTable(image, stored, async (value, index) => {
-      const start = index * clusterSize;
-      if (onesFrom !== undefined && value !== 1) {
-        bitmap.deserialiseOnes(onesFrom, start);
-        onesFrom = undefined;
-      }
-      if (value === 0 || start >= bitmap.byteLength) return;
-      if (value === 1) {
-        onesFrom ??= start;
-        return;
-      }
+    const take = function* (value: number, start: number): Steps<void> {
       const first = known.get(value);
-      if (first !== undefined && bitmap.deserialiseAgain(start, first, clusterSize)) return;
-      const part = bytes.subarray(0, Math.min(clusterSize, bitmap.byteLength - start));
-      await image.readFile(value, part);
-      bitmap.deserialise(start, part);
-      if (first === undefined) known.set(value, start);
-    });
+      if (first === undefined || !bitmap.deserialiseAgain(start, first, clusterSize)) {
+        repetitions.count(stored.name, value, clusterSize);
+        const part = bytes.subarray(0, Math.min(clusterSize, bitmap.byteLength - start));
+        yield* wait(image.readFile(value, part));
+        bitmap.deserialise(start, part);
+        if (first === undefined) known.set(value, start);
+      }
+      yield* wait(image.budget.tick(clusterSize));
+    };
+    await carryOut(
+      forTable(image, stored, (value, index) => {
+        const start = index * clusterSize;
+        if (onesFrom !== undefined && value !== 1) {
+          bitmap.deserialiseOnes(onesFrom, start);
+          onesFrom = undefined;
+        }
+        if (value === 0 || start >= bitmap.byteLength) return;
+        if (value === 1) {
+          onesFrom ??= start;
+          return;
+        }
+        return take(value, start);
+      }),
+    );
     if (onesFrom !== undefined) bitmap.deserialiseOnes(onesFrom, bitmap.byteLength);
   }
 
@@ -182,9 +209,12 @@ export class Bitmaps {
       return;
     }
     this.#checkHeld(held);
-    const former: FormerClusters[] = [];
-    for (const stored of this.#stored) if (held.some(({ name }) => name === stored.name)) await this.#noteClusters(stored, former);
-    for (const stored of this.#stored) if (this.#image.node.dirtyBitmaps.find(stored.name) === undefined) await this.#noteClusters(stored, former);
+    const names = new Set(held.map(({ name }) => name));
+    const former = [
+      ...this.#stored.filter(({ name }) => names.has(name)),
+      ...this.#stored.filter(({ name }) => this.#image.node.dirtyBitmaps.find(name) === undefined),
+    ];
+    for (const stored of former) await this.#checkTable(stored);
     await carryOut(locked(this.#image.mutex, () => this.#storeSteps(held, former)));
     this.#isInUse = false;
   }
@@ -199,41 +229,51 @@ export class Bitmaps {
     if (held.some(({ byteLength }) => byteLength === 0)) throw new BlockError('No memory', { code: 'ENOMEM' });
   }
 
-  /** Notes where a bitmap lies that is going to be stored elsewhere. */
-  async #noteClusters(stored: StoredBitmap, into: FormerClusters[]): Promise<void> {
-    const { clusterSize } = this.#image.geometry;
-    await forTable(this.#image, stored, (offset) => {
-      if (offset > 1 && isHostOffset(offset)) into.push({ offset, length: clusterSize, reason: 'always' });
-    });
-    into.push({ offset: stored.tableOffset, length: stored.tableEntries * 8, reason: 'other' });
+  /** Throws for a table that cannot be read, while nothing has been changed. */
+  async #checkTable(stored: StoredBitmap): Promise<void> {
+    await carryOut(forTable(this.#image, stored, () => undefined));
+  }
+
+  /** Frees where a bitmap lay. Its table is read once more: a hostile one names more clusters than there is memory for a list. */
+  *#free(stored: StoredBitmap): Steps<void> {
+    const image = this.#image;
+    const { clusterSize } = image.geometry;
+    const free = function* (offset: number): Steps<void> {
+      yield* freeClusters(image, offset, clusterSize, 'always');
+      yield* wait(image.budget.tick(0));
+    };
+    yield* forTable(image, stored, (offset) => (offset > 1 && isHostOffset(offset) ? free(offset) : undefined));
+    yield* freeClusters(image, stored.tableOffset, stored.tableEntries * 8, 'other');
   }
 
   /** Everything anew: data, tables, a directory; the old clusters go once the header names the new ones. */
-  *#storeSteps(held: readonly DirtyBitmap[], former: readonly FormerClusters[]): Steps<void> {
+  *#storeSteps(held: readonly DirtyBitmap[], former: readonly StoredBitmap[]): Steps<void> {
     yield* this.#replaceDirectory((taken) => this.#writeBitmaps(held, taken), former);
   }
 
-  *#writeBitmaps(held: readonly DirtyBitmap[], taken: FormerClusters[]): Steps<readonly StoredBitmap[]> {
+  *#writeBitmaps(held: readonly DirtyBitmap[], taken: TakenClusters[]): Steps<readonly StoredBitmap[]> {
     const image = this.#image;
     const next: StoredBitmap[] = [];
+    const byName = new Map(held.map((bitmap) => [bitmap.name, bitmap]));
     for (const stored of this.#stored) {
-      const bitmap = held.find(({ name }) => name === stored.name);
+      const bitmap = byName.get(stored.name);
       if (bitmap !== undefined) next.push(yield* this.#writeNew(bitmap, stored.nameBytes, taken));
       else if (image.node.dirtyBitmaps.find(stored.name) !== undefined) next.push(stored);
     }
     // newest first, as the peer does
+    const known = new Set(this.#stored.map(({ name }) => name));
     for (const bitmap of held) {
-      if (this.#stored.some(({ name }) => name === bitmap.name)) continue;
+      if (known.has(bitmap.name ?? '')) continue;
       next.push(yield* this.#writeNew(bitmap, encodeName(bitmap.name ?? ''), taken));
     }
     return next;
   }
 
-  /** Another directory, of what `write` has written; the old one, and `former` clusters, go once the header names the new one. */
-  *#replaceDirectory(write: (taken: FormerClusters[]) => Steps<readonly StoredBitmap[]>, former: readonly FormerClusters[]): Steps<void> {
+  /** Another directory, of what `write` has written; the old one, and the clusters of `former`, go once the header names the new one. */
+  *#replaceDirectory(write: (taken: TakenClusters[]) => Steps<readonly StoredBitmap[]>, former: readonly StoredBitmap[]): Steps<void> {
     const image = this.#image;
     const old = image.header.bitmaps;
-    const taken: FormerClusters[] = [];
+    const taken: TakenClusters[] = [];
     let next: readonly StoredBitmap[];
     let extension: BitmapsExtension | undefined;
     try {
@@ -253,12 +293,12 @@ export class Bitmaps {
       image.metadata.remove(old.directoryOffset, old.directorySize, structure.bitmapDirectory);
       yield* freeClusters(image, old.directoryOffset, old.directorySize, 'other');
     }
-    for (const { offset, length, reason } of former) yield* freeClusters(image, offset, length, reason);
+    for (const stored of former) yield* this.#free(stored);
     yield* image.refcountCache.flush();
   }
 
   /** Writes a new directory, durably, for the header to name; none when there are no bitmaps. */
-  *#writeDirectory(bitmaps: readonly StoredBitmap[], taken: FormerClusters[]): Steps<BitmapsExtension | undefined> {
+  *#writeDirectory(bitmaps: readonly StoredBitmap[], taken: TakenClusters[]): Steps<BitmapsExtension | undefined> {
     const image = this.#image;
     const directory = encodeDirectory(bitmaps);
     let extension: BitmapsExtension | undefined;
@@ -271,25 +311,29 @@ export class Bitmaps {
     return extension;
   }
 
-  *#take(length: number, reason: FreeReason, taken: FormerClusters[]): Steps<number> {
+  *#take(length: number, reason: FreeReason, taken: TakenClusters[]): Steps<number> {
     const offset = yield* allocateClusters(this.#image, length);
-    taken.push({ offset, length, reason });
+    const last = taken.at(-1);
+    // a bitmap of many clusters is one run as a rule
+    if (last !== undefined && last.reason === reason && last.offset + last.length === offset) last.length += length;
+    else taken.push({ offset, length, reason });
     this.#image.checkOverlap(offset, length, 0);
     return offset;
   }
 
   /** Writes a bitmap's data and table into new clusters. */
-  #writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
+  #writeNew(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: TakenClusters[]): Steps<StoredBitmap> {
     return told(`Failed to write bitmap '${bitmap.name ?? ''}' to file: `, this.#writeParts(bitmap, nameBytes, taken));
   }
 
-  *#writeParts(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: FormerClusters[]): Steps<StoredBitmap> {
+  *#writeParts(bitmap: DirtyBitmap, nameBytes: Uint8Array, taken: TakenClusters[]): Steps<StoredBitmap> {
     const image = this.#image;
     const { clusterSize } = image.geometry;
     const table = new Uint8Array(Math.ceil(bitmap.byteLength / clusterSize) * 8);
     const cluster = new Uint8Array(clusterSize);
     for (let start = 0; start < bitmap.byteLength; start += clusterSize) {
       bitmap.serialise(start, cluster);
+      yield* wait(image.budget.tick(clusterSize));
       if (isZero(cluster)) continue;
       const offset = yield* this.#take(clusterSize, 'always', taken);
       yield* wait(image.writeFile(offset, cluster));

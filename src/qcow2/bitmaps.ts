@@ -7,7 +7,7 @@ import type { DirtyBitmap } from '../core/block/dirty-bitmap.ts';
 import { getText, getU16, getU32, getU64, setU16, setU32, setU64 } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp, ceilDiv } from '../core/util/math.ts';
-import type { Maybe } from '../core/util/maybe.ts';
+import { isPending } from '../core/util/maybe.ts';
 import { encodeName } from '../core/util/name-codec.ts';
 import { isHostOffset } from '../core/util/offsets.ts';
 import type { Qcow2Image } from './image.ts';
@@ -20,6 +20,7 @@ import {
   maxBitmapTableEntries,
   minBitmapGranularityBits,
 } from './layout.ts';
+import { run as carryOut, type Steps, wait } from './steps.ts';
 
 /** The one type of bitmap that there is. */
 const dirtyTracking = 1;
@@ -50,9 +51,9 @@ export async function readDirectory(image: Qcow2Image): Promise<StoredBitmap[]> 
   const directory = new Uint8Array(extension.directorySize);
   if (!isHostOffset(extension.directoryOffset)) throw new BlockError('Failed to read bitmap directory: Input/output error', { code: 'EIO' });
   await image.readFile(extension.directoryOffset, directory);
-  const bitmaps = parseDirectory(image, directory, extension.count);
+  const bitmaps = await parseDirectory(image, directory, extension.count);
   // tables of inconsistent bitmaps are nobody's concern; the others are kept only by those who need what they say
-  for (const bitmap of bitmaps) if ((bitmap.flags & bitmapFlag.inUse) === 0) await forTable(image, bitmap, () => {});
+  for (const bitmap of bitmaps) if ((bitmap.flags & bitmapFlag.inUse) === 0) await carryOut(forTable(image, bitmap, () => undefined));
   return bitmaps;
 }
 
@@ -92,7 +93,7 @@ export function encodeDirectory(bitmaps: readonly StoredBitmap[]): Uint8Array {
   return directory;
 }
 
-function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number): StoredBitmap[] {
+async function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number): Promise<StoredBitmap[]> {
   const broken = (): BlockError => new BlockError('Broken bitmap directory', { code: 'ERR_CORRUPT' });
   const bitmaps: StoredBitmap[] = [];
   for (let at = 0; at < directory.length; ) {
@@ -114,6 +115,8 @@ function parseDirectory(image: Qcow2Image, directory: Uint8Array, count: number)
     checkEntry(image, bitmap, directory[at + 16] ?? 0, nameLength);
     bitmaps.push(bitmap);
     at += length;
+    const pause = image.budget.tick(length);
+    if (isPending(pause)) await pause;
   }
   if (bitmaps.length < count) throw new BlockError('Less bitmaps found than specified in header extension', { code: 'ERR_CORRUPT' });
   return bitmaps;
@@ -140,19 +143,20 @@ function checkEntry(image: Qcow2Image, bitmap: StoredBitmap, type: number, nameL
   }
 }
 
-/** Calls `use` with every entry of a bitmap's table, in order. Rejects with the peer's words for one that is not legal. */
-export async function forTable(image: Qcow2Image, bitmap: StoredBitmap, use: (value: number, index: number) => Maybe<void>): Promise<void> {
+/** Carries out what `use` makes of every entry of a bitmap's table, in order. Throws the peer's words for one that is not legal. */
+export function* forTable(image: Qcow2Image, bitmap: StoredBitmap, use: (value: number, index: number) => Steps<void> | undefined): Steps<void> {
   const bytes = new Uint8Array(Math.min(bitmap.tableEntries * 8, tablePortion));
   for (let done = 0; done < bitmap.tableEntries * 8; done += bytes.length) {
     const part = bytes.subarray(0, Math.min(bytes.length, bitmap.tableEntries * 8 - done));
-    await image.readFile(bitmap.tableOffset + done, part);
+    yield* wait(image.readFile(bitmap.tableOffset + done, part));
     for (let at = 0; at < part.length; at += 8) {
       const value = getU64(part, at);
       const isFine = value === 0 || value === 1 || (isHostOffset(value) ? value % image.geometry.clusterSize === 0 : isFarCluster(image, part, at));
       if (!isFine) throw new BlockError(`Could not read bitmap_table table from image for bitmap '${bitmap.name}': Invalid argument`, { code: 'ERR_CORRUPT' });
-      await use(value, (done + at) / 8);
+      const steps = use(value, (done + at) / 8);
+      if (steps !== undefined) yield* steps;
     }
-    await image.budget.tick(part.length);
+    yield* wait(image.budget.tick(part.length));
   }
 }
 

@@ -90,6 +90,8 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=copy-on-read': 'blockdev-add driver=copy-on-read node-name=cor file=top',
   'blockdev-add driver=blkdebug': 'blockdev-add driver=blkdebug node-name=debug image=f0 inject-error.0.event=read_aio',
   'blockdev-add driver=blkverify': 'blockdev-add driver=blkverify node-name=twin test=image raw=f0',
+  'blockdev-add driver=quorum': 'blockdev-add driver=quorum node-name=vote vote-threshold=2 children.0=a children.1=b children.2=c',
+  'blockdev-add driver=blklogwrites': 'blockdev-add driver=blklogwrites node-name=logged file=f0 log=f1',
   'blockdev-add driver=compress': 'blockdev-add driver=compress node-name=small file=image',
   'blockdev-add driver=throttle': 'blockdev-add driver=throttle node-name=slow throttle-group=g0 file=f0',
   'blockdev-add driver=preallocate': 'blockdev-add driver=preallocate node-name=pre file=f0',

@@ -24,6 +24,8 @@ const trees: Readonly<Record<string, OptionTree>> = {
   'copy-on-read': { driver: 'copy-on-read', file },
   blkdebug: { driver: 'blkdebug', image: file },
   blkverify: { driver: 'blkverify', test: file, raw: { driver: 'file', filename: 'image' } },
+  quorum: { driver: 'quorum', 'vote-threshold': 1, children: [file] },
+  blklogwrites: { driver: 'blklogwrites', file, log: { driver: 'file', filename: 'image' } },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: { driver: 'file', filename: 'image' } } },
   throttle: { driver: 'throttle', 'throttle-group': 'g', file: { driver: 'raw', file } },
   preallocate: { driver: 'preallocate', file },

@@ -1,4 +1,5 @@
 /* Reopening, over every driver: other settings come into force as a whole or not at all; locks are never let go between. */
+
 import { chmodSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlockBackend } from '../../src/core/block/backend.ts';
@@ -8,6 +9,7 @@ import type { BlockNode } from '../../src/core/block/node.ts';
 import type { OptionTree } from '../../src/core/block/options.ts';
 import { prepareReopen } from '../../src/core/block/reopen.ts';
 import { runTransaction } from '../../src/core/block/transaction.ts';
+import type { Json } from '../../src/core/util/json.ts';
 import { perm } from '../../src/core/util/perm-bits.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
@@ -42,6 +44,8 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'copy-on-read': () => ({ driver: 'copy-on-read', file: file() }),
   blkdebug: () => ({ driver: 'blkdebug', image: file() }),
   blkverify: () => ({ driver: 'blkverify', test: file('disk'), raw: file('vault') }),
+  quorum: () => ({ driver: 'quorum', 'vote-threshold': 1, children: [file()] as Json[] }),
+  blklogwrites: () => ({ driver: 'blklogwrites', file: file(), log: file('vault') }),
   compress: () => ({ driver: 'compress', file: { driver: 'qcow2', file: file('image') } }),
   throttle: () => ({ driver: 'throttle', 'throttle-group': 'g', file: file() }),
   preallocate: () => ({ driver: 'preallocate', file: file() }),
@@ -49,7 +53,7 @@ const trees: Readonly<Record<string, () => OptionTree>> = {
   'snapshot-access': () => ({ driver: 'snapshot-access', file: trees['copy-before-write']?.() }),
 };
 /** The peer says the same of its filters. */
-const refusing = ['blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
+const refusing = ['blklogwrites', 'quorum', 'blkverify', 'copy-on-read', 'compress', 'copy-before-write', 'snapshot-access'];
 
 const add = (driver: string, more: OptionTree = {}): Promise<BlockNode> => engine.addNode({ ...trees[driver]?.(), 'node-name': 'n', ...more });
 const withReadOnly = (node: BlockNode, readOnly: boolean): Promise<void> => reopen(node, { ...node.settings, readOnly });

@@ -44,6 +44,11 @@ export const ddCases: readonly ImgCase[] = [
     'dd if=r.raw of=x bs=0',
     'dd if=r.raw of=x bs=foo',
     'dd if=r.raw of=x bs=2G',
+    ...['8E', '16E', '-0', '9223372036854775808', '-1'].flatMap((n) => [
+      `dd if=r.raw of=x bs=${n}`,
+      `dd if=r.raw of=x count=${n}`,
+      `dd if=r.raw of=x skip=${n}`,
+    ]),
     'dd if=r.raw of=x count=-1',
     'dd if=r.raw of=x count=foo',
     'dd if=r.raw of=x skip=-1',

@@ -20,6 +20,7 @@ export const measureCases: readonly ImgCase[] = [
     'measure --size 2P -O qcow2',
     'measure --size 64G -O qcow2 -o cluster_size=4k',
     'measure --size 1G -O qcow2 -o cluster_size=512',
+    'measure --size 1G -O qcow2 -o cluster_size=foo',
     'measure --size 1G -O qcow2 -o cluster_size=2M',
     'measure --size 1G -O qcow2 -o preallocation=full',
     'measure --size 1G -O qcow2 -o preallocation=falloc',

@@ -28,6 +28,12 @@ const images: readonly (readonly string[])[] = [
   ['io', '-f', 'qcow2', '-c', 'write -P 34 128k 64k', 'o.qcow2'],
   ['img', 'create', '-q', '-f', 'qcow2', '-b', 'o.qcow2', '-F', 'qcow2', 'o2.qcow2'],
   ['img', 'create', '-q', '-f', 'qcow2', 'odd.qcow2', '1000000'],
+  // the same disk several times, and one that is wrong
+  ...['v0.raw', 'v1.raw', 'v2.raw', 'bad.raw'].flatMap((name) => [
+    ['img', 'create', '-q', '-f', 'raw', name, '1M'],
+    ['io', '-f', 'raw', '-c', 'write -P 7 0 64k', name],
+  ]),
+  ['io', '-f', 'raw', '-c', 'write -P 9 0 512', 'bad.raw'],
 ];
 
 /** Configuration files of blkdebug. */

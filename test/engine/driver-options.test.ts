@@ -1,10 +1,12 @@
 /* The tables of drivers' options: every driver reads what its table has and no more, and everything told of options comes from it. */
+
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type DriverOption, findOption, membersOf } from '../../src/core/block/driver-options.ts';
 import { OptionReader, type OptionTree } from '../../src/core/block/options.ts';
 import { MemoryStorage } from '../../src/core/storage/memory.ts';
+import type { Json } from '../../src/core/util/json.ts';
 import { branchFields, fieldsOf } from '../../src/core/util/schema.ts';
 import { createImage } from '../../src/engine/create.ts';
 import { driverEntries } from '../../src/engine/drivers.ts';
@@ -36,6 +38,8 @@ const opened: Readonly<Record<string, OptionTree>> = {
   'copy-on-read': { driver: 'copy-on-read', file: { driver: 'qcow2', 'node-name': 'b', file: file('q') } },
   blkdebug: { driver: 'blkdebug', image: file('a') },
   blkverify: { driver: 'blkverify', test: file('a'), raw: file('b') },
+  quorum: { driver: 'quorum', 'vote-threshold': 1, children: [file('a'), file('b')] as Json[] },
+  blklogwrites: { driver: 'blklogwrites', file: file('a'), log: file('b') },
   compress: { driver: 'compress', file: { driver: 'qcow2', file: file('q') } },
   throttle: { driver: 'throttle', 'throttle-group': 'g', file: file('a') },
   preallocate: { driver: 'preallocate', file: file('a') },

@@ -137,6 +137,19 @@ export function putSnapshots(canvas: Canvas, offset: number, count: number, entr
   }
 }
 
+/** A backing file's name behind the header, with the format of its own extension. */
+export function named(name: string, format: string): Pick<HostileImage, 'fields' | 'paint'> {
+  return {
+    fields: { backing: { offset: 4096n, length: Buffer.byteLength(name) }, extensions: [{ type: 0xe2792aca, data: Buffer.from(format) }] },
+    paint: (canvas) => canvas.put(4096, Buffer.from(name)),
+  };
+}
+
+/** `text` below `levels` nodes of driver raw. */
+export function wrapped(text: string, levels: number): string {
+  return '{"driver":"raw","file":'.repeat(levels) + text + '}'.repeat(levels);
+}
+
 export interface BitmapEntry {
   readonly tableOffset: number;
   readonly entries: number;

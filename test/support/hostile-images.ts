@@ -15,9 +15,11 @@ import {
   gibi,
   type HostileImage,
   mebi,
+  named,
   putBitmaps,
   putSnapshots,
   snapshotEntry,
+  wrapped,
   zstdBomb,
 } from './hostile-image-maker.ts';
 
@@ -41,6 +43,52 @@ const headers: readonly HostileImage[] = [
   { name: 'refcounts-64-bit', fields: { refcountOrder: 6 } },
   { name: 'corrupt', fields: { incompatible: 2n } },
   { name: 'size-2-60', fields: { clusterBits: 21, size: 1n << 60n, l1Size: 1 << 21, l1Offset: BigInt(big) } },
+];
+
+/** The image as it is called in the folder of whoever plays it. */
+const itself = '{"driver":"file","filename":"image"}';
+
+const names: readonly HostileImage[] = [
+  ...Object.entries({
+    'by-name': 'image',
+    'by-folders': `${'./'.repeat(500)}image`,
+    'by-a-link': '/proc/self/cwd/image',
+    'by-json': `json:{"driver":"qcow2","file":${itself}}`,
+    'by-dotted-json': 'json:{"driver":"qcow2","file.driver":"file","file.filename":"image"}',
+    'below-30-nodes': `json:{"driver":"qcow2","file":${wrapped(itself, 30)}}`,
+    'as-file-and-backing': `json:{"driver":"qcow2","file":{"driver":"raw","file":${itself}},"backing":{"driver":"qcow2","file":${itself}}}`,
+    'in-windows': `json:{"driver":"qcow2","file":{"driver":"raw","offset":0,"size":1048576,"file":${itself}}}`,
+  }).map(([how, name]) => ({ name: `backing-is-itself-${how}`, isReadable: true, ...named(name, 'qcow2') })),
+  { name: 'backing-is-itself-as-raw', isReadable: true, ...named('image', 'raw') },
+  { name: 'backing-is-itself-below-40-raws', isReadable: true, ...named(`json:${wrapped(itself, 38)}`, 'raw') },
+  { name: 'backing-name-of-brackets', isReadable: true, ...named(`json:${'['.repeat(1018)}`, 'raw') },
+  { name: 'backing-name-of-empty-objects', isReadable: true, ...named(`json:${'{"a":'.repeat(169)}1${'}'.repeat(169)}`, 'raw') },
+  { name: 'backing-name-of-500-dots', isReadable: true, ...named(`json:{"driver":"raw","${'file.'.repeat(198)}x":1}`, 'raw') },
+  { name: 'backing-name-of-endless-device', isReadable: true, ...named('/dev/zero', 'raw') },
+  { name: 'backing-null-of-2-63', isReadable: true, ...named('json:{"driver":"raw","file":{"driver":"null-co","size":9223372036854775296}}', 'raw') },
+  {
+    name: 'feature-names-42000',
+    fields: {
+      clusterBits: 21,
+      incompatible: (1n << 64n) - 1n - 31n,
+      extensions: [
+        {
+          type: 0x6803f857,
+          data: Buffer.concat(Array.from({ length: 42_000 }, (_, index) => Buffer.from([0, index % 64, ...Buffer.alloc(46, 65 + (index % 26))]))),
+        },
+      ],
+    },
+  },
+  {
+    name: 'data-file-is-itself',
+    fields: { incompatible: 4n, extensions: [{ type: 0x44415441, data: Buffer.from('image') }] },
+    isReadable: true,
+    paint: (canvas) => {
+      canvas.u64(3 * 65536, copied | BigInt(5 * 65536));
+      canvas.words(5 * 65536, 16, (index) => copied | BigInt(index * 65536));
+      canvas.length(16 * 65536);
+    },
+  },
 ];
 
 const tables: readonly HostileImage[] = [
@@ -185,6 +233,41 @@ const snapshots: readonly HostileImage[] = [
 
 const bitmaps: readonly HostileImage[] = [
   {
+    name: 'bitmap-directory-of-64-mib-for-one',
+    fields: { autoclear: 1n, extensions: [{ type: 0x23852875, data: Buffer.from('000000010000000000000000040000000000000001000000', 'hex') }] },
+    paint: (canvas) => putBitmaps(canvas, big, 1, { tableOffset: 32 * mebi, entries: 1, flags: 1, granularityBits: 16 }),
+  },
+  {
+    name: 'bitmap-directory-is-its-own-table',
+    fields: { clusterBits: 9, l1Size: 32, autoclear: 1n, extensions: [bitmapsExtension(16, 65536)] },
+    isReadable: true,
+    paint: (canvas) => putBitmaps(canvas, 65536, 16, { tableOffset: 65536, entries: 1, flags: 0, granularityBits: 16 }),
+  },
+  {
+    name: 'bitmaps-65535-of-64-mib',
+    fields: { size: 1n << 41n, l1Size: 4096, autoclear: 1n, extensions: [bitmapsExtension(65_535, big)] },
+    isSlow: true,
+    paint: (canvas) => putBitmaps(canvas, big, 65_535, { tableOffset: 32 * mebi, entries: 64, flags: 0, granularityBits: 16 }),
+  },
+  {
+    name: 'bitmaps-12-to-one-table-of-one-cluster',
+    fields: { clusterBits: 9, size: 1n << 37n, l1Size: 1 << 22, l1Offset: BigInt(64 * mebi), autoclear: 1n, extensions: [bitmapsExtension(12, big)] },
+    paint: (canvas) => {
+      putBitmaps(canvas, big, 12, { tableOffset: 17 * mebi, entries: 65_536, flags: 2, granularityBits: 9 });
+      canvas.words(17 * mebi, 65_536, () => BigInt(18 * mebi));
+      canvas.put(18 * mebi, new Uint8Array(512).fill(170));
+      canvas.length(96 * mebi);
+    },
+  },
+  {
+    name: 'bitmaps-with-names-that-overlap',
+    fields: { autoclear: 1n, extensions: [bitmapsExtension(1000, big)] },
+    paint: (canvas) => {
+      putBitmaps(canvas, big, 1000, { tableOffset: 32 * mebi, entries: 1, flags: 1, granularityBits: 16 });
+      for (let index = 0; index < 1000; index++) canvas.put(big + index * 32 + 18, Uint8Array.of(3, 255));
+    },
+  },
+  {
     name: 'bitmaps-400-tables-of-8-mib',
     fields: { clusterBits: 9, l1Size: 32, autoclear: 1n, extensions: [bitmapsExtension(400, big)] },
     paint: (canvas) => {
@@ -245,13 +328,47 @@ function streams(name: string, stream: () => Buffer, fields: Fields = {}): Hosti
   };
 }
 
+const moreSnapshots: readonly HostileImage[] = [
+  {
+    name: 'snapshots-900-of-32-mib-each',
+    fields: { snapshotCount: 900, snapshotsOffset: BigInt(big) },
+    paint: (canvas) => {
+      putSnapshots(canvas, big, 900, () => ({ l1Offset: 64 * mebi, l1Size: 0x400000 }));
+      canvas.length(128 * mebi);
+    },
+    isSlow: true,
+  },
+  {
+    name: 'snapshots-900-whose-l1-names-metadata',
+    fields: { snapshotCount: 900, snapshotsOffset: BigInt(big) },
+    isSlow: true,
+    paint: (canvas) => {
+      putSnapshots(canvas, big, 900, () => ({ l1Offset: 64 * mebi, l1Size: 8192 }));
+      canvas.words(64 * mebi, 8192, (index) => copied | BigInt((index % 4) * 65536));
+    },
+  },
+  {
+    name: 'snapshots-of-65535-and-the-table-is-the-image',
+    fields: { snapshotCount: 65_535, snapshotsOffset: 0n },
+  },
+];
+
 const compressedImages: readonly HostileImage[] = [
   streams('deflate-bombs', () => bomb(120_000_000)),
   streams('zstd-bombs', () => zstdBomb(16_000), { incompatible: 8n, compressionType: 1 }),
   streams('zstd-says-2-62', () => zstdBomb(16, 1n << 62n), { incompatible: 8n, compressionType: 1 }),
 ];
 
-export const hostileImages: readonly HostileImage[] = [...headers, ...tables, ...refcounts, ...snapshots, ...bitmaps, ...compressedImages];
+export const hostileImages: readonly HostileImage[] = [
+  ...headers,
+  ...names,
+  ...tables,
+  ...refcounts,
+  ...snapshots,
+  ...moreSnapshots,
+  ...bitmaps,
+  ...compressedImages,
+];
 
 /** Writes the image to `path`. */
 export function writeHostile(image: HostileImage, path: string): void {

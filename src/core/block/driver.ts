@@ -150,6 +150,8 @@ export interface DriverState {
   discard?(offset: number, length: number): Maybe<void>;
   /** Hands every settled write to the children's nodes and flushes them down to the medium. Absent: io.ts flushes all children. */
   flush?(): Maybe<void>;
+  /** `flush` decides itself what it means that a child cannot be flushed; else io.ts flushes all children behind it. */
+  readonly flushesChildren?: boolean;
   /** State of the run that starts at `offset`, at most `length`. `precise` false: holes below data need not be told. Absent: all data. */
   status?(offset: number, length: number, precise: boolean): Maybe<BlockStatus>;
   truncate?(size: number, options: TruncateOptions): Promise<void>;

@@ -26,7 +26,9 @@ function fullOptions(node: BlockNode): Record<string, unknown> {
   const options: Record<string, unknown> = { driver: node.driver.name, ...node.state.strongOptions };
   for (const child of node.children) {
     if ((child.roles & childRole.cow) !== 0 && !node.isBackingOverridden) continue;
-    options[child.name] = fullOptions(child.node);
+    const list = /^(.+)\.\d+$/.exec(child.name)?.[1];
+    if (list === undefined) options[child.name] = fullOptions(child.node);
+    else options[list] = [...((options[list] as unknown[] | undefined) ?? []), fullOptions(child.node)];
   }
   if (node.isBackingOverridden && node.backing === undefined) options['backing'] = null;
   return options;

@@ -227,10 +227,11 @@ export function discardNode(node: BlockNode, offset: number, length: number): Ma
 export function flushNode(node: BlockNode): Maybe<void> {
   if (!node.isOpen || node.readOnly) return;
   const { debug } = node.primary?.node.state ?? {};
+  const below = (): Maybe<void> => (node.state.flushesChildren === true ? undefined : flushChildren(node));
   const result =
     debug === undefined
-      ? chain(node.state.flush?.(), () => flushChildren(node))
-      : chain(debug.debugEvent('flush_to_os'), () => chain(node.state.flush?.(), () => chain(debug.debugEvent('flush_to_disk'), () => flushChildren(node))));
+      ? chain(node.state.flush?.(), below)
+      : chain(debug.debugEvent('flush_to_os'), () => chain(node.state.flush?.(), () => chain(debug.debugEvent('flush_to_disk'), below)));
   if (isPending(result)) return trackPlain(node, result);
 }
 

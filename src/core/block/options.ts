@@ -147,11 +147,12 @@ export class OptionReader {
     const last = parts.pop() ?? key;
     for (const part of parts) {
       const next = at[part];
-      if (next === null || typeof next !== 'object' || Array.isArray(next)) return undefined;
-      at = next as OptionTree;
+      if (next === null || typeof next !== 'object') return undefined;
+      // elements of a list are found by their index
+      at = next as unknown as OptionTree;
     }
     const value = at[last];
-    if (remove) delete at[last];
+    if (remove && !Array.isArray(at)) delete at[last];
     return value;
   }
 }

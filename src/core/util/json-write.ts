@@ -14,82 +14,91 @@ export interface WriteJsonOptions {
 
 /** Prints a value in pure ASCII, as QEMU does. Members that are undefined are left out. Plain numbers that are no integers are printed as doubles. */
 export function writeJson(value: unknown, options: WriteJsonOptions = {}): string {
-  const writer = new JsonWriter(options);
-  writer.write(value);
-  return writer.text();
+  const writer = new JsonWriter(value, options);
+  const first = writer.next();
+  if (writer.isDone) return first;
+  const pieces = [Buffer.from(first, 'latin1')];
+  while (!writer.isDone) pieces.push(Buffer.from(writer.next(), 'latin1'));
+  return Buffer.concat(pieces).toString('latin1');
 }
 
-/** The same as bytes, with `end` behind it. */
-export function writeJsonBytes(value: unknown, end: string, options: WriteJsonOptions = {}): Uint8Array {
-  const writer = new JsonWriter(options);
-  writer.write(value);
-  return writer.bytes(end);
+/** The same as bytes, with `end` behind it, in pieces of some KiB that are made when they are asked for: `value` must not change meanwhile. */
+export function* jsonPieces(value: unknown, end: string, options: WriteJsonOptions = {}): Generator<Uint8Array, void> {
+  const writer = new JsonWriter(value, options);
+  do {
+    const text = writer.next();
+    yield Buffer.from(writer.isDone ? text + end : text, 'latin1');
+  } while (!writer.isDone);
 }
 
 /** Letters after which the text so far becomes bytes: a long text of many small ones costs many times its length. */
 const pieceLength = 16384;
 
+/** An array or an object that is being written. */
+interface Level {
+  readonly isArray: boolean;
+  readonly members: Readonly<Record<string | number, unknown>>;
+  /** Of an object. */
+  readonly keys: readonly string[];
+  readonly count: number;
+  at: number;
+  isEmpty: boolean;
+  /** '' for the compact form, else a line end and the indentation of the line that the value stands on. */
+  readonly lineStart: string;
+  readonly inner: string;
+}
+
 class JsonWriter {
-  readonly #lineStart: string;
   readonly #isSorted: boolean;
-  readonly #pieces: Buffer[] = [];
+  readonly #levels: Level[] = [];
   #text = '';
 
-  constructor({ pretty, order }: WriteJsonOptions) {
-    this.#lineStart = pretty === true ? '\n' : '';
+  constructor(value: unknown, { pretty, order }: WriteJsonOptions) {
     this.#isSorted = order !== 'insertion';
+    this.#begin(value, pretty === true ? '\n' : '');
   }
 
-  write(value: unknown): void {
-    this.#value(value, this.#lineStart);
+  get isDone(): boolean {
+    return this.#levels.length === 0;
   }
 
-  text(): string {
-    return this.#pieces.length === 0 ? this.#text : this.bytes('').toString('latin1');
+  /** What comes next, up to about a piece. */
+  next(): string {
+    for (let level = this.#levels.at(-1); level !== undefined && this.#text.length <= pieceLength; level = this.#levels.at(-1)) this.#step(level);
+    const text = this.#text;
+    this.#text = '';
+    return text;
   }
 
-  bytes(end: string): Buffer {
-    this.#pieces.push(Buffer.from(this.#text + end, 'latin1'));
-    return Buffer.concat(this.#pieces);
-  }
-
-  /** `lineStart` is '' for the compact form, else a line end and the indentation of the line that the value stands on. */
-  #value(value: unknown, lineStart: string): void {
-    if (this.#text.length > pieceLength) {
-      this.#pieces.push(Buffer.from(this.#text, 'latin1'));
-      this.#text = '';
+  #step(level: Level): void {
+    const { isArray, members, keys, count, lineStart, inner } = level;
+    if (level.at === count) {
+      this.#text += isArray ? `${lineStart}]` : `${lineStart}}`;
+      this.#levels.pop();
+      return;
     }
-    if (typeof value === 'object' && value !== null && !(value instanceof JsonDouble)) {
-      const inner = lineStart === '' ? '' : `${lineStart}    `;
-      if (Array.isArray(value)) this.#elements(value, lineStart, inner);
-      else this.#members(value, lineStart, inner);
-    } else this.#text += scalarText(value);
+    const key = isArray ? level.at : (keys[level.at] ?? '');
+    level.at++;
+    const member = members[key];
+    if (!isArray && member === undefined) return;
+    this.#text += level.isEmpty ? inner : lineStart === '' ? ', ' : `,${inner}`;
+    level.isEmpty = false;
+    if (!isArray) this.#text += `${writeString(String(key))}: `;
+    this.#begin(member, inner);
   }
 
-  #elements(elements: readonly unknown[], lineStart: string, inner: string): void {
-    this.#text += '[';
-    let separator = inner;
-    for (const element of elements) {
-      this.#text += separator;
-      this.#value(element, inner);
-      separator = lineStart === '' ? ', ' : `,${inner}`;
+  #begin(value: unknown, lineStart: string): void {
+    if (typeof value !== 'object' || value === null || value instanceof JsonDouble) {
+      this.#text += scalarText(value);
+      return;
     }
-    this.#text += `${lineStart}]`;
-  }
-
-  #members(object: object, lineStart: string, inner: string): void {
-    this.#text += '{';
-    let separator = inner;
-    const members = object as Readonly<Record<string, unknown>>;
-    const keys = keysOf(object);
-    for (const key of this.#isSorted ? jsonKeyOrder(keys) : keys) {
-      const member = members[key];
-      if (member === undefined) continue;
-      this.#text += `${separator}${writeString(key)}: `;
-      this.#value(member, inner);
-      separator = lineStart === '' ? ', ' : `,${inner}`;
-    }
-    this.#text += `${lineStart}}`;
+    const isArray = Array.isArray(value);
+    this.#text += isArray ? '[' : '{';
+    const names = isArray ? [] : keysOf(value);
+    const keys = this.#isSorted && !isArray ? jsonKeyOrder(names) : names;
+    const count = isArray ? value.length : keys.length;
+    const inner = lineStart === '' ? '' : `${lineStart}    `;
+    this.#levels.push({ isArray, members: value as Level['members'], keys, count, at: 0, isEmpty: true, lineStart, inner });
   }
 }
 

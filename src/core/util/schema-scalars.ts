@@ -4,6 +4,7 @@
  * Rule source: observed answers of QEMU 11.1 (--blockdev, -o).
  */
 
+import { readInteger } from './c-integer.ts';
 import { BlockError } from './errors.ts';
 import { readSize } from './size.ts';
 
@@ -26,14 +27,10 @@ export function keyvalBool(text: string): boolean | undefined {
 
 /** An integer in C's notation (0x hexadecimal, leading 0 octal) within int64, or within uint64 where a minus counts back from 2^64. */
 export function keyvalInteger(text: string, signed: boolean): bigint | undefined {
-  const match = /^[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9]\d*))$/.exec(text);
-  if (match === null) return undefined;
-  const [, sign, hex, octal, decimal] = match;
-  const digits = hex !== undefined ? `0x${hex}` : octal !== undefined ? `0o${octal}` : (decimal ?? '0');
-  const size = BigInt(digits);
-  const value = sign === '-' ? -size : size;
+  const value = readInteger(text);
+  if (value === undefined) return undefined;
   if (signed) return value >= -(2n ** 63n) && value < 2n ** 63n ? value : undefined;
-  if (size >= 2n ** 64n) return undefined;
+  if (value >= 2n ** 64n || value <= -(2n ** 64n)) return undefined;
   return BigInt.asUintN(64, value);
 }
 

@@ -54,6 +54,17 @@ export const monitorEvents: readonly { readonly name: string; readonly data?: Sc
     name: 'BLOCK_IMAGE_CORRUPTED',
     data: struct({ device: str, 'node-name': optional(str), msg: str, offset: optional(int64), size: optional(int64), fatal: bool }),
   },
+  {
+    name: 'QUORUM_REPORT_BAD',
+    data: struct({
+      type: enumOf('QuorumOpType', ['read', 'write', 'flush']),
+      error: optional(str),
+      'node-name': str,
+      'sector-num': int64,
+      'sectors-count': int64,
+    }),
+  },
+  { name: 'QUORUM_FAILURE', data: struct({ reference: str, 'sector-num': int64, 'sectors-count': int64 }) },
   { name: 'SHUTDOWN', isMachine: true, data: struct({ guest: bool, reason: shutdownCause }) },
   { name: 'STOP', isMachine: true },
   { name: 'RESUME', isMachine: true },

@@ -8,13 +8,6 @@ import type { NodeTypes } from './driver-schema.ts';
 
 /** Options by driver. The types of children are the caller's: they contain these. */
 export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: NodeTypes): Readonly<Record<string, Schema<object>>> {
-  const blockdevOptionsBlklogwrites = struct('BlockdevOptionsBlklogwrites', {
-    file: ref,
-    log: ref,
-    'log-sector-size': optional(int64),
-    'log-append': optional(bool),
-    'log-super-update-interval': optional(int64),
-  });
   const blockdevOptionsBlkreplay = struct('BlockdevOptionsBlkreplay', { image: ref });
   const blockdevOptionsCurlFtp = struct('BlockdevOptionsCurlFtp', {
     url: str,
@@ -106,14 +99,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     branches: { aes: qCryptoBlockOptionsQCow },
   });
   const blockdevOptionsQcow = struct('BlockdevOptionsQcow', { file: ref, backing: optional(refOrNull), encrypt: optional(blockdevQcowEncryption) });
-  const quorumReadPattern = enumOf('QuorumReadPattern', ['quorum', 'fifo']);
-  const blockdevOptionsQuorum = struct('BlockdevOptionsQuorum', {
-    blkverify: optional(bool),
-    children: listOf(ref),
-    'vote-threshold': int64,
-    'rewrite-corrupted': optional(bool),
-    'read-pattern': optional(quorumReadPattern),
-  });
   const rbdEncryptionOptionsLUKS = struct('RbdEncryptionOptionsLUKS', { 'key-secret': str });
   const rbdEncryptionOptionsLUKS2 = struct('RbdEncryptionOptionsLUKS2', { 'key-secret': str });
   const rbdEncryptionOptionsLUKSAny = struct('RbdEncryptionOptionsLUKSAny', { 'key-secret': str });
@@ -160,7 +145,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     rw: optional(bool),
   });
   return {
-    blklogwrites: blockdevOptionsBlklogwrites,
     blkreplay: blockdevOptionsBlkreplay,
     bochs: genericFormat,
     cloop: genericFormat,
@@ -179,7 +163,6 @@ export function otherDrivers({ ref, refOrNull, genericFormat, genericCow }: Node
     parallels: genericFormat,
     qcow: blockdevOptionsQcow,
     qed: genericCow,
-    quorum: blockdevOptionsQuorum,
     rbd: blockdevOptionsRbd,
     replication: blockdevOptionsReplication,
     ssh: blockdevOptionsSsh,
