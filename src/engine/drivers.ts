@@ -35,6 +35,13 @@ export const driverEntries: readonly DriverEntry[] = [
     load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver,
   },
   {
+    name: 'host_cdrom',
+    kind: 'protocol',
+    options: fileDriverOptions,
+    parseFilename: pathOf('host_cdrom'),
+    load: async () => (await import('../core/drivers/file.ts')).hostCdromDriver,
+  },
+  {
     name: 'null-co',
     kind: 'protocol',
     options: nullDriverOptions,

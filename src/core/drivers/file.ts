@@ -1,5 +1,5 @@
 /*
- * Protocol drivers `file` and `host_device`: one medium of the storage port as a node, a regular file or a device. Takes
+ * Protocol drivers `file`, `host_device` and `host_cdrom`: one medium of the storage port as a node, a regular file or a device. Takes
  * image locks as the graph asks.
  */
 
@@ -187,8 +187,31 @@ class FileState implements DriverState {
     });
   }
 
+  /** Throws where a drive has no disc. */
+  checkDisc(): void {
+    if (this.#storage.hasDisc?.() !== true) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
+  }
+
   async close(): Promise<void> {
     await this.#storage[Symbol.asyncDispose]();
+  }
+}
+
+/** A drive for discs: without one there is nothing to read. */
+class CdromState extends FileState {
+  override read(offset: number, into: Uint8Array): Maybe<void> {
+    this.checkDisc();
+    return super.read(offset, into);
+  }
+
+  override write(offset: number, from: Uint8Array): Maybe<void> {
+    this.checkDisc();
+    return super.write(offset, from);
+  }
+
+  override zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
+    this.checkDisc();
+    return super.zero(offset, length, flags);
   }
 }
 
@@ -244,11 +267,12 @@ async function open(host: NodeHost): Promise<DriverState> {
   }
   try {
     const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
-    if (isDevice !== (name === hostDeviceDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
+    if (isDevice !== isForDevices(name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
     if (storage.caps.device?.isReadOnly === true && !storage.caps.readOnly) {
       throw new BlockError('The device is not writable: Permission denied', { code: 'EACCES' });
     }
-    return new FileState(storage, await firstSize(storage), filename, node, openWith);
+    const State = name === hostCdromDriver.name ? CdromState : FileState;
+    return new State(storage, await firstSize(storage), filename, node, openWith);
   } catch (error) {
     await storage[Symbol.asyncDispose]();
     throw error;
@@ -263,9 +287,14 @@ async function firstSize(storage: Storage): Promise<number> {
   }
 }
 
+function isForDevices(driver: string): boolean {
+  return driver !== fileDriver.name;
+}
+
 function wrongKind(driver: string, filename: string): string {
-  return `'${driver}' driver requires '${filename}' to be ${driver === hostDeviceDriver.name ? 'either a character or block device' : 'a regular file'}`;
+  return `'${driver}' driver requires '${filename}' to be ${isForDevices(driver) ? 'either a character or block device' : 'a regular file'}`;
 }
 
 export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', isMedium: true, open };
 export const hostDeviceDriver: BlockDriver = { name: 'host_device', kind: 'protocol', isMedium: true, open };
+export const hostCdromDriver: BlockDriver = { name: 'host_cdrom', kind: 'protocol', isMedium: true, open };

@@ -118,6 +118,10 @@ export class LocalFile implements Storage {
     return this.#kind === 'file' ? `${dev}:${ino}` : `device ${rdev}`;
   }
 
+  hasDisc(): boolean {
+    return this.#kind !== 'file' && this.#syscalls()?.hasDisc(this.#fd) === true;
+  }
+
   allocatedSize(): number {
     return fstatSync(this.#fd).blocks * 512;
   }

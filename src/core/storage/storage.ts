@@ -63,6 +63,8 @@ export interface Storage extends AsyncDisposable {
   size(): Maybe<number>;
   /** Bytes that the medium occupies. */
   allocatedSize(): Maybe<number>;
+  /** A drive for discs that has one; absent, or false: no such drive, or none in it. */
+  hasDisc?(): boolean;
   /** Fills all of `into` from `offset`; past the end reads zeros. The caller owns `into`; it is touched until the call settles. */
   read(offset: number, into: Uint8Array): Maybe<void>;
   /** Writes all of `from` at `offset`; grows the medium. */
