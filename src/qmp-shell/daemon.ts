@@ -6,7 +6,7 @@
 import { commandHelp } from '../cli/help.ts';
 import { defineOptions, type OptionTable, parseOptions } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
-import { relayWarnings } from '../cli/warnings.ts';
+import { maxServedLines, relayWarnings } from '../cli/warnings.ts';
 import type { OptionTree } from '../core/block/options.ts';
 import { type PidFile, writePidFile } from '../core/storage/pid-file.ts';
 import { BlockError } from '../core/util/errors.ts';
@@ -80,7 +80,7 @@ export async function daemonMain(argv: readonly string[], progName: string, star
     const isStrict = options.strict || progName === 'qemu-storage-daemon';
     if (operands[0] !== undefined && operands[0] === argv[0]) throw new BlockError(`${operands[0]}: Unexpected argument`, { code: 'ERR_USAGE' });
     const engine = new Engine({ strict: isStrict });
-    relayWarnings(engine.events, reporter);
+    relayWarnings(engine.events, reporter, maxServedLines);
     started(engine);
     const daemon = new Daemon(engine, reporter, { isMachine: !isStrict || options.disk.length > 0, pidFile: options.pidfile });
     const code = await daemon.run(withSpelling(argv, order), operands);

@@ -9,7 +9,7 @@ import { enableDebug } from '../cli/debug.ts';
 import { UsageError } from '../cli/getopt.ts';
 import { asksForCompletion } from '../cli/options.ts';
 import { Reporter } from '../cli/report.ts';
-import { relayWarnings } from '../cli/warnings.ts';
+import { maxServedLines, relayWarnings } from '../cli/warnings.ts';
 import { errnoText } from '../core/util/errno.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { JsonObject } from '../core/util/json.ts';
@@ -146,7 +146,7 @@ class Shell {
   }
 
   #startMachine(engine: Engine): Promise<RunningMachine> {
-    relayWarnings(engine.events, this.#reporter);
+    relayWarnings(engine.events, this.#reporter, maxServedLines);
     return startMachine(engine, {
       disks: this.#options.disk.map(parseDisk),
       qmp: this.#options.qmp.map(parseQmpAddress),

@@ -86,7 +86,7 @@ async function recorded({ media }: MemoryEngine): Promise<RecordedBacking | unde
   return imageBacking;
 }
 
-it('every driver is here but those that are as file', () => {
+it('every driver is here but the one that is as file', () => {
   expect(driverEntries.map(({ name }) => name).filter((name) => !(name in trees))).toEqual(['host_device', 'host_cdrom']);
 });
 

@@ -83,7 +83,7 @@ async function firstByte(node: BlockNode): Promise<number> {
   return into[0] ?? -1;
 }
 
-it('every driver is here but those that are as file', () => {
+it('every driver is here but the one that is as file', () => {
   expect(driverEntries.map(({ name }) => name).filter((name) => !(name in trees))).toEqual(['host_device', 'host_cdrom']);
 });
 

@@ -13,7 +13,17 @@ const slow = 'driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filen
 
 const with_ = (args: string, ...lists: readonly (readonly string[])[]): IoCase[] => lists.map((commands) => ({ args, commands }));
 
+/** No drive for discs is at hand: what answers is that there is none. */
+const drives: readonly IoCase[] = [
+  { args: '-r -f host_cdrom r.raw', commands: ['read 0 512'] },
+  { args: '-r host_cdrom:r.raw', commands: ['read 0 512'] },
+  { args: '-r -f host_cdrom none', commands: ['read 0 512'] },
+  { args: '-f host_device r.raw', commands: ['read 0 512'] },
+  { args: '--image-opts driver=host_cdrom', commands: ['read 0 512'] },
+];
+
 export const filterCases: readonly IoCase[] = [
+  ...drives,
   ...with_(
     '-C o.qcow2',
     ['read -P 17 64k 1k', 'map'],

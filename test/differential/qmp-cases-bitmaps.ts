@@ -136,4 +136,12 @@ export const bitmapScripts: readonly Script[] = [
       'query-named-block-nodes {"flat":true}',
     ],
   },
+  {
+    name: 'a persistent bitmap for a reader that could not keep one',
+    steps: [
+      'blockdev-add {"driver":"raw","node-name":"n","read-only":true,"file":{"driver":"file","filename":"disk.raw"}}',
+      'block-dirty-bitmap-add {"node":"n","name":"b","persistent":true}',
+      'block-dirty-bitmap-add {"node":"n","name":"b"}',
+    ],
+  },
 ];

@@ -51,8 +51,8 @@ export function addBitmapAction(engine: Engine, args: AddBitmapArgs): Action {
 
 function checkCanBeStored(node: BlockNode, name: string, granularity: number): void {
   const { bitmapStore } = node.state;
-  if (bitmapStore === undefined) throw new BlockError(`Can't store persistent bitmaps to ${node.displayName}: Operation not supported`, { code: 'ENOTSUP' });
   if (node.readOnly) throw new BlockError(`Cannot add a persistent bitmap to read-only or inactive node '${node.name}'`, { code: 'EPERM' });
+  if (bitmapStore === undefined) throw new BlockError(`Can't store persistent bitmaps to ${node.displayName}: Operation not supported`, { code: 'ENOTSUP' });
   bitmapStore.check(name, granularity);
 }
 
