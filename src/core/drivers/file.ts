@@ -111,6 +111,11 @@ class FileState implements DriverState {
       .then(() => this.#node.leave());
   }
 
+  /** What is no drive for discs has none, as with the peer. Where nobody can tell, reading does. */
+  isInserted(): boolean {
+    return this.#node.driver.isRemovable !== true || (this.#storage.hasDisc?.() ?? true);
+  }
+
   get mediumIdentity(): string | undefined {
     return this.#storage.identity;
   }
@@ -187,31 +192,8 @@ class FileState implements DriverState {
     });
   }
 
-  /** Throws where a drive has no disc. */
-  checkDisc(): void {
-    if (this.#storage.hasDisc?.() !== true) throw new BlockError('No medium found', { code: 'ENOMEDIUM' });
-  }
-
   async close(): Promise<void> {
     await this.#storage[Symbol.asyncDispose]();
-  }
-}
-
-/** A drive for discs: without one there is nothing to read. */
-class CdromState extends FileState {
-  override read(offset: number, into: Uint8Array): Maybe<void> {
-    this.checkDisc();
-    return super.read(offset, into);
-  }
-
-  override write(offset: number, from: Uint8Array): Maybe<void> {
-    this.checkDisc();
-    return super.write(offset, from);
-  }
-
-  override zero(offset: number, length: number, flags: ReqFlags): Maybe<boolean> {
-    this.checkDisc();
-    return super.zero(offset, length, flags);
   }
 }
 
@@ -267,12 +249,11 @@ async function open(host: NodeHost): Promise<DriverState> {
   }
   try {
     const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
-    if (isDevice !== isForDevices(name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
+    if (isDevice !== (name !== fileDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
     if (storage.caps.device?.isReadOnly === true && !storage.caps.readOnly) {
       throw new BlockError('The device is not writable: Permission denied', { code: 'EACCES' });
     }
-    const State = name === hostCdromDriver.name ? CdromState : FileState;
-    return new State(storage, await firstSize(storage), filename, node, openWith);
+    return new FileState(storage, await firstSize(storage), filename, node, openWith);
   } catch (error) {
     await storage[Symbol.asyncDispose]();
     throw error;
@@ -287,14 +268,10 @@ async function firstSize(storage: Storage): Promise<number> {
   }
 }
 
-function isForDevices(driver: string): boolean {
-  return driver !== fileDriver.name;
-}
-
 function wrongKind(driver: string, filename: string): string {
-  return `'${driver}' driver requires '${filename}' to be ${isForDevices(driver) ? 'either a character or block device' : 'a regular file'}`;
+  return `'${driver}' driver requires '${filename}' to be ${driver === fileDriver.name ? 'a regular file' : 'either a character or block device'}`;
 }
 
 export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', isMedium: true, open };
 export const hostDeviceDriver: BlockDriver = { name: 'host_device', kind: 'protocol', isMedium: true, open };
-export const hostCdromDriver: BlockDriver = { name: 'host_cdrom', kind: 'protocol', isMedium: true, open };
+export const hostCdromDriver: BlockDriver = { name: 'host_cdrom', kind: 'protocol', isMedium: true, isRemovable: true, open };
