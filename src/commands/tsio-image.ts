@@ -1,13 +1,12 @@
 /* The image that tsio has open: opened by the program's options or by the command `open`, with a temporary overlay if wanted. */
 
-import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { UsageError } from '../cli/getopt.ts';
 import type { Reporter } from '../cli/report.ts';
 import { type BlockBackend, writerPerms } from '../core/block/backend.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import { checkNativeAio, openBare } from './image-command.ts';
+import { overlayOf } from './temporary-overlay.ts';
 import type { OpenSettings } from './tsio-options.ts';
 
 /** Opens the image. Errors begin with `can't open device FILE: `. */
@@ -58,21 +57,4 @@ async function copyingUp(engine: Engine, image: BlockBackend): Promise<BlockBack
   const backend = await engine.attachBackend(filter, writerPerms);
   await image.remove();
   return backend;
-}
-
-/** A writer of a new, empty image above. Its file has no name any more: it goes with the program, however that ends. */
-async function overlayOf(engine: Engine, base: BlockBackend): Promise<BlockBackend> {
-  const { node } = base;
-  if (node === undefined) return base;
-  const { createImage } = await import('../engine/create.ts');
-  const path = join(process.env['TMPDIR'] ?? '/var/tmp', `vl.${randomBytes(6).toString('hex')}`);
-  await createImage(engine, 'qcow2', path, { size: base.size() });
-  try {
-    const top = await engine.opener.openNode({ driver: 'qcow2', file: { driver: 'file', filename: path }, backing: node.name });
-    const backend = await engine.attachBackend(top, writerPerms);
-    await base.remove();
-    return backend;
-  } finally {
-    engine.openStorage.remove?.(path);
-  }
 }

@@ -13,7 +13,13 @@ import { parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Engine } from '../engine/engine.ts';
 import { checkNativeAio } from './image-command.ts';
+import { overlayOf } from './temporary-overlay.ts';
 import type { NbdSettings } from './tsnbd-options.ts';
+
+/** Whether the image itself is opened for reading only. */
+function isKept({ readOnly, snapshot }: NbdSettings): boolean {
+  return readOnly || snapshot;
+}
 
 /** Opens the image. Errors begin with `Failed to blk_new_open 'FILE': `. */
 export async function openServedImage(engine: Engine, settings: NbdSettings, report: Reporter): Promise<BlockBackend> {
@@ -21,8 +27,8 @@ export async function openServedImage(engine: Engine, settings: NbdSettings, rep
     const backend = settings.imageOpts ? await openByOptions(engine, settings) : await openByName(engine, settings);
     const node = backend.node;
     if (settings.aio === 'native') checkNativeAio(node);
-    if (!settings.readOnly && node?.isProbed === true && node.driver.name === 'raw') report.stderr.write(rawWarning(nodeFilename(node)));
-    return backend;
+    if (!isKept(settings) && node?.isProbed === true && node.driver.name === 'raw') report.stderr.write(rawWarning(nodeFilename(node)));
+    return settings.snapshot && !settings.readOnly ? await overlayOf(engine, backend) : backend;
   } catch (error) {
     throw error instanceof BlockError ? error.prepend(`Failed to blk_new_open '${settings.file}': `) : error;
   }
@@ -32,7 +38,7 @@ function openByName(engine: Engine, settings: NbdSettings): Promise<BlockBackend
   return engine.openBackend({
     filename: settings.file,
     format: settings.format,
-    readOnly: settings.readOnly,
+    readOnly: isKept(settings),
     cache: cacheFlags(settings.cache),
     discard: settings.discard,
     detectZeroes: settings.detectZeroes,
@@ -46,13 +52,13 @@ async function openByOptions(engine: Engine, settings: NbdSettings): Promise<Blo
   const options = unflatten(flat) as OptionTree;
   const { direct, noFlush } = cacheFlags(settings.cache);
   const given = options['cache'];
-  options['read-only'] ??= settings.readOnly;
-  if (!settings.readOnly) options['auto-read-only'] ??= false;
+  options['read-only'] ??= isKept(settings);
+  if (!isKept(settings)) options['auto-read-only'] ??= false;
   options['discard'] ??= settings.discard ? 'unmap' : 'ignore';
   options['detect-zeroes'] ??= settings.detectZeroes;
   options['cache'] = { direct, 'no-flush': noFlush, ...(given instanceof Object ? given : {}) };
   const node = await engine.opener.openNode(options);
-  return engine.attachBackend(node, settings.readOnly ? readerPerms : writerPerms);
+  return engine.attachBackend(node, isKept(settings) ? readerPerms : writerPerms);
 }
 
 function cacheFlags(mode: string): { direct: boolean; noFlush: boolean } {

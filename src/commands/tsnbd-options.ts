@@ -50,7 +50,7 @@ const kernel = defineOptions({
 const image = defineOptions({
   format: { short: 'f', arg: 'FORMAT', help: 'format of the image (raw, qcow2, ...)', complete: 'format' },
   readOnly: { short: 'r', help: 'export without writing' },
-  snapshot: { short: 's', help: 'keep writes in a temporary overlay (not in this version)' },
+  snapshot: { short: 's', help: 'keep writes in a temporary overlay' },
   loadSnapshot: { short: 'l', arg: 'SNAPSHOT_PARAM', help: 'export a snapshot inside the image, an ID or a name' },
   nocache: { short: 'n', help: "do without the host's cache (--cache=none)" },
   cache: { arg: 'MODE', help: 'none, writeback, writethrough, directsync, unsafe', complete: ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'] },
@@ -138,6 +138,8 @@ export interface NbdSettings {
   readonly format: string | undefined;
   readonly imageOpts: boolean;
   readonly readOnly: boolean;
+  /** Writes go to a temporary overlay. */
+  readonly snapshot: boolean;
   /** The snapshot that is exported in place of the disk: an ID, a name, or `snapshot.…` options. */
   readonly loadSnapshot: string | undefined;
   readonly port: string | undefined;
@@ -201,6 +203,7 @@ export function readSettings(
     // a snapshot never changes
     readOnly: options.readOnly || options.loadSnapshot !== undefined,
     loadSnapshot: options.loadSnapshot,
+    snapshot: options.snapshot,
     port: options.port,
     bind: options.bind,
     socket: options.socket,
@@ -255,10 +258,7 @@ function refuseMissing(options: NbdOptions): void {
       hint: 'serve the image on a socket (-k) and connect an NBD client to it',
     });
   }
-  const missing: readonly (readonly [boolean, string])[] = [
-    [options.snapshot, '--snapshot'],
-    [options.selinuxLabel !== undefined, '--selinux-label'],
-  ];
+  const missing: readonly (readonly [boolean, string])[] = [[options.selinuxLabel !== undefined, '--selinux-label']];
   for (const [isGiven, name] of missing) if (isGiven) throw new BlockError(`The option '${name}' is not part of this version`, { code: 'ERR_ABSENT' });
   if (options.tlsCreds !== undefined)
     throw new BlockError(`Failed to get TLS creds: No TLS credentials with id '${options.tlsCreds}'`, { code: 'ERR_NOT_FOUND' });

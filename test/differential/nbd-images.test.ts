@@ -26,6 +26,8 @@ const cases: readonly (readonly string[])[] = [
   ['-f', 'raw', '{}/top.qcow2'],
   ['-r', '{}/top.qcow2'],
   ['--cache=writethrough', '-f', 'qcow2', '{}/top.qcow2'],
+  ['-f', 'qcow2', '-s', '{}/top.qcow2'],
+  ['-r', '-s', '-f', 'qcow2', '{}/top.qcow2'],
   ['-f', 'qcow2', '-l', 'one', '{}/snap.qcow2'],
   ['-l', 'snapshot.id=1', '{}/snap.qcow2'],
   ['--image-opts', 'driver=qcow2,file.filename={}/top.qcow2'],
