@@ -61,6 +61,8 @@ export const command: ImageCommand = imageCommand({
         if (!options.quiet) report.print(`${text}\n`);
       };
       try {
+        checkMedium(one, first);
+        checkMedium(two, second);
         await new Comparison(one, two, first, second, options.strict, say, (percent) => progress.at(percent)).run();
         say('Images are identical.');
         return exits.identical;
@@ -77,6 +79,14 @@ export const command: ImageCommand = imageCommand({
     }
   },
 });
+
+function checkMedium(image: BlockBackend, name: string): void {
+  try {
+    image.mediumSize((reason) => `Can't get size of ${name}: ${reason}`);
+  } catch (error) {
+    throw error instanceof BlockError ? new Difference(error.message, exits.cannotRead) : error;
+  }
+}
 
 class Comparison {
   readonly #one: ImageReader;

@@ -47,7 +47,10 @@ export const command: ImageCommand = imageCommand({
     await makeObjects(engine, options.object);
     const { format, imageOpts, forceShare } = options;
     const source = await openImage(engine, context.report, { filename: input, format, imageOpts, forceShare });
-    const window = windowOf(asked, source.size());
+    const window = windowOf(
+      asked,
+      source.mediumSize(() => `Failed to get size for '${input}'`),
+    );
     if (window === undefined) context.report.message(`${input}: cannot skip to specified offset`);
     const reader = new ImageReader(source, window ?? { start: 0, length: 0 });
     await write(engine, context, reader, { format: options.outputFormat ?? 'raw', filename: output });

@@ -65,7 +65,9 @@ export const command: ImageCommand = imageCommand({
     const node = backend.node;
     if (node === undefined) return 1;
     const printer = new Printer(report, options.output === 'json' ? jsonMap : humanMap);
-    const size = sectorSize(node.size());
+    // the heading comes before whatever goes wrong
+    printer.flush();
+    const size = sectorSize(backend.mediumSize(() => `Failed to get size for '${filename}'`));
     const end = length === undefined ? size : Math.min(size, start + length);
     let current: Extent | undefined;
     for (let at = start; at < end; ) {

@@ -56,7 +56,7 @@ export const command: ImageCommand = imageCommand({
     const amount = parseSizeOption('size', sign === 0 ? sizeText : sizeText.slice(1));
     const prealloc: Prealloc = options.preallocation !== undefined && isPrealloc(options.preallocation) ? options.preallocation : 'off';
     const backend = await openImage(engine, report, { filename, format: options.format, imageOpts: options.imageOpts, writable: true, resizes: true });
-    const current = sectorSize(backend.size());
+    const current = sectorSize(backend.mediumSize((reason) => `Failed to inquire current image length: ${reason}`));
     const size = Number(BigInt.asIntN(64, sign === 0 ? amount : BigInt(current) + BigInt(sign) * amount));
     if (size <= 0) throw new BlockError('New image size must be positive', { code: 'ERR_USAGE' });
     if (size <= current && prealloc !== 'off') throw new BlockError('Preallocation can only be used for growing images', { code: 'ERR_USAGE' });

@@ -35,6 +35,13 @@ export const driverEntries: readonly DriverEntry[] = [
     load: async () => (await import('../core/drivers/file.ts')).hostDeviceDriver,
   },
   {
+    name: 'host_cdrom',
+    kind: 'protocol',
+    options: fileDriverOptions,
+    parseFilename: pathOf('host_cdrom'),
+    load: async () => (await import('../core/drivers/file.ts')).hostCdromDriver,
+  },
+  {
     name: 'null-co',
     kind: 'protocol',
     options: nullDriverOptions,
@@ -101,6 +108,9 @@ function rawAndTest(filename: string, parse: (filename: string) => OptionTree): 
   const test = words.slice(colon + 1);
   return { raw: parse(words.slice(0, colon)), test: test.startsWith('json:') ? parse(test) : { file: parse(test) } };
 }
+
+/** Formats that images on media have: what can be probed. */
+export const imageFormats: readonly string[] = driverEntries.filter(({ kind, probe }) => kind === 'format' && probe !== undefined).map(({ name }) => name);
 
 function pathOf(protocol: string): (filename: string) => OptionTree {
   return (filename) => ({ filename: stripProtocol(filename, protocol) });

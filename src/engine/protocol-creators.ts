@@ -1,5 +1,6 @@
 /*
- * Protocols as formats of new images: `file` makes a file, as raw does; `host_device` takes a device that is there. Knows no
+ * Protocols as formats of new images: `file` makes a file, as raw does; `host_device` and `host_cdrom` take a
+ * device that is there. Knows no
  * command. Rule source: observed behaviour of qemu-img 11.1.
  */
 import type { BlockDriver, CreateHost, CreateOption, CreateValues } from '../core/block/driver.ts';
@@ -17,15 +18,16 @@ const firstSector = 512;
 export async function creatorOf(engine: Engine, format: string): Promise<BlockDriver> {
   if (format === 'file') return { ...(await engine.registry.load('raw')), name: format, kind: 'protocol' };
   const driver = await engine.registry.load(format);
-  return format === 'host_device' ? { ...driver, createOptions: deviceOptions, create: takeDevice } : driver;
+  if (format !== 'host_device' && format !== 'host_cdrom') return driver;
+  return { ...driver, createOptions: deviceOptions, create: (host, filename, values) => takeDevice(host, filename, values, format) };
 }
 
 /** A device is no larger than it is, and the start of it is emptied: nothing finds an old image there. */
-export async function takeDevice(host: CreateHost, filename: string, values: CreateValues): Promise<void> {
-  const device = await host.openFile(`host_device:${filename}`).catch((error: unknown) => {
+export async function takeDevice(host: CreateHost, filename: string, values: CreateValues, protocol = 'host_device'): Promise<void> {
+  const device = await host.openFile(`${protocol}:${filename}`).catch((error: unknown) => {
     throw error instanceof BlockError
       ? error.prepend(
-          "Protocol driver 'host_device' does not support creating new images, so an existing image must be selected as the target; however, opening the given target as an existing image failed: ",
+          `Protocol driver '${protocol}' does not support creating new images, so an existing image must be selected as the target; however, opening the given target as an existing image failed: `,
         )
       : error;
   });

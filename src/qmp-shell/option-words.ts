@@ -85,6 +85,7 @@ const examples: Readonly<Record<string, string>> = {
   'blockdev-add driver=null-aio': 'blockdev-add driver=null-aio node-name=n0 size=1073741824',
   'blockdev-add driver=luks': 'blockdev-add driver=luks node-name=n0 key-secret=secret0 file.driver=file file.filename=disk.luks',
   'blockdev-add driver=copy-before-write': 'blockdev-add driver=copy-before-write node-name=cbw file=src target=tmp',
+  'blockdev-add driver=host_cdrom': 'blockdev-add driver=host_cdrom node-name=cd0 filename=/dev/sr0 read-only=true',
   'blockdev-add driver=host_device': 'blockdev-add driver=host_device node-name=d0 filename=/dev/sdb',
   'blockdev-add driver=copy-on-read': 'blockdev-add driver=copy-on-read node-name=cor file=top',
   'blockdev-add driver=blkdebug': 'blockdev-add driver=blkdebug node-name=debug image=f0 inject-error.0.event=read_aio',

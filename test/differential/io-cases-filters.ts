@@ -7,12 +7,23 @@ const two =
 const packed = (name: string): string => `driver=compress,file.driver=qcow2,file.file.filename=${name}`;
 const both = 'driver=compress,file.driver=copy-on-read,file.file.driver=qcow2,file.file.file.filename=o.qcow2';
 
+const failing = 'driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=o.qcow2';
 const limited = '--object throttle-group,id=g';
 const slow = 'driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=q.qcow2';
 
 const with_ = (args: string, ...lists: readonly (readonly string[])[]): IoCase[] => lists.map((commands) => ({ args, commands }));
 
+/** No drive for discs is at hand: what answers is that there is none. */
+const drives: readonly IoCase[] = [
+  { args: '-r -f host_cdrom r.raw', commands: ['read 0 512'] },
+  { args: '-r host_cdrom:r.raw', commands: ['read 0 512'] },
+  { args: '-r -f host_cdrom none', commands: ['read 0 512'] },
+  { args: '-f host_device r.raw', commands: ['read 0 512'] },
+  { args: '--image-opts driver=host_cdrom', commands: ['read 0 512'] },
+];
+
 export const filterCases: readonly IoCase[] = [
+  ...drives,
   ...with_(
     '-C o.qcow2',
     ['read -P 17 64k 1k', 'map'],
@@ -23,12 +34,19 @@ export const filterCases: readonly IoCase[] = [
     ['read -P 34 128k 64k', 'map'],
     ['write -P 9 64k 4k', 'read -P 17 68k 4k', 'read -P 9 64k 4k', 'map'],
     ['discard 64k 64k', 'read -P 0 64k 64k', 'map'],
-    ['aio_read 64k 64k', 'aio_read 100k 64k', 'aio_flush', 'map'],
+    ['aio_read -q 64k 64k', 'aio_read -q 100k 64k', 'aio_flush', 'map'],
     ['readv -P 17 64k 4k 4k', 'map', 'length'],
     ['truncate 5M', 'read 4M 1k', 'map'],
   ),
   ...with_('-C q.qcow2', ['read 3M 1k', 'map'], ['read 0 256k', 'map']),
   ...with_('-C -f raw r.raw', ['read 0 1M', 'map', 'info']),
+  ...['write_aio', 'cor_write', 'cluster_alloc', 'read_backing_aio'].flatMap((event) =>
+    with_(`-C --image-opts ${failing},file.inject-error.0.event=${event},file.inject-error.0.errno=28,file.inject-error.0.once=on`, [
+      'read -P 17 64k 4k',
+      'read -P 17 64k 4k',
+      'map',
+    ]),
+  ),
   ...with_('-C -r o.qcow2', ['read 0 1k']),
   ...with_('-C -s o.qcow2', ['read 64k 1k', 'map']),
   ...with_(

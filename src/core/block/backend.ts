@@ -136,8 +136,18 @@ export class BlockBackend implements Parent, AsyncDisposable {
     return { perm: this.#perm, shared: this.#shared };
   }
 
+  /** Known also while a removable medium is out. */
   size(): number {
     return this.#requireRoot().size();
+  }
+
+  /** The size, of a medium that is there. Throws what `tell` makes of the reason where there is none. */
+  mediumSize(tell: (reason: string) => string): number {
+    try {
+      return this.#requireMedium().size();
+    } catch (error) {
+      throw error instanceof BlockError ? error.with({ message: tell(error.message) }) : error;
+    }
   }
 
   // -- requests -----------------------------------------------------------------------------------------------------
@@ -169,21 +179,24 @@ export class BlockBackend implements Parent, AsyncDisposable {
 
   flush(): Maybe<void> {
     if (this.#quiesced > 0) return this.#queued(() => this.flush());
-    const result = this.#requireRoot().flush();
+    const result = this.#requireMedium().flush();
     return isPending(result) ? this.#count(result) : undefined;
   }
 
   /** State of the run at `offset` through the whole chain (or down to `base`). */
   status(offset: number, length: number, options: { readonly base?: BlockNode; readonly precise?: boolean } = {}): Maybe<ChainStatus> {
     if (this.#quiesced > 0) return this.#queued(() => this.status(offset, length, options));
-    const { node } = this.#check(offset, length);
+    // what lies where is known without the medium
+    const { node } = this.#checkRange(this.#requireRoot(), offset, length);
     const result = chainStatus(node, options.base, offset, length, options.precise ?? true);
     return isPending(result) ? this.#count(result) : result;
   }
 
   /** Changes the size. Not queued: whoever changes a node under others holds a drained section. */
   async truncate(size: number, options: TruncateOptions): Promise<void> {
-    await this.#count(this.#requireRoot().truncate(size, options));
+    const root = this.#requireRoot();
+    if (this.#graph.hasRemovable && !root.node.isInserted) throw new BlockError('No medium inserted', { code: 'ENOMEDIUM' });
+    await this.#count(root.truncate(size, options));
   }
 
   #requireRoot(): Child {
@@ -191,8 +204,17 @@ export class BlockBackend implements Parent, AsyncDisposable {
     return this.#root;
   }
 
-  #check(offset: number, length: number): Child {
+  #requireMedium(): Child {
     const root = this.#requireRoot();
+    if (this.#graph.hasRemovable && !root.node.isInserted) throw noMedium();
+    return root;
+  }
+
+  #check(offset: number, length: number): Child {
+    return this.#checkRange(this.#requireMedium(), offset, length);
+  }
+
+  #checkRange(root: Child, offset: number, length: number): Child {
     // written so that NaN and fractions fail too
     if (!(offset >= 0 && length >= 0 && offset + length <= root.node.size())) throw new BlockError('Input/output error', { code: 'EIO' });
     return root;

@@ -4,7 +4,6 @@
  * Rule source: observed allocation after reads of images opened for copy-on-read.
  */
 import { isZero } from '../util/bytes.ts';
-import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { nodeStatus } from './block-status.ts';
@@ -17,7 +16,7 @@ import { underLock } from './request.ts';
 /** Largest piece that is copied at once: a piece becomes zeros where all of it is zero. */
 const maxPiece = 16 * 1024 * 1024;
 
-/** Fills `into` from `offset`, within the node's size; what the node does not hold itself it holds after. A copy that fails is no error. */
+/** Fills `into` from `offset`, within the node's size; what the node does not hold itself it holds after. The read fails when that does. */
 export function readCopyingUp(node: BlockNode, offset: number, into: Uint8Array, flags: ReqFlags): Maybe<void> {
   return chain(isHeld(node, offset, into.length), (held) =>
     held ? readNode(node, offset, into, flags) : underLock(node, 'exclusive', offset, into.length, () => readLocked(node, offset, into, flags)),
@@ -57,13 +56,8 @@ async function readLocked(node: BlockNode, offset: number, into: Uint8Array, fla
 }
 
 async function keep(node: BlockNode, offset: number, bytes: Uint8Array): Promise<void> {
-  try {
-    node.isDirty = true;
-    await debugEvent(node, 'cor_write');
-    if (isZero(bytes)) await zeroLocked(node, offset, bytes.length, reqFlag.writeUnchanged);
-    else await node.state.write?.(offset, bytes, reqFlag.writeUnchanged);
-  } catch (error) {
-    // the reader has what it asked for: it is not to suffer from an image that is full
-    if (!(error instanceof BlockError)) throw error;
-  }
+  node.isDirty = true;
+  await debugEvent(node, 'cor_write');
+  if (isZero(bytes)) await zeroLocked(node, offset, bytes.length, reqFlag.writeUnchanged);
+  else await node.state.write?.(offset, bytes, reqFlag.writeUnchanged);
 }

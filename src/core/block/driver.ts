@@ -183,6 +183,8 @@ export interface DriverState {
   /** Bytes the node occupies on its medium, undefined when it cannot tell; absent: the sum of its data and metadata children. */
   allocatedSize?(): Maybe<number | undefined>;
   // facets, only where the driver has them
+  /** Whether a removable medium is there now. */
+  isInserted?(): boolean;
   /** Breakpoints on its requests. */
   readonly debug?: DebugPoints;
   info?(): FormatInfo;
@@ -371,6 +373,8 @@ export interface BlockDriver {
   readonly hasNoFolder?: boolean;
   /** A file or device of the host: its requests end here. */
   readonly isMedium?: boolean;
+  /** The disc in its drive may be taken out: `isInserted` of its state tells. */
+  readonly isRemovable?: boolean;
   /** Raw: the driver needs no probing and passes its child through. */
   readonly isFilterLike?: boolean;
   /** A filter that hands compressed writes down. */

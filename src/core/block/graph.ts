@@ -25,6 +25,8 @@ const backingAllows: readonly BlockOp[] = ['commit-target', 'stream', 'backup-so
 const maxNodeName = 31;
 
 export class Graph {
+  /** There is, or was, a node whose medium may be taken out: else nobody need look. */
+  hasRemovable = false;
   readonly #nodes = new Map<string, BlockNode>();
   readonly #apart = new Set<BlockNode>();
   readonly #strays = new WeakSet<BlockNode>();
@@ -82,6 +84,7 @@ export class Graph {
   /** Takes in a node that only its opener knows: in no look-up and no query until it is published. */
   addApart(node: BlockNode): void {
     this.#apart.add(node);
+    if (node.driver.isRemovable === true) this.hasRemovable = true;
   }
 
   /** Forgets a node that was never published and holds nothing that needs closing. */

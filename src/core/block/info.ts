@@ -58,7 +58,7 @@ async function infoOf(node: BlockNode, withLimits: boolean, isTop: boolean): Pro
     isDirty: format?.dirty ?? (hasInfo(node) ? false : undefined),
     backing: recorded === undefined ? undefined : { filename: recorded.filename, full: fullBackingName(node, recorded.filename), format: recorded.format },
     snapshots: snapshotsOf(node),
-    specific: state.info?.().specific ?? (node.driver.isMedium === true ? { type: 'file', data: {} } : undefined),
+    specific: state.info?.().specific ?? (isFile(node) ? { type: 'file', data: {} } : undefined),
     limits: withLimits ? limitsOf(node) : undefined,
     children,
   };
@@ -98,9 +98,14 @@ export function formatInfo(node: BlockNode): FormatInfo | undefined {
   return node.state.info?.() ?? (below === undefined ? undefined : formatInfo(below));
 }
 
+/** A medium that is told of as a file is; drives for discs say nothing of themselves. */
+function isFile({ driver }: BlockNode): boolean {
+  return driver.isMedium === true && driver.isRemovable !== true;
+}
+
 /** Whether the node, or the one that it passes through, answers questions about its format at all. */
-function hasInfo(node: BlockNode): boolean {
-  if (node.state.info !== undefined || node.driver.isMedium === true) return true;
+export function hasInfo(node: BlockNode): boolean {
+  if (node.state.info !== undefined || isFile(node)) return true;
   const below = passedNode(node);
   return below !== undefined && hasInfo(below);
 }

@@ -164,6 +164,11 @@ export class BlockNode implements Parent {
     return this.state.size();
   }
 
+  /** Whether all media below are there, as far as they can be taken out. */
+  get isInserted(): boolean {
+    return this.#state?.isInserted?.() ?? this.children.every((child) => child.node.isInserted);
+  }
+
   child(name: string): Child | undefined {
     return this.children.find((child) => child.name === name);
   }

@@ -50,6 +50,7 @@ export class Opener {
     this.#names = {
       driver: (name) => context.registry.entry(name),
       isDevice: (path) => context.openStorage.isDevice?.(path) ?? false,
+      isDiscDrive: (path) => context.openStorage.isDiscDrive?.(path) ?? false,
     };
     this.#gate = new Gate(this.#names, context.policy);
   }

@@ -198,6 +198,8 @@ export interface FilenameContext {
   driver(name: string): DriverEntry | undefined;
   /** Whether a device of the host has this path. */
   isDevice(path: string): boolean;
+  /** Whether that is a drive for discs. */
+  isDiscDrive(path: string): boolean;
 }
 
 /** The members of a nested option; none when it is no tree. */
@@ -217,7 +219,8 @@ export function mergeOptions(base: OptionTree, over: OptionTree): OptionTree {
 
 /** Options of the file or device at `path`, a name and nothing else. */
 export function fileOptions(path: string, context: FilenameContext): OptionTree {
-  return { driver: context.isDevice(path) ? 'host_device' : 'file', filename: path };
+  if (!context.isDevice(path)) return { driver: 'file', filename: path };
+  return { driver: context.isDiscDrive(path) ? 'host_cdrom' : 'host_device', filename: path };
 }
 
 /** Options of a node of the protocol `driver` that `filename` names: only that protocol's own prefix means something. */

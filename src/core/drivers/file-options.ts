@@ -1,4 +1,4 @@
-/* Options of the drivers `file` and `host_device`. Rule source: QAPI's BlockdevOptionsFile. */
+/* Options of the drivers `file`, `host_device` and `host_cdrom`. Rule source: QAPI's BlockdevOptionsFile. */
 import type { DriverOptionTable } from '../block/driver-options.ts';
 
 export const fileDriverOptions: DriverOptionTable = {

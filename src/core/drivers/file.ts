@@ -1,5 +1,5 @@
 /*
- * Protocol drivers `file` and `host_device`: one medium of the storage port as a node, a regular file or a device. Takes
+ * Protocol drivers `file`, `host_device` and `host_cdrom`: one medium of the storage port as a node, a regular file or a device. Takes
  * image locks as the graph asks.
  */
 
@@ -109,6 +109,11 @@ class FileState implements DriverState {
     void storage[Symbol.asyncDispose]()
       .then(undefined, () => {})
       .then(() => this.#node.leave());
+  }
+
+  /** What is no drive for discs has none, as with the peer. Where nobody can tell, reading does. */
+  isInserted(): boolean {
+    return this.#node.driver.isRemovable !== true || (this.#storage.hasDisc?.() ?? true);
   }
 
   get mediumIdentity(): string | undefined {
@@ -244,7 +249,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   }
   try {
     const isDevice = storage.caps.kind === 'block-device' || storage.caps.kind === 'char-device';
-    if (isDevice !== (name === hostDeviceDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
+    if (isDevice !== (name !== fileDriver.name)) throw new BlockError(wrongKind(name, filename), { code: 'EINVAL' });
     if (storage.caps.device?.isReadOnly === true && !storage.caps.readOnly) {
       throw new BlockError('The device is not writable: Permission denied', { code: 'EACCES' });
     }
@@ -264,8 +269,9 @@ async function firstSize(storage: Storage): Promise<number> {
 }
 
 function wrongKind(driver: string, filename: string): string {
-  return `'${driver}' driver requires '${filename}' to be ${driver === hostDeviceDriver.name ? 'either a character or block device' : 'a regular file'}`;
+  return `'${driver}' driver requires '${filename}' to be ${driver === fileDriver.name ? 'a regular file' : 'either a character or block device'}`;
 }
 
 export const fileDriver: BlockDriver = { name: 'file', kind: 'protocol', isMedium: true, open };
 export const hostDeviceDriver: BlockDriver = { name: 'host_device', kind: 'protocol', isMedium: true, open };
+export const hostCdromDriver: BlockDriver = { name: 'host_cdrom', kind: 'protocol', isMedium: true, isRemovable: true, open };

@@ -113,6 +113,11 @@ export class LocalFile implements Storage {
     return end;
   }
 
+  hasDisc(): boolean | undefined {
+    const calls = this.#syscalls();
+    return calls === undefined ? undefined : (calls.hasDisc(this.#fd) ?? false);
+  }
+
   get identity(): string {
     const { dev, ino, rdev } = fstatSync(this.#fd, { bigint: true });
     return this.#kind === 'file' ? `${dev}:${ino}` : `device ${rdev}`;

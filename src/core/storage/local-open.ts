@@ -10,6 +10,7 @@ import { systemName } from '../util/name-codec.ts';
 import { Waiters } from '../util/waiters.ts';
 import { LocalFile, type LocalFileOptions, smallRequest } from './local-file.ts';
 import type { OpenStorage, OpenStorageOptions, StorageCaps } from './storage.ts';
+import { loadSyscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
 /** Opens under way in the thread pool, which has four threads. */
@@ -28,6 +29,7 @@ export function localStorage(options: LocalFileOptions = { syncLimit: smallReque
   };
   opened.remove = removeFile;
   opened.isDevice = isDevice;
+  opened.isDiscDrive = isDiscDrive;
   return opened;
 }
 
@@ -96,6 +98,22 @@ function removeFile(path: string): void {
     if (lstatSync(systemName(path)).isFile()) unlinkSync(systemName(path));
   } catch {
     // the error that made it worthless is the one to tell
+  }
+}
+
+/** Asks the drive itself, which needs no disc to be opened. */
+function isDiscDrive(path: string): boolean {
+  try {
+    if (statSync(systemName(path), { throwIfNoEntry: false })?.isBlockDevice() !== true) return false;
+    const fd = openSync(systemName(path), constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    try {
+      return loadSyscalls()?.hasDisc(fd) !== undefined;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // opening tells what is wrong
+    return false;
   }
 }
 

@@ -61,6 +61,8 @@ export interface Storage extends AsyncDisposable {
   readonly caps: StorageCaps;
   /** Size in bytes now; the medium may have been changed from outside. */
   size(): Maybe<number>;
+  /** Whether it is a drive for discs that has one; undefined where nobody can tell. */
+  hasDisc?(): boolean | undefined;
   /** Bytes that the medium occupies. */
   allocatedSize(): Maybe<number>;
   /** Fills all of `into` from `offset`; past the end reads zeros. The caller owns `into`; it is touched until the call settles. */
@@ -107,6 +109,8 @@ export interface OpenStorage {
   (path: string, how: OpenStorageOptions): Promise<Storage>;
   /** Takes away what a failed creation left at `path`; fails silently. Absent: nothing can be taken away. */
   remove?(path: string): void;
+  /** Whether a drive for discs (CD-ROM) is at `path`; absent: never. */
+  isDiscDrive?(path: string): boolean;
   /** Whether a device of the host is at `path`; absent: never. */
   isDevice?(path: string): boolean;
 }

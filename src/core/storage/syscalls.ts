@@ -22,6 +22,10 @@ const EAGAIN = 11;
 const EACCES = 13;
 const BLKROGET = 0x125e;
 const BLKSSZGET = 0x1268;
+const CDROM_DRIVE_STATUS = 0x5326;
+/** The disc that is in now, and the answer that one can be read. */
+const CDSL_CURRENT = 0x7fff_ffff;
+const CDS_DISC_OK = 4;
 /** ENODEV, EBUSY (a device in use), EINVAL, ENOTTY, ENOSYS, EOPNOTSUPP. */
 const unsupported: readonly number[] = [19, 16, 22, 25, 38, 95];
 
@@ -47,6 +51,8 @@ export interface Syscalls {
   sectorSize(fd: number): number | undefined;
   /** Whether a block device takes no writes; undefined for what is none. */
   isReadOnlyDevice(fd: number): boolean | undefined;
+  /** Whether a CD-ROM drive has a disc that can be read; undefined for what is no such drive. */
+  hasDisc(fd: number): boolean | undefined;
   /** Where a buffer lies in memory. */
   addressOf(buffer: Uint8Array): number;
   /** Takes a lock of this process on a whole file; EAGAIN when another process has it. */
@@ -89,6 +95,7 @@ function load(): Syscalls | undefined {
   const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
   const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');
+  const ioctlNumber = libc.func('int ioctl(int fd, unsigned long request, intptr_t value)');
   const fcntl = libc.func('int fcntl(int fd, int cmd, void *arg)');
   const exitNow = libc.func('void _exit(int status)');
   const copyFileRange = libc.func('int64_t copy_file_range(int in, _Inout_ int64_t *offIn, int out, _Inout_ int64_t *offOut, size_t len, uint32_t flags)');
@@ -124,6 +131,10 @@ function load(): Syscalls | undefined {
     isReadOnlyDevice: (fd) => {
       const answer = ask(fd, BLKROGET);
       return answer === undefined ? undefined : answer !== 0;
+    },
+    hasDisc: (fd) => {
+      const status = Number(ioctlNumber(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT));
+      return status < 0 ? undefined : status === CDS_DISC_OK;
     },
     addressOf: (buffer) => Number(koffi.address(buffer)),
     lockWhole: (fd) => (Number(fcntl(fd, F_SETLK, wholeFile)) === 0 ? 0 : koffi.errno()),

@@ -4,8 +4,8 @@
  */
 import { type PermBits, perm } from '../../core/util/perm-bits.ts';
 import { closeFile, openFile, raise, removeBreak, reopen, resume, setBreak, sigraise, waitBreak } from './control.ts';
-import { allocated, flush, info, map, sleep, truncate } from './look.ts';
-import { byteCount, shortSize } from './parse.ts';
+import { allocated, flush, info, length, map, sleep, truncate } from './look.ts';
+import { byteCount } from './parse.ts';
 import { discard, type FreeContext, type IoContext, read, waitForBackground, write } from './requests.ts';
 
 interface CommandShape {
@@ -106,10 +106,7 @@ export const commands: readonly IoCommand[] = [
     usage: '',
     help: 'gets the length of the current file',
     words: [0, 0],
-    run: async ({ backend, out }) => {
-      out(`${shortSize(backend.size())}\n`);
-      return true;
-    },
+    run: length,
   },
   { name: 'map', usage: '', help: 'prints the allocated areas of a file', words: [0, 0], run: map },
   {

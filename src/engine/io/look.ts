@@ -3,7 +3,7 @@
 import type { BlockBackend } from '../../core/block/backend.ts';
 import { nodeStatus } from '../../core/block/block-status.ts';
 import { skipFilters } from '../../core/block/chain.ts';
-import { formatInfo } from '../../core/block/info.ts';
+import { formatInfo, hasInfo } from '../../core/block/info.ts';
 import type { Prealloc } from '../../core/storage/storage.ts';
 import { BlockError } from '../../core/util/errors.ts';
 import { specificLines } from '../../texts/image-info.ts';
@@ -14,12 +14,23 @@ function isPrealloc(text: string): text is Prealloc {
   return ['off', 'metadata', 'falloc', 'full'].includes(text);
 }
 
-export async function flush({ backend, out }: IoContext): Promise<boolean> {
+/** One that fails is told by the exit code alone, as with the peer. */
+export async function flush({ backend }: IoContext): Promise<boolean> {
   try {
     await backend.flush();
     return true;
   } catch (error) {
-    out(`flush failed: ${failureText(error)}\n`);
+    if (!(error instanceof BlockError)) throw error;
+    return false;
+  }
+}
+
+export async function length({ backend, out }: IoContext): Promise<boolean> {
+  try {
+    out(`${shortSize(backend.mediumSize((reason) => reason))}\n`);
+    return true;
+  } catch (error) {
+    out(`getlength: ${failureText(error)}\n`);
     return false;
   }
 }
@@ -45,7 +56,7 @@ export async function info({ backend, out }: IoContext): Promise<boolean | strin
   const node = top.isHidden ? skipFilters(top) : top;
   // a protocol has two names, the same twice
   out(`format name: ${node.driver.name}\n`.repeat(node.driver.kind === 'protocol' || node.driver.hasProtocolName === true ? 2 : 1));
-  if (node.driver.kind === 'protocol' && node.driver.isMedium !== true) return true;
+  if (!hasInfo(node)) return true;
   // clusters are those of what a filter shows; what else there is to tell is not its own
   const format = formatInfo(node);
   out(`cluster size: ${shortSize(format?.clusterSize ?? 0)}\nvm state offset: ${shortSize(format?.vmStateOffset ?? 0)}\n`);
@@ -83,7 +94,7 @@ export async function allocated({ backend, given, out }: IoContext): Promise<boo
 }
 
 export async function map({ backend, out }: IoContext): Promise<boolean> {
-  const size = backend.size();
+  const size = backend.mediumSize((reason) => `Failed to query image length: ${reason}`);
   const hex = (value: number): string => `(0x${value.toString(16)})`;
   for (let at = 0; at < size; ) {
     const run = await allocationAt(backend, at, size - at);

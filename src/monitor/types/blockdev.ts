@@ -4,8 +4,6 @@
  */
 import { driverNames } from '../../core/block/driver-names.ts';
 import type { DriverOptionTable } from '../../core/block/driver-options.ts';
-import { fileDriverOptions } from '../../core/drivers/file-options.ts';
-import { nullDriverOptions } from '../../core/drivers/null-options.ts';
 import { alternate, bool, enumOf, lazy, nullValue, optional, type Schema, str, struct, union } from '../../core/util/schema.ts';
 import { driverEntries } from '../../engine/drivers.ts';
 import { driverSchema, type NodeTypes } from './driver-schema.ts';
@@ -47,9 +45,6 @@ export const blockdevOptions: Schema<Record<string, unknown>> = lazy(() =>
     tag: 'driver',
     branches: {
       ...otherDrivers(types),
-      // named only, with options of drivers that there are
-      host_cdrom: schemaOf(fileDriverOptions),
-      'null-aio': schemaOf(nullDriverOptions),
       ...Object.fromEntries(driverEntries.map(({ name, options }) => [name, schemaOf(options)])),
     },
   }),

@@ -1,4 +1,4 @@
-/* Reading that keeps: a guest's write is never undone by it, and an image that is full does not make the read fail. */
+/* Reading that keeps: a guest's write is never undone by it, and a copy that fails is told to the reader. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { BlockBackend } from '../../../src/core/block/backend.ts';
 import { nodeStatus } from '../../../src/core/block/block-status.ts';
@@ -83,15 +83,17 @@ describe('copy-on-read', () => {
     await backend.remove();
   });
 
-  it('reads on when the image has no room', async () => {
+  it('fails when the image has no room, and tries again', async () => {
     const full = new BlockError('No space left on device', { code: 'ENOSPC' });
     let isFull = false;
     const fail = (kind: string): BlockError | undefined => (isFull && (kind === 'write' || kind === 'zero') ? full : undefined);
     const backend = await open((storage, path) => (path === 'top' ? new FaultyStorage(delayed(storage), { fail }) : storage));
     isFull = true;
-    expect(await read(backend, 0, 3 * cluster)).toEqual(new Uint8Array(3 * cluster).fill(200));
+    await expect(read(backend, 0, 3 * cluster)).rejects.toThrow('No space left on device');
     isFull = false;
     expect(await held()).toEqual([]);
+    expect(await read(backend, 0, 3 * cluster)).toEqual(new Uint8Array(3 * cluster).fill(200));
+    expect((await held()).length).toBe(3);
     await backend.remove();
   });
 

@@ -116,6 +116,7 @@ describe('trees of options', () => {
 const context: FilenameContext = {
   driver: (name) => driverEntries.find((entry) => entry.name === name),
   isDevice: (path) => path.startsWith('/dev/'),
+  isDiscDrive: (path) => path === '/dev/sr0',
 };
 
 describe('filenames', () => {
@@ -134,6 +135,7 @@ describe('filenames', () => {
     const of = (name: string): unknown => optionsOfFilename(name, context);
     expect(of('a/b')).toEqual({ tree: { driver: 'file', filename: 'a/b' }, isJson: false });
     expect(of('/dev/x')).toEqual({ tree: { driver: 'host_device', filename: '/dev/x' }, isJson: false });
+    expect(of('/dev/sr0')).toEqual({ tree: { driver: 'host_cdrom', filename: '/dev/sr0' }, isJson: false });
     expect(of('file:a')).toMatchObject({ tree: { driver: 'file', filename: 'a' }, isJson: false });
     expect(of('json:{"driver": "raw", "file.driver": "file", "file.filename": "a"}')).toEqual({
       tree: { driver: 'raw', file: { driver: 'file', filename: 'a' } },
