@@ -8,6 +8,7 @@ import type { CreateValues } from '../../src/core/block/driver.ts';
 import type { OptionTree } from '../../src/core/block/options.ts';
 import { showSnapshot } from '../../src/core/block/snapshots.ts';
 import type { MemoryStorage } from '../../src/core/storage/memory.ts';
+import type { Storage } from '../../src/core/storage/storage.ts';
 import { BlockError } from '../../src/core/util/errors.ts';
 import { createImage } from '../../src/engine/create.ts';
 import type { Engine } from '../../src/engine/engine.ts';
@@ -44,6 +45,8 @@ export interface Scenario {
   readonly writesBacking?: boolean;
   /** COPIED flags may be behind the counts, as long as no snapshot suffers from it. */
   readonly hasLateFlags?: boolean;
+  /** Stands between the image and the tape, and breaks the order of writes. */
+  readonly spoil?: (tape: Tape, inner: Storage, path: string) => Storage;
   /** Every request succeeds where no fault is played. */
   readonly neverFails?: boolean;
   /** Media to judge, where they are costly: else as many as for all. */
@@ -70,7 +73,10 @@ function addSecrets(engine: Engine, { secrets = {} }: Scenario): void {
 
 function engineOver(scenario: Scenario, media: Media, tape?: Tape): Opened {
   const isTaped = (path: string): boolean => path !== 'base.raw' || scenario.writesBacking === true;
-  const opened = memoryEngine((storage, path) => (tape === undefined || !isTaped(path) ? storage : tape.wrap(storage, path)));
+  const opened = memoryEngine((storage, path) => {
+    if (tape === undefined || !isTaped(path)) return storage;
+    return scenario.spoil?.(tape, storage, path) ?? tape.wrap(storage, path);
+  });
   for (const [path, bytes] of media) opened.media.set(path, mediumOf(path, bytes));
   addSecrets(opened.engine, scenario);
   return opened;
