@@ -12,7 +12,7 @@ import { BlockError } from '../core/util/errors.ts';
 import { escapeCommas, hasHelpWord, isValidOptionList, parseOptionWords, unflatten } from '../core/util/key-values.ts';
 import { parseNumberOption } from '../core/util/schema-scalars.ts';
 import { parseSizeOption } from '../core/util/size.ts';
-import { driverEntries } from '../engine/drivers.ts';
+import { driverEntries, imageFormats } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
 import { creatorOf } from '../engine/protocol-creators.ts';
 
@@ -63,12 +63,7 @@ export async function knownDriver(engine: Engine, format: string): Promise<Block
 }
 
 function unknownFormat(format: string): BlockError {
-  return new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, formatNames()) });
-}
-
-/** Formats that images can be made of. */
-function formatNames(): string[] {
-  return driverEntries.filter(({ kind }) => kind === 'format').map(({ name }) => name);
+  return new BlockError(`Unknown file format '${format}'`, { code: 'ENOTSUP', hint: meantValue(format, imageFormats) });
 }
 
 /** What a filename begins with, when it is no file. */

@@ -116,8 +116,7 @@ async function helpText(program: string): Promise<string> {
 }
 
 async function completionProgram(name: string): Promise<CompletionProgram> {
-  const [{ driverEntries }, { cacheNames }] = await Promise.all([import('../engine/drivers.ts'), import('../core/block/cache-mode.ts')]);
-  const formats = driverEntries.filter(({ kind }) => kind === 'format').map((entry) => entry.name);
+  const [{ imageFormats }, { cacheNames }] = await Promise.all([import('../engine/drivers.ts'), import('../core/block/cache-mode.ts')]);
   return {
     name,
     options: table,
@@ -126,6 +125,6 @@ async function completionProgram(name: string): Promise<CompletionProgram> {
       summary,
       options: async () => (await load()).help(name).options,
     })),
-    values: (kind) => (kind === 'format' ? formats : kind === 'cache' ? cacheNames : undefined),
+    values: (kind) => (kind === 'format' ? imageFormats : kind === 'cache' ? cacheNames : undefined),
   };
 }

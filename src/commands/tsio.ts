@@ -12,7 +12,7 @@ import { isTraceHelp, warnAboutTrace } from '../cli/trace.ts';
 import type { BlockBackend } from '../core/block/backend.ts';
 import { cacheNames } from '../core/block/cache-mode.ts';
 import { BlockError } from '../core/util/errors.ts';
-import { driverEntries } from '../engine/drivers.ts';
+import { imageFormats } from '../engine/drivers.ts';
 import type { Engine } from '../engine/engine.ts';
 import { engineHost } from '../engine/io/host.ts';
 import { waitForBackground } from '../engine/io/requests.ts';
@@ -68,8 +68,7 @@ export async function main(
 }
 
 function completionProgram(name: string): CompletionProgram {
-  const formats = driverEntries.filter(({ kind }) => kind === 'format').map((entry) => entry.name);
-  return { name, options: ioOptions, values: (kind) => (kind === 'format' ? formats : kind === 'cache' ? cacheNames : undefined) };
+  return { name, options: ioOptions, values: (kind) => (kind === 'format' ? imageFormats : kind === 'cache' ? cacheNames : undefined) };
 }
 
 class Session {

@@ -12,7 +12,7 @@ import { warnAboutTrace } from '../cli/trace.ts';
 import { writePidFile } from '../core/storage/pid-file.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { perm } from '../core/util/perm-bits.ts';
-import { driverEntries } from '../engine/drivers.ts';
+import { imageFormats } from '../engine/drivers.ts';
 import { Engine } from '../engine/engine.ts';
 import { findBitmaps } from '../engine/export-bitmaps.ts';
 import type { NbdAddress } from '../nbd/address.ts';
@@ -34,8 +34,7 @@ export async function main(argv: readonly string[], progName: string): Promise<n
   try {
     if (asksForCompletion(argv)) {
       const { answerCompletion } = await import('../cli/completion.ts');
-      const formats = driverEntries.filter(({ kind }) => kind === 'format').map(({ name }) => name);
-      report.print(await answerCompletion({ name: progName, options: nbdOptions, values: (kind) => (kind === 'format' ? formats : undefined) }, argv));
+      report.print(await answerCompletion({ name: progName, options: nbdOptions, values: (kind) => (kind === 'format' ? imageFormats : undefined) }, argv));
       return 0;
     }
     const settings = readSettings(argv, process.env, (text) => report.message(text));

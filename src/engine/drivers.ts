@@ -109,6 +109,9 @@ function rawAndTest(filename: string, parse: (filename: string) => OptionTree): 
   return { raw: parse(words.slice(0, colon)), test: test.startsWith('json:') ? parse(test) : { file: parse(test) } };
 }
 
+/** Formats that images on media have: what can be probed. */
+export const imageFormats: readonly string[] = driverEntries.filter(({ kind, probe }) => kind === 'format' && probe !== undefined).map(({ name }) => name);
+
 function pathOf(protocol: string): (filename: string) => OptionTree {
   return (filename) => ({ filename: stripProtocol(filename, protocol) });
 }
