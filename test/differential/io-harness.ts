@@ -49,6 +49,25 @@ const ruleFiles: Readonly<Record<string, string>> = {
   bad6: '[inject-error]\nevent = "write_aio"\niotype = "1"\n',
 };
 
+/** A log of blklogwrites with two entries, a write and a flush, and numbers in it that are others. */
+function writeLog(...changed: readonly (readonly [at: number, value: number])[]): Buffer {
+  const log = Buffer.alloc(2048);
+  log.write('rhswfsj', 0);
+  for (const [at, value] of [[8, 1], [16, 2], [24, 512], [520, 1], [1552, 1], ...changed] as const) log.writeUInt32LE(value, at);
+  return log.fill(7, 1024, 1536);
+}
+
+const logs: Readonly<Record<string, Buffer>> = {
+  ok: writeLog(),
+  version: writeLog([8, 2]),
+  short: writeLog().subarray(0, 700),
+  four: writeLog([16, 4]),
+  flags: writeLog([1552, 16]),
+  mark: writeLog([528, 8], [520, 0]),
+  sector: writeLog([24, 4096]),
+  sector3: writeLog([24, 3]),
+};
+
 export class IoComparison {
   readonly #root: string;
   readonly #template: string;
@@ -65,6 +84,7 @@ export class IoComparison {
     writeFileSync(join(this.#template, 'pattern'), 'abc');
     writeFileSync(join(this.#template, 'empty'), '');
     for (const [name, text] of Object.entries(ruleFiles)) writeFileSync(join(this.#template, `${name}.conf`), text);
+    for (const [name, log] of Object.entries(logs)) writeFileSync(join(this.#template, `${name}.log`), log);
     this.#link = join(this.#root, 'qemu-io');
     symlinkSync(resolve(dist), this.#link);
   }
