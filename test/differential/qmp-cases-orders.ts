@@ -194,4 +194,17 @@ export const jobOrderScripts: readonly Script[] = [
       'block_resize {"node-name":"r2","size":1048576}',
     ],
   },
+  {
+    name: 'rights that a preallocate filter asks for',
+    steps: [
+      'blockdev-add {"driver":"preallocate","node-name":"p","file":{"driver":"file","node-name":"f","filename":"disk.raw"}}',
+      'nbd-server-start {"addr":{"type":"unix","data":{"path":"@/nbd.sock"}}}',
+      'block-export-add {"type":"nbd","id":"e","node-name":"p","writable":true}',
+      'x-debug-query-block-graph',
+      'block-export-del {"id":"e"}',
+      'blockdev-del {"node-name":"p"}',
+      'blockdev-add {"driver":"preallocate","node-name":"p","read-only":true,"file":{"driver":"file","node-name":"f","filename":"disk.raw"}}',
+      'block_resize {"node-name":"p","size":1048576}',
+    ],
+  },
 ];

@@ -369,6 +369,8 @@ export interface BlockDriver {
   readonly hasProtocolName?: boolean;
   /** It is told of by the filename of the node that it filters, though that opens no filter. */
   readonly hasNameOfChild?: boolean;
+  /** Its data lie in several files: a name in an image above it is relative to none of them. */
+  readonly hasNoFolder?: boolean;
   /** A file or device of the host: its requests end here. */
   readonly isMedium?: boolean;
   /** The disc in its drive may be taken out: `isInserted` of its state tells. */

@@ -21,6 +21,15 @@ export function exactFilename(node: BlockNode): string | undefined {
     : exactFilename(primary.node);
 }
 
+/**
+ * The file from whose folder relative names in the image of `node` go out: that at the end of its primary children, whatever
+ * filters and windows lie between. Where there is none: the node that has no folder.
+ */
+export function mediumName(node: BlockNode): string | BlockNode {
+  if (node.driver.hasNoFolder === true) return node;
+  return node.primary === undefined ? (exactFilename(node) ?? node) : mediumName(node.primary.node);
+}
+
 /** The options that decide what the guest sees, children included. */
 function fullOptions(node: BlockNode): Record<string, unknown> {
   const options: Record<string, unknown> = { driver: node.driver.name, ...node.state.strongOptions };

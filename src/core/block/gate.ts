@@ -5,7 +5,7 @@
  */
 import { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
-import { exactFilename } from './filename.ts';
+import { exactFilename, mediumName } from './filename.ts';
 import type { BlockNode } from './node.ts';
 import {
   asTree,
@@ -82,7 +82,8 @@ export class Gate {
 
   #backingOptions(node: BlockNode, { filename, format }: RecordedName, given: OptionTree): OptionTree {
     if (filename.startsWith('json:')) return mergeOptions({ ...optionsOfFilename(filename, this.#names).tree, ...driverOf(format) }, given);
-    const full = combineFilename(exactFilename(node.primary?.node ?? node) ?? '', filename);
+    const base = mediumName(node);
+    const full = combineFilename(typeof base === 'string' ? base : '', filename);
     const top: OptionTree = { ...driverOf(format), ...given };
     // the name goes down to the first protocol
     return this.#named(top, full, true);

@@ -5,9 +5,9 @@
 
 import { alignUp } from '../util/math.ts';
 import { childRole, type FormatInfo, type Limits, type SnapshotInfo } from './driver.ts';
-import { exactFilename, nodeFilename } from './filename.ts';
+import { mediumName, nodeFilename } from './filename.ts';
 import type { BlockNode } from './node.ts';
-import { combineFilename } from './options.ts';
+import { combineFilename, isRelativeName } from './options.ts';
 import { snapshotsOf } from './snapshots.ts';
 
 /** Images are told of in whole sectors. */
@@ -66,8 +66,9 @@ async function infoOf(node: BlockNode, withLimits: boolean, isTop: boolean): Pro
 
 /** The backing name as recorded, seen from the image; undefined when there is no base to start from. */
 export function fullBackingName(node: BlockNode, backing: string): string | undefined {
-  const base = exactFilename(node.primary?.node ?? node);
-  return base === undefined ? undefined : combineFilename(base, backing);
+  const base = mediumName(node);
+  if (typeof base === 'string') return combineFilename(base, backing);
+  return isRelativeName(backing) ? undefined : backing;
 }
 
 /** Bytes on the medium; undefined when a node below cannot tell. */

@@ -2,10 +2,10 @@
 import { BlockError } from '../util/errors.ts';
 import type { Child } from './child.ts';
 import { type BlockDriver, type ChildRoles, childRole } from './driver.ts';
-import { exactFilename, nodeFilename } from './filename.ts';
+import { exactFilename, mediumName, nodeFilename } from './filename.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { Opening } from './opening.ts';
-import { asTree, type OptionReader, type OptionValue } from './options.ts';
+import { asTree, isRelativeName, type OptionReader, type OptionValue } from './options.ts';
 import { type Inherited, inheritedByFile } from './settings.ts';
 import { notFound } from './unpublished.ts';
 
@@ -110,6 +110,7 @@ async function backingNode(
   inherited: Inherited,
 ): Promise<{ readonly node: BlockNode; readonly isGiven: boolean } | undefined> {
   const recorded = node.state.imageBacking;
+  if (recorded !== undefined && typeof option !== 'string' && !('filename' in asTree(asTree(option)['file']))) checkFolder(node, recorded.filename);
   try {
     if (typeof option === 'string') return { node: findNode(opening, option, node), isGiven: true };
     if (option === undefined && recorded === undefined) return undefined;
@@ -127,6 +128,13 @@ async function backingNode(
     if (error instanceof BlockError) throw error.prepend('Could not open backing file: ');
     throw error;
   }
+}
+
+/** Throws when `name`, in the image of `node`, is relative and there is nothing to start from: the working directory is not meant. */
+function checkFolder(node: BlockNode, name: string): void {
+  const base = mediumName(node);
+  if (typeof base === 'string' || !isRelativeName(name)) return;
+  throw new BlockError(`Cannot generate a base directory for ${base.driver.name} nodes`, { code: 'ENOTSUP' });
 }
 
 /** What tells the medium of an image from all others; empty for what lies on none. */

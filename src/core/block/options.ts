@@ -250,9 +250,14 @@ export function optionsOfFilename(filename: string, context: FilenameContext): {
   return { tree: protocolOptions(protocol, filename, context), isJson: false };
 }
 
+/** A name that stands for different files seen from different folders. */
+export function isRelativeName(name: string): boolean {
+  return name !== '' && !name.startsWith('/') && !name.startsWith('json:') && !hasProtocol(name);
+}
+
 /** A backing name as recorded in an image, seen from the directory of the image. */
 export function combineFilename(imageFilename: string, backing: string): string {
-  if (backing === '' || backing.startsWith('/') || backing.startsWith('json:') || hasProtocol(backing)) return backing;
+  if (!isRelativeName(backing)) return backing;
   // what stands before a colon counts as a protocol here too
   const colon = hasProtocol(imageFilename) ? imageFilename.indexOf(':') : -1;
   return imageFilename.slice(0, Math.max(colon, imageFilename.lastIndexOf('/')) + 1) + backing;

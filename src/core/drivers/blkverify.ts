@@ -103,4 +103,4 @@ async function open(host: NodeHost): Promise<DriverState> {
   return new BlkverifyState(raw, test, (message) => host.emit('TSIMG_FATAL', { message }));
 }
 
-export const blkverifyDriver: BlockDriver = { name: 'blkverify', kind: 'filter', hasProtocolName: true, open };
+export const blkverifyDriver: BlockDriver = { name: 'blkverify', kind: 'filter', hasProtocolName: true, hasNoFolder: true, open };

@@ -155,10 +155,11 @@ async function open(host: NodeHost): Promise<DriverState> {
 
 /** While it may make the file longer, nobody else writes there or changes its size: they would see what is not there. */
 function childPerm(node: BlockNode, _child: Child, asked: PermRequest): PermRequest {
-  const mayGrow = (asked.perm & (perm.write | perm.resize)) !== 0;
+  const both = perm.write | perm.resize;
+  const mayGrow = (asked.perm & both) === both;
   const mustCut = node.isOpen && node.state instanceof PreallocateState && node.state.hasSurplus;
   if (!mayGrow && !mustCut) return asked;
-  return { perm: asked.perm | perm.write | perm.resize, shared: asked.shared & ~(perm.write | perm.resize) };
+  return { perm: asked.perm | both, shared: asked.shared & ~both };
 }
 
 export const preallocateDriver: BlockDriver = { name: 'preallocate', kind: 'filter', open, childPerm };

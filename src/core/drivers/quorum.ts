@@ -258,4 +258,4 @@ function childPerm(node: BlockNode, _child: Child, asked: PermRequest): PermRequ
   return { perm: asked.perm | (rewrites ? perm.write : perm.none), shared: asked.shared & (perm.consistentRead | perm.writeUnchanged) };
 }
 
-export const quorumDriver: BlockDriver = { name: 'quorum', kind: 'format', open, childPerm };
+export const quorumDriver: BlockDriver = { name: 'quorum', kind: 'format', hasNoFolder: true, open, childPerm };
