@@ -4,9 +4,9 @@
  */
 import { UsageError } from '../cli/getopt.ts';
 import { helpOption } from '../cli/options.ts';
-import type { SnapshotDetails } from '../core/block/driver.ts';
 import type { BlockNode } from '../core/block/node.ts';
 import { applySnapshot, createSnapshot, deleteSnapshot, snapshotsOf } from '../core/block/snapshots.ts';
+import type { SnapshotDetails } from '../core/block/stores.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { decodeName, encodeName } from '../core/util/name-codec.ts';
 import type { Engine } from '../engine/engine.ts';

@@ -6,7 +6,6 @@
 import type { Child } from '../core/block/child.ts';
 import {
   type AmendHow,
-  type BitmapStore,
   type BlockDriver,
   type BlockStatus,
   type CheckOutput,
@@ -25,12 +24,11 @@ import {
   type RecordedBacking,
   type ReqFlags,
   reqFlag,
-  type SnapshotInfo,
-  type SnapshotStore,
   type TruncateOptions,
 } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
 import type { OptionReader, OptionTree } from '../core/block/options.ts';
+import type { BitmapStore, SnapshotInfo, SnapshotStore } from '../core/block/stores.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import type { Maybe } from '../core/util/maybe.ts';
 import { cryptoSector } from '../crypto/sector-size.ts';

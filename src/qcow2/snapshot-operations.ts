@@ -4,7 +4,7 @@
  * are to be, and clusters that leak at worst.
  * Rule source: qcow2 specification, snapshots; observed order of snapshot operations.
  */
-import type { SnapshotDetails, SnapshotInfo } from '../core/block/driver.ts';
+import type { SnapshotDetails, SnapshotInfo } from '../core/block/stores.ts';
 import { BlockError, invariant } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import type { Qcow2Image } from './image.ts';

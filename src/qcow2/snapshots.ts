@@ -3,7 +3,7 @@
  * shared clusters have no COPIED flag and are copied before a write.
  * Rule source: qcow2 specification, snapshots.
  */
-import type { SnapshotInfo } from '../core/block/driver.ts';
+import type { SnapshotInfo } from '../core/block/stores.ts';
 import { getU16, getU32, getU64, getU64Big, untilNul } from '../core/util/bytes.ts';
 import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';

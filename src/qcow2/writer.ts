@@ -3,9 +3,10 @@
  * bitmaps in use), what it is told when there will be no more, and reopening, which may begin or end a writer.
  * Rule source: observed order at open, close and blockdev-reopen.
  */
-import type { BitmapStore, DriverStep } from '../core/block/driver.ts';
+import type { DriverStep } from '../core/block/driver.ts';
 import type { NodeSettings } from '../core/block/node.ts';
 import { OptionReader, type OptionTree } from '../core/block/options.ts';
+import type { BitmapStore } from '../core/block/stores.ts';
 import { BlockError } from '../core/util/errors.ts';
 import type { Bitmaps } from './bitmaps-store.ts';
 import { qcow2DriverOptions } from './driver-options.ts';

@@ -1,7 +1,7 @@
 /* What `info …` of the human monitor prints, from facts that were collected. Pure text. Rule source: observed output of QEMU 11.1. */
 import type { DeviceStats } from '../core/block/device-info.ts';
-import type { SnapshotInfo } from '../core/block/driver.ts';
 import type { ImageInfo } from '../core/block/info.ts';
+import type { SnapshotInfo } from '../core/block/stores.ts';
 import { infoText, snapshotTable } from './image-info.ts';
 
 /** A device or a node as `info block` shows it. */

@@ -3,8 +3,8 @@
  * snapshots, which `snapshot -l` shares. Pure text. Rule source: observed output of qemu-img 11.1.
  */
 
-import type { SnapshotInfo } from '../core/block/driver.ts';
 import type { ImageInfo } from '../core/block/info.ts';
+import type { SnapshotInfo } from '../core/block/stores.ts';
 import { jsonKeyOrder } from '../core/util/json-order.ts';
 import { formatSize } from '../core/util/size.ts';
 

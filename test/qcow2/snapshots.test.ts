@@ -1,7 +1,7 @@
 /* Snapshots inside an image: what the disk and each snapshot hold after any order of making, applying and deleting them. */
 import { describe, expect, it } from 'vitest';
-import type { SnapshotDetails } from '../../src/core/block/driver.ts';
 import { applySnapshot, createSnapshot, deleteSnapshot, showSnapshot, snapshotsOf } from '../../src/core/block/snapshots.ts';
+import type { SnapshotDetails } from '../../src/core/block/stores.ts';
 import type { MemoryStorage } from '../../src/core/storage/memory.ts';
 import { ImageBytes } from '../support/qcow2-bytes.ts';
 import { seeded } from '../support/random.ts';

@@ -16,6 +16,7 @@ import type { DirtyBitmap } from './dirty-bitmap.ts';
 import type { DriverOptionTable } from './driver-options.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { OptionReader, OptionTree } from './options.ts';
+import type { BitmapStore, SnapshotInfo, SnapshotStore } from './stores.ts';
 
 /** Request flags (QEMU: BdrvRequestFlags). */
 export const reqFlag = {
@@ -100,34 +101,6 @@ export interface DriverStep {
 export interface RecordedBacking {
   readonly filename: string;
   readonly format: string | undefined;
-}
-
-/** Where a driver keeps dirty bitmaps of its node over its end. */
-export interface BitmapStore {
-  /** false: this image cannot keep any, whatever they are like. */
-  readonly isSupported: boolean;
-  /** Throws, in the peer's words, when one like this could not be kept. */
-  check(name: string, granularity: number): void;
-  /** Takes it from the medium; nothing when it is not there. */
-  remove(name: string): Promise<void>;
-  /** Writes everything out as a close does, and keeps the node for reading. False, and told, when bitmaps are lost. */
-  store(): Promise<boolean>;
-}
-
-/** What a snapshot that is to be made says of itself. */
-export type SnapshotDetails = Omit<SnapshotInfo, 'id'>;
-
-/** Snapshots inside an image. A snapshot is told by what `snapshots()` lists. Called drained; the node is not published anew. */
-export interface SnapshotStore {
-  /** false: this image can neither make nor apply any. */
-  readonly isSupported: boolean;
-  /** Keeps the disk as it is now under the next free ID. Rejects with ENOTSUP where the image cannot. */
-  create(details: SnapshotDetails): Promise<void>;
-  /** Makes the disk what it was then, its size too. */
-  apply(snapshot: SnapshotInfo): Promise<void>;
-  remove(snapshot: SnapshotInfo): Promise<void>;
-  /** Shows the disk as it was then, with the size that it has now, until the node closes. For nodes that are read only. */
-  show(snapshot: SnapshotInfo): Promise<void>;
 }
 
 /** For drivers that keep nothing that depends on settings. */
@@ -254,16 +227,6 @@ export interface CheckOutput {
   line(text: string): void;
   /** An error that a program tells under its own name. */
   error(text: string): void;
-}
-
-export interface SnapshotInfo {
-  readonly id: string;
-  readonly name: string;
-  readonly vmStateSize: number;
-  readonly dateSec: number;
-  readonly dateNsec: number;
-  readonly vmClockNsec: bigint;
-  readonly icount: bigint | undefined;
 }
 
 /** What a driver gets while it opens. */

@@ -4,11 +4,12 @@
  */
 
 import { alignUp } from '../util/math.ts';
-import { childRole, type FormatInfo, type Limits, type SnapshotInfo } from './driver.ts';
+import { childRole, type FormatInfo, type Limits } from './driver.ts';
 import { mediumName, nodeFilename } from './filename.ts';
 import type { BlockNode } from './node.ts';
 import { combineFilename, isRelativeName } from './options.ts';
 import { snapshotsOf } from './snapshots.ts';
+import type { SnapshotInfo } from './stores.ts';
 
 /** Images are told of in whole sectors. */
 const sector = 512;

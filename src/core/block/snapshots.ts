@@ -4,10 +4,10 @@
  */
 import { BlockError } from '../util/errors.ts';
 import { drainNodes } from './drain.ts';
-import type { SnapshotDetails, SnapshotInfo, SnapshotStore } from './driver.ts';
 import type { Graph } from './graph.ts';
 import { sizeHasChanged } from './io.ts';
 import type { BlockNode } from './node.ts';
+import type { SnapshotDetails, SnapshotInfo, SnapshotStore } from './stores.ts';
 
 /** The node whose image keeps the snapshots of `node`: itself, or what it passes through. */
 function keeperOf(node: BlockNode): BlockNode | undefined {
