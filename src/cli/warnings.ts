@@ -9,13 +9,19 @@ export const maxServedLines = 64;
 
 /**
  * Shows what drivers tell while they open, read and close images: lost bitmaps, corruption that was met. Of the lines about
- * what is in an image no more than `maxLines`.
+ * what is in an image no more than `maxLines`. Notes go to standard output; what makes all further work worthless ends the
+ * program (blkverify).
  */
 export function relayWarnings(events: EventSink, report: Reporter, maxLines: number = Number.POSITIVE_INFINITY): void {
   if (relayed.has(events)) return;
   relayed.add(events);
   let lines = 0;
   events.listen(({ name, data }) => {
+    if (name === 'TSIMG_NOTE') report.print(`${String(data?.['message'])}\n`);
+    if (name === 'TSIMG_FATAL') {
+      report.stderr.write(`${String(data?.['message'])}\n`);
+      process.exit(1);
+    }
     if (name !== 'TSIMG_WARNING') return;
     const hint = data?.['hint'];
     if (data?.['isPlain'] === true) {

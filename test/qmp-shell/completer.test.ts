@@ -40,7 +40,7 @@ describe('completion', () => {
     ['help blockdev-b', ['blockdev-backup ']],
     ['graph ', ['-v ']],
     ['graph -v ', []],
-    ['blockdev-add driver=q', ['driver=qcow2 ']],
+    ['blockdev-add driver=q', ['driver=qcow2', 'driver=quorum']],
     ['blockdev-add driver=vm', []],
     ['blockdev-add driver=qcow2 file.driver=null-c', ['file.driver=null-co ']],
     ['map s', ['source ']],
