@@ -2,10 +2,12 @@
  * Exports of one image by tsnbd and by qemu-nbd, seen by nbdinfo, qemu-img map and nbdcopy: flags, sizes, maps and contents are equal.
  * (An offset into an overlay is left out: qemu-nbd then calls holes what its backing file holds.)
  */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { isListening } from '../support/listening.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
 import { builtProgram, run } from '../support/run.ts';
 import { type TempFolder, tempFolder } from '../support/tmp.ts';
@@ -67,7 +69,7 @@ describeWithPeers(['qemu-nbd', 'qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy'], 'on
     const server = spawn(file, file === process.execPath ? [builtProgram('tsnbd'), '-t', '-k', socket, ...words] : ['-t', '-k', socket, ...words], {
       stdio: 'ignore',
     });
-    while (!existsSync(socket)) {
+    while (!isListening(socket)) {
       if (server.exitCode !== null) throw new Error(`${file} ended with ${server.exitCode}`);
       await new Promise((resolve) => setImmediate(resolve));
     }

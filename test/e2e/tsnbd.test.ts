@@ -1,7 +1,9 @@
 /* tsnbd as a process, with real clients: what one writes, another reads back. And its command line against qemu-nbd's. */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isListening } from '../support/listening.ts';
 import { cmd, RawClient } from '../support/nbd-client.ts';
 import { describeWithPeers, peer } from '../support/peers.ts';
 import { builtProgram, run } from '../support/run.ts';
@@ -29,7 +31,7 @@ async function serve(...args: string[]): Promise<string> {
   server = spawn(process.execPath, [builtProgram('tsnbd'), '-k', socket, ...args], { cwd: folder.path, stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';
   server.stderr?.setEncoding('utf8').on('data', (text: string) => (errors += text));
-  while (!existsSync(socket)) {
+  while (!isListening(socket)) {
     if (server.exitCode !== null) throw new Error(`tsnbd ended: ${errors}`);
     await new Promise((resolve) => setImmediate(resolve));
   }

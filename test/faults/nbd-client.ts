@@ -1,6 +1,7 @@
 /* A client that speaks NBD by hand: any numbers in any request, simple replies. */
-import { existsSync } from 'node:fs';
+
 import type { Socket } from 'node:net';
+import { listening } from '../support/listening.ts';
 import type { Stage } from './stage.ts';
 
 const errors: Readonly<Record<number, string>> = { 0: '0', 1: 'EPERM', 5: 'EIO', 22: 'EINVAL', 28: 'ENOSPC', 108: 'ESHUTDOWN' };
@@ -37,7 +38,7 @@ export class NbdClient {
     const path = stage.path('client.sock');
     const [node, file] = stage.command('tsnbd');
     stage.start(node, [file, '-t', '-e', '0', '-k', path, ...args]);
-    while (!existsSync(path)) await new Promise((resolve) => setImmediate(resolve));
+    await listening(path);
     return NbdClient.connect(path);
   }
 

@@ -1,5 +1,7 @@
 /* Closings at a bad moment: with requests queued, jobs running, media that fail, twice, or by a signal. */
+
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { listening } from '../../support/listening.ts';
 import type { Fault } from '../fault.ts';
 import { hookedEngine } from '../media.ts';
 import { NbdClient } from '../nbd-client.ts';
@@ -146,7 +148,7 @@ const program: Fault = {
     const socket = stage.path('s.sock');
     const child = stage.start(node, [file, '-t', '-f', 'raw', '-k', socket, stage.path('r')]);
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-    while (!existsSync(socket)) await new Promise((resolve) => setImmediate(resolve));
+    await listening(socket);
     const client = await NbdClient.connect(socket);
     await client.ask(1, 0n, mebibyte, new Uint8Array(mebibyte).fill(5));
     for (let index = 0; index < 50; index++) client.send(1, 0n, mebibyte, new Uint8Array(mebibyte).fill(5));

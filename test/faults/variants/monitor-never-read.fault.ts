@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { listening } from '../../support/listening.ts';
 import type { Fault } from '../fault.ts';
 import { peakMemory, type Stage } from '../stage.ts';
 
@@ -22,7 +22,7 @@ async function deafDaemon(
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   child.stdout?.pause();
   child.stderr?.resume();
-  while (!existsSync(path)) await new Promise((resolve) => setImmediate(resolve));
+  await listening(path);
   child.stdin?.write(`{"execute":"qmp_capabilities"}${requests}`);
   const { connect } = await import('node:net');
   const socket = connect(path).setEncoding('utf8');

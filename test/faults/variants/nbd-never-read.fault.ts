@@ -1,5 +1,6 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { listening } from '../../support/listening.ts';
 import type { Fault } from '../fault.ts';
 import { peakMemory, type Stage } from '../stage.ts';
 
@@ -76,7 +77,7 @@ function scene(name: string, isStructured: boolean, requests: Buffer): Fault {
       const [node, file] = stage.command('tsnbd');
       const child = stage.start(node, [file, '-t', '-e', '0', '-f', 'raw', '-k', path, stage.path('disk')]);
       const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-      while (!existsSync(path)) await new Promise((resolve) => setImmediate(resolve));
+      await listening(path);
       await isServed(path, 1);
       const pid = child.pid ?? 0;
       const before = peakMemory(pid);
