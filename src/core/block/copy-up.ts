@@ -25,10 +25,14 @@ export function readCopyingUp(node: BlockNode, offset: number, into: Uint8Array,
 
 /** Whether the node's own layer has all of the range. */
 function isHeld(node: BlockNode, offset: number, length: number): Maybe<boolean> {
-  return chain(nodeStatus(node, offset, length, false), (found) => {
+  const end = offset + length;
+  for (let at = offset; at < end; ) {
+    const found = nodeStatus(node, at, end - at, false);
+    if (isPending(found)) return found.then((run) => run.allocated && isHeld(node, at + run.length, end - at - run.length));
     if (!found.allocated) return false;
-    return found.length >= length || isHeld(node, offset + found.length, length - found.length);
-  });
+    at += found.length;
+  }
+  return true;
 }
 
 /** What is copied at once, and not less. */

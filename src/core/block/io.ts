@@ -7,6 +7,7 @@
 
 import { isZero } from '../util/bytes.ts';
 import { BlockError } from '../util/errors.ts';
+import { inPieces } from '../util/in-pieces.ts';
 import { alignDown, alignUp } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type ReqFlags, reqFlag, type TruncateOptions } from './driver.ts';
@@ -274,26 +275,4 @@ export function sizeHasChanged(node: BlockNode): void {
 
 function cannotWrite(node: BlockNode): BlockError {
   return node.readOnly ? new BlockError('Operation not permitted', { code: 'EPERM' }) : new BlockError('Operation not supported', { code: 'ENOTSUP' });
-}
-
-// -- helpers ----------------------------------------------------------------------------------------------------------
-
-/** Runs `body` over [offset, offset + length) in pieces of at most `step`; stays synchronous while the pieces are. */
-function inPieces(offset: number, length: number, step: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {
-  const end = offset + length;
-  for (let at = offset; at < end; at += step) {
-    const result = body(at, Math.min(step, end - at));
-    if (isPending(result)) return inPiecesSlow(result, at + step, end, step, body);
-  }
-}
-
-async function inPiecesSlow(
-  first: Promise<void>,
-  offset: number,
-  end: number,
-  step: number,
-  body: (offset: number, length: number) => Maybe<void>,
-): Promise<void> {
-  await first;
-  for (let at = offset; at < end; at += step) await body(at, Math.min(step, end - at));
 }

@@ -24,12 +24,15 @@ import type { BlockNode } from '../block/node.ts';
 import { asTree, type OptionReader, type OptionTree, type OptionValue } from '../block/options.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
+import { inPieces } from '../util/in-pieces.ts';
 import { isPowerOfTwo } from '../util/math.ts';
 import { chain, isPending, type Maybe } from '../util/maybe.ts';
 import { type PermBits, perm, permQapiNames } from '../util/perm-bits.ts';
 import { DebugRules, parseRuleFile, readRule, ruleSections } from './blkdebug-rules.ts';
 
 const maxInt = 2 ** 31 - 1;
+/** Bytes of a rule file that are read; a larger one is refused. */
+const maxRuleFile = 1024 * 1024;
 
 /** Limits as they were asked for; 0: those of the node below. */
 interface Overrides {
@@ -95,7 +98,7 @@ class BlkdebugState implements DriverState {
     return this.#image.size();
   }
 
-  /** What the cannot-tell of a debugged medium is: none of its users may build on it. */
+  /** QEMU's has no answer either. */
   allocatedSize(): undefined {}
 
   /** Throws, or rejects, when a rule says that the request fails. */
@@ -128,7 +131,7 @@ class BlkdebugState implements DriverState {
     return this.#around('pwritev_zero', () => {
       if (length < Math.max(requestAlign, zeroAlign)) return false;
       return chain(
-        this.#inPieces(offset, length, this.extras.overrides.maxWriteZero, (at, piece) =>
+        inPieces(offset, length, this.extras.overrides.maxWriteZero || length, (at, piece) =>
           chain(this.#check('write-zeroes', at, piece), () => this.#image.zero(at, piece, flags)),
         ),
         () => true,
@@ -138,14 +141,9 @@ class BlkdebugState implements DriverState {
 
   discard(offset: number, length: number): Maybe<void> {
     if (length < this.limits.discardAlign) return;
-    return this.#inPieces(offset, length, this.extras.overrides.maxDiscard, (at, piece) =>
+    return inPieces(offset, length, this.extras.overrides.maxDiscard || length, (at, piece) =>
       chain(this.#check('discard', at, piece), () => this.#image.discard(at, piece)),
     );
-  }
-
-  #inPieces(offset: number, length: number, most: number, body: (offset: number, length: number) => Maybe<void>): Maybe<void> {
-    const piece = Math.min(length, most === 0 ? length : most);
-    return chain(body(offset, piece), () => (piece === length ? undefined : this.#inPieces(offset + piece, length - piece, most, body)));
   }
 
   flush(): Maybe<void> {
@@ -174,7 +172,9 @@ async function readFile(host: NodeHost, path: string): Promise<string> {
   try {
     const storage = await host.openStorage(path, { create: 'never', readOnly: true, direct: false, noFlush: false, locking: 'off' });
     try {
-      const bytes = new Uint8Array(Math.min(await storage.size(), 1024 * 1024));
+      const size = await storage.size();
+      if (size > maxRuleFile) throw new BlockError('File too large', { code: 'EFBIG' });
+      const bytes = new Uint8Array(size);
       const read = storage.read(0, bytes);
       if (isPending(read)) await read;
       return Buffer.from(bytes).toString();
@@ -182,7 +182,7 @@ async function readFile(host: NodeHost, path: string): Promise<string> {
       await storage[Symbol.asyncDispose]();
     }
   } catch (error) {
-    throw error instanceof BlockError ? error.prepend(error.message.startsWith('Could not open') ? '' : `Could not open '${path}': `) : error;
+    throw error instanceof BlockError ? error.prepend(`Could not open '${path}': `) : error;
   }
 }
 

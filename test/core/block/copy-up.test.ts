@@ -97,6 +97,22 @@ describe('copy-on-read', () => {
     await backend.remove();
   });
 
+  it('reads an image in as many pieces as it has clusters', async () => {
+    const small = 512;
+    const many = 32768;
+    const made = memoryEngine();
+    engine = made.engine;
+    await createImage(engine, 'qcow2', 'top', { size: many * small, cluster_size: small });
+    const node = await engine.addNode({ driver: 'copy-on-read', 'node-name': 'cor', file: { driver: 'qcow2', file: { driver: 'file', filename: 'top' } } });
+    const backend = new BlockBackend(engine.graph, { perm: perm.consistentRead | perm.write, shared: perm.all });
+    backend.insert(node);
+    // from the last cluster to the first: no two of them lie side by side
+    for (let at = many - 1; at >= 0; at--) await backend.write(at * small, new Uint8Array(small).fill(1 + (at % 250)));
+    const bytes = await read(backend, 0, many * small);
+    expect(bytes.every((byte, at) => byte === 1 + (Math.floor(at / small) % 250))).toBe(true);
+    await backend.remove();
+  });
+
   it('keeps the order of layers down to its bottom', async () => {
     await open();
     await engine.addNode({ driver: 'null-co', 'node-name': 'other', size });
