@@ -29,7 +29,7 @@ import { refreshPermissions } from '../core/block/permissions.ts';
 import { runTransaction } from '../core/block/transaction.ts';
 import { passphrase } from '../core/objects/secret.ts';
 import { isPrealloc } from '../core/storage/storage.ts';
-import { BlockError, invariant } from '../core/util/errors.ts';
+import { BlockError } from '../core/util/errors.ts';
 import { alignUp } from '../core/util/math.ts';
 import { chain, type Maybe, settle } from '../core/util/maybe.ts';
 import { perm } from '../core/util/perm-bits.ts';
@@ -152,7 +152,6 @@ function mediumOf(child: Child): LuksMedium {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
-  invariant(file !== undefined, 'openChild gave no file');
   const header = await host.openChild('header', childRole.metadata, { optional: true });
   const keySecret = host.options.string('key-secret');
   const isDetached = header !== undefined;

@@ -239,7 +239,6 @@ async function readEncryption(host: NodeHost, header: Header, file: Child): Prom
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.data | childRole.metadata | childRole.primary);
-  invariant(file !== undefined, 'openChild gave no file');
   const header = await readHeader(host.node.settings, file);
   const strongOptions = strongOptionsOf(host.options);
   const encryption = await readEncryption(host, header, file);

@@ -12,9 +12,10 @@ import type { Bitmaps } from './bitmaps-store.ts';
 import type { Qcow2Image } from './image.ts';
 import { exclusively, readRange, writeHeld } from './io.ts';
 import { autoclear, maxL1Bytes } from './layout.ts';
+import { writeNewTable } from './new-table.ts';
 import { structure } from './overlap.ts';
 import { growRefcountArea } from './refcount-area.ts';
-import { allocateClusters, allocateClustersAt, freeClusters } from './refcounts.ts';
+import { allocateClustersAt, freeClusters } from './refcounts.ts';
 import { lastUsedCluster, shrinkL1, shrinkRefcountTable } from './shrink.ts';
 import { run as carryOut, locked, type Steps, told, wait } from './steps.ts';
 import { forgetRange, zeroHeld } from './zero-discard.ts';
@@ -124,18 +125,7 @@ function* growL1(image: Qcow2Image, entries: number): Steps<void> {
   const table = new Uint8Array(entries * 8);
   table.set(image.l1);
   yield* wait(image.raise('l1_grow_alloc_table'));
-  const offset = yield* allocateClusters(image, table.length);
-  try {
-    yield* image.refcountCache.flush();
-    image.checkOverlap(offset, table.length, 0);
-    yield* wait(image.raise('l1_grow_write_table'));
-    yield* wait(image.writeFile(offset, table));
-    yield* wait(image.flushMedium());
-    yield* wait(image.raise('l1_grow_activate_table'));
-  } catch (error) {
-    yield* freeClusters(image, offset, table.length, 'never');
-    throw error;
-  }
+  const offset = yield* writeNewTable(image, table, { write: 'l1_grow_write_table', activate: 'l1_grow_activate_table' });
   const oldOffset = image.header.l1Offset;
   const oldLength = image.l1.length;
   yield* image.updateFields({ l1Size: entries, l1Offset: offset });

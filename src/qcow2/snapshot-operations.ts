@@ -11,6 +11,7 @@ import type { Qcow2Image } from './image.ts';
 import { exclusively } from './io.ts';
 import { maxSnapshots } from './layout.ts';
 import { registerActiveTables, registerSnapshots } from './metadata-places.ts';
+import { writeNewTable } from './new-table.ts';
 import { structure } from './overlap.ts';
 import { allocateClusters, freeClusters, passDiscards } from './refcounts.ts';
 import { changeReferences, type Reached, undoReferences } from './snapshot-references.ts';
@@ -185,16 +186,7 @@ function* replaceActiveL1(image: Qcow2Image, l1: Uint8Array, size: number): Step
     image.setL1(l1);
     return;
   }
-  const offset = yield* allocateClusters(image, l1.length);
-  try {
-    yield* image.refcountCache.flush();
-    image.checkOverlap(offset, l1.length, 0);
-    yield* wait(image.writeFile(offset, l1));
-    yield* wait(image.flushMedium());
-  } catch (error) {
-    yield* freeClusters(image, offset, l1.length, 'never');
-    throw error;
-  }
+  const offset = yield* writeNewTable(image, l1);
   yield* image.updateHeader({ size, l1Size: l1.length / 8, l1Offset: offset });
   image.setL1(l1);
   image.metadata.remove(old.offset, old.length, structure.activeL1);

@@ -9,8 +9,9 @@ import { alignUp } from '../core/util/math.ts';
 import { encodeName } from '../core/util/name-codec.ts';
 import type { Qcow2Image } from './image.ts';
 import { knownSnapshotExtra, maxSnapshotExtra, maxSnapshots, maxSnapshotTableBytes, snapshotHeaderSize } from './layout.ts';
+import { writeNewTable } from './new-table.ts';
 import { structure } from './overlap.ts';
-import { allocateClusters, freeClusters } from './refcounts.ts';
+import { freeClusters } from './refcounts.ts';
 import { noIcount, type SnapshotRecord } from './snapshots.ts';
 import { type Steps, wait } from './steps.ts';
 
@@ -26,7 +27,8 @@ export function* replaceSnapshotTable(image: Qcow2Image, records: readonly Snaps
   const { header } = image;
   const table = encodeTable(image, records);
   yield* keepUnknownExtra(image, records, table);
-  const offset = yield* writeNewTable(image, table.bytes);
+  // no table at all where there are no snapshots
+  const offset = table.bytes.length === 0 ? 0 : yield* writeNewTable(image, table.bytes);
   const old = { offset: header.snapshotsOffset, length: image.snapshotTableBytes };
   yield* image.updateFields({ snapshotCount: records.length, snapshotsOffset: offset });
   image.metadata.removeAll(structure.snapshotTable);
@@ -35,22 +37,6 @@ export function* replaceSnapshotTable(image: Qcow2Image, records: readonly Snaps
   image.snapshotTableBytes = table.bytes.length;
   // from here on nothing may fail: whoever asked must not take back what the medium names
   if (old.offset !== 0 && old.length > 0) yield* freeClusters(image, old.offset, old.length, 'snapshot');
-}
-
-/** Writes the table into clusters of its own, durably; the header does not name it yet. Returns its place, 0 for an empty one. */
-function* writeNewTable(image: Qcow2Image, bytes: Uint8Array): Steps<number> {
-  if (bytes.length === 0) return 0;
-  const offset = yield* allocateClusters(image, bytes.length);
-  try {
-    yield* image.refcountCache.flush();
-    image.checkOverlap(offset, bytes.length, 0);
-    yield* wait(image.writeFile(offset, bytes));
-    yield* wait(image.flushMedium());
-    return offset;
-  } catch (error) {
-    yield* freeClusters(image, offset, bytes.length, 'never');
-    throw error;
-  }
 }
 
 /** Bytes of extra data in the new entry: what is known, and what others put behind it. */

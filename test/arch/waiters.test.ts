@@ -16,6 +16,7 @@ const others = ['src/monitor/qmp-client.ts', 'src/nbd/session.ts'];
 const users: Readonly<Record<string, string>> = {
   'src/core/block/backend.ts': 'the end of a drained section; nothing in flight',
   'src/core/block/node.ts': 'nothing in flight',
+  'src/core/drivers/blkdebug-rules.ts': 'a request that stops at a breakpoint',
   'src/core/objects/throttle.ts': 'a turn under the limits of a throttle group',
   'src/core/storage/local-open.ts': 'one of the two places for opens in the thread pool',
   'src/jobs/job.ts': 'a kick, a pause, the end of the body, the end of the job',

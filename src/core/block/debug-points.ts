@@ -16,8 +16,6 @@ export interface DebugPoints {
   debugRemoveBreakpoint(tag: string): void;
   /** Lets the request that stopped under `tag` go on. Throws ENOENT when none did. */
   debugResume(tag: string): void;
-  /** Whether a request stands at `tag` now. */
-  debugIsSuspended(tag: string): boolean;
   /** Settles when a request stands at `tag`. */
   debugSuspended(tag: string): Promise<void>;
 }

@@ -229,6 +229,14 @@ export interface CheckOutput {
   error(text: string): void;
 }
 
+/** How a driver wants a child. */
+export interface ChildWish {
+  readonly optional?: boolean;
+  readonly child?: 'file' | 'format';
+  /** The file name recorded in the image for this child: passes the gate and is taken when there is no option. */
+  readonly recorded?: string | undefined;
+}
+
 /** What a driver gets while it opens. */
 export interface NodeHost {
   /** The node being opened; `node.readOnly`, `node.backing` and its edges stay current while it lives. */
@@ -243,16 +251,8 @@ export interface NodeHost {
    * Opens or references the node that option `key` names (a string = node name, an object = its options) and attaches it.
    * Undefined when there is no such option and `optional` is set; else `A block device must be specified for "file"`.
    */
-  openChild(
-    key: string,
-    roles: ChildRoles,
-    how?: {
-      readonly optional?: boolean;
-      readonly child?: 'file' | 'format';
-      /** The file name recorded in the image for this child: passes the gate and is taken when there is no option. */
-      readonly recorded?: string | undefined;
-    },
-  ): Promise<Child | undefined>;
+  openChild(key: string, roles: ChildRoles, how?: ChildWish & { readonly optional?: false }): Promise<Child>;
+  openChild(key: string, roles: ChildRoles, how: ChildWish): Promise<Child | undefined>;
   /** The node, or the root node of the block device, with this name. */
   findNode(name: string): BlockNode | undefined;
   /** Whether an image that begins with `head` would be taken for another format than this; absent where the format was given. */

@@ -1,7 +1,7 @@
 /* The nodes below a node that is being opened: its file, further children by option, and its backing file. */
 import { BlockError } from '../util/errors.ts';
 import type { Child } from './child.ts';
-import { type BlockDriver, type ChildRoles, childRole } from './driver.ts';
+import { type BlockDriver, type ChildRoles, type ChildWish, childRole } from './driver.ts';
 import { exactFilename, mediumName, nodeFilename } from './filename.ts';
 import type { BlockNode, NodeSettings } from './node.ts';
 import type { Opening } from './opening.ts';
@@ -9,18 +9,14 @@ import { asTree, isRelativeName, type OptionReader, type OptionValue } from './o
 import { type Inherited, inheritedByFile } from './settings.ts';
 import { notFound } from './unpublished.ts';
 
-/** A child as the driver asks for it. */
-export interface ChildWish {
-  readonly key: string;
-  readonly roles: ChildRoles;
-  readonly optional?: boolean;
-  readonly child?: 'file' | 'format';
-  /** The filename recorded in the image for this child. */
-  readonly recorded?: string | undefined;
-}
-
 /** The child that option `key` names or describes, attached; undefined when there is none and it is optional. */
-export async function openChild(opening: Opening, node: BlockNode, reader: OptionReader, inherited: Inherited, wish: ChildWish): Promise<Child | undefined> {
+export async function openChild(
+  opening: Opening,
+  node: BlockNode,
+  reader: OptionReader,
+  inherited: Inherited,
+  wish: ChildWish & { readonly key: string; readonly roles: ChildRoles },
+): Promise<Child | undefined> {
   const { key, roles, recorded } = wish;
   const value = reader.take(key) ?? (recorded === undefined ? undefined : await opening.gate.dataFile(node, recorded));
   if (value === undefined || value === null) {

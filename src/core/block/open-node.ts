@@ -5,7 +5,8 @@
 import { didYouMean } from '../util/did-you-mean.ts';
 import { BlockError } from '../util/errors.ts';
 import { BlockBackend, noIoPerms } from './backend.ts';
-import type { DriverState, NodeHost } from './driver.ts';
+import type { Child } from './child.ts';
+import type { ChildRoles, ChildWish, DriverState, NodeHost } from './driver.ts';
 import { nodeFilename } from './filename.ts';
 import { readNode } from './io.ts';
 import { BlockNode } from './node.ts';
@@ -119,6 +120,16 @@ async function probe(opening: Opening, first: FirstChild): Promise<string> {
 async function openDriver(opening: Opening, node: BlockNode, reader: OptionReader, first: FirstChild, inherited: Inherited): Promise<void> {
   const { context, subtree } = opening;
   let waiting = first.node;
+  function childOf(key: string, roles: ChildRoles, how?: ChildWish & { readonly optional?: false }): Promise<Child>;
+  function childOf(key: string, roles: ChildRoles, how: ChildWish): Promise<Child | undefined>;
+  async function childOf(key: string, roles: ChildRoles, how: ChildWish = {}): Promise<Child | undefined> {
+    if (waiting === undefined || key !== 'file') return openChild(opening, node, reader, inherited, { key, roles, ...how });
+    const below = waiting;
+    waiting = undefined;
+    const child = await subtree.attach(key, roles, node, below);
+    await first.letGo();
+    return child;
+  }
   const host: NodeHost = {
     node,
     options: reader,
@@ -128,16 +139,7 @@ async function openDriver(opening: Opening, node: BlockNode, reader: OptionReade
     emit: (event, data) => context.emit(event, data),
     ...(node.isProbed ? { looksLikeAnother: (head: Uint8Array) => context.registry.probe(head, '') !== node.driver.name } : {}),
     findNode: (name) => subtree.find(name),
-    openChild: async (key, roles, how = {}) => {
-      if (waiting !== undefined && key === 'file') {
-        const below = waiting;
-        waiting = undefined;
-        const child = await subtree.attach(key, roles, node, below);
-        await first.letGo();
-        return child;
-      }
-      return openChild(opening, node, reader, inherited, { key, roles, ...how });
-    },
+    openChild: childOf,
   };
   const state: DriverState = await node.driver.open(host);
   if (subtree.isGivenUp) {

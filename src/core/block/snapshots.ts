@@ -50,7 +50,7 @@ export async function createSnapshot(graph: Graph, node: BlockNode, details: Sna
 
 /** Makes the disk what it was: `name` is an ID or a name. Rejects with QEMU's words. */
 export async function applySnapshot(graph: Graph, node: BlockNode, name: string): Promise<void> {
-  for (const _bitmap of keeperOf(node)?.dirtyBitmaps ?? []) throw new BlockError('Device has active dirty bitmaps', { code: 'EBUSY' });
+  if ([...(keeperOf(node)?.dirtyBitmaps ?? [])].length > 0) throw new BlockError('Device has active dirty bitmaps', { code: 'EBUSY' });
   await changeSnapshots(graph, node, 'Block driver does not support snapshots', async (store) => {
     try {
       checkSupported(store);

@@ -9,6 +9,7 @@ import { OptionReader, type OptionTree } from '../block/options.ts';
 import { errnoName, errnoNumber, errnoText, isErrnoName } from '../util/errno.ts';
 import { BlockError } from '../util/errors.ts';
 import type { Maybe } from '../util/maybe.ts';
+import { Waiters } from '../util/waiters.ts';
 
 /** An error that requests get while its rule is in force. */
 export interface Injection {
@@ -50,7 +51,8 @@ export class DebugRules implements DebugPoints {
   #state = 1;
   #active: Injection[] = [];
   readonly #suspended: Suspended[] = [];
-  readonly #waiting: { readonly tag: string; readonly done: () => void }[] = [];
+  /** Those who wait for a request to stop. */
+  readonly #stops = new Waiters();
   readonly #say: (line: string) => void;
 
   /** `say` tells people of requests that stop and go on. */
@@ -99,7 +101,7 @@ export class DebugRules implements DebugPoints {
     this.#rules = this.#rules.filter((other) => other !== rule);
     this.#say(`blkdebug: Suspended request '${tag}'`);
     const stopped = new Promise<void>((resume) => this.#suspended.unshift({ tag, resume }));
-    for (const waiting of this.#waiting.filter((one) => one.tag === tag)) waiting.done();
+    this.#stops.wakeAll();
     return stopped;
   }
 
@@ -131,18 +133,8 @@ export class DebugRules implements DebugPoints {
     return true;
   }
 
-  debugIsSuspended(tag: string): boolean {
-    return this.#suspended.some((request) => request.tag === tag);
-  }
-
   async debugSuspended(tag: string): Promise<void> {
-    while (!this.debugIsSuspended(tag)) {
-      await new Promise<void>((done) => {
-        const waiting = { tag, done };
-        this.#waiting.push(waiting);
-      });
-    }
-    for (let at = this.#waiting.length - 1; at >= 0; at--) if (this.#waiting[at]?.tag === tag) this.#waiting.splice(at, 1);
+    while (!this.#suspended.some((request) => request.tag === tag)) await this.#stops.wait();
   }
 }
 

@@ -7,6 +7,7 @@
 import { nodeStatus } from '../block/block-status.ts';
 import type { Child } from '../block/child.ts';
 import type { DebugIoType } from '../block/debug-events.ts';
+import { type DerivedLimits, limitsOver } from '../block/derived-limits.ts';
 import {
   type BlockDriver,
   type BlockStatus,
@@ -59,14 +60,21 @@ class BlkdebugState implements DriverState {
   readonly extras: Extras;
   readonly #image: Child;
   readonly #clock: Clock;
-  #limits: Limits | undefined;
-  #imageLimits: Limits | undefined;
+  readonly #limits: DerivedLimits;
 
   constructor(image: Child, rules: DebugRules, clock: Clock, extras: Extras) {
     this.#image = image;
     this.debug = rules;
     this.#clock = clock;
     this.extras = extras;
+    const { align, maxTransfer, optWriteZero, optDiscard } = extras.overrides;
+    this.#limits = limitsOver(image, (below) => ({
+      ...below,
+      requestAlign: align || below.requestAlign,
+      maxTransfer: maxTransfer || below.maxTransfer,
+      zeroAlign: optWriteZero || below.zeroAlign,
+      discardAlign: optDiscard || below.discardAlign,
+    }));
   }
 
   get strongOptions(): Extras['strongOptions'] {
@@ -79,19 +87,7 @@ class BlkdebugState implements DriverState {
   }
 
   get limits(): Limits {
-    const { limits } = this.#image.node;
-    if (this.#limits === undefined || this.#imageLimits !== limits) {
-      const { align, maxTransfer, optWriteZero, optDiscard } = this.extras.overrides;
-      this.#imageLimits = limits;
-      this.#limits = {
-        ...limits,
-        requestAlign: align || limits.requestAlign,
-        maxTransfer: maxTransfer || limits.maxTransfer,
-        zeroAlign: optWriteZero || limits.zeroAlign,
-        discardAlign: optDiscard || limits.discardAlign,
-      };
-    }
-    return this.#limits;
+    return this.#limits.value;
   }
 
   size(): number {
@@ -240,7 +236,6 @@ async function open(host: NodeHost): Promise<DriverState> {
   const taken = readPerms(host.options, 'take-child-perms');
   const unshared = readPerms(host.options, 'unshare-child-perms');
   const image = await host.openChild('image', childRole.filtered | childRole.primary, { child: 'file' });
-  if (image === undefined) throw new BlockError('A block device must be specified for "image"', { code: 'ERR_OPTION' });
   const overrides = readOverrides(host.options, image.node.limits);
   const isNamed = others.length === 0 && strong['inject-error'] === undefined && strong['set-state'] === undefined;
   const state = new BlkdebugState(image, rules, host.clock, {

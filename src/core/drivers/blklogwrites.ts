@@ -4,17 +4,8 @@
  * Rule source: QEMU's documentation of blklogwrites; logs that it was seen to write.
  */
 import type { Child } from '../block/child.ts';
-import {
-  type BlockDriver,
-  type BlockStatus,
-  childRole,
-  type DriverState,
-  type Limits,
-  type NodeHost,
-  type ReqFlags,
-  reqFlag,
-  type TruncateOptions,
-} from '../block/driver.ts';
+import { type DerivedLimits, limitsOver } from '../block/derived-limits.ts';
+import { type BlockDriver, childRole, type DriverState, type Limits, type NodeHost, type ReqFlags, reqFlag, type TruncateOptions } from '../block/driver.ts';
 import type { OptionReader } from '../block/options.ts';
 import { BlockError } from '../util/errors.ts';
 import { alignDown, alignUp } from '../util/math.ts';
@@ -32,24 +23,19 @@ class BlklogwritesState implements DriverState {
   readonly #host: NodeHost;
   /** Something was tried since the last flush that the log has. */
   #isDirty = false;
-  #limits: Limits | undefined;
-  #fileLimits: Limits | undefined;
+  readonly #limits: DerivedLimits;
 
   constructor(file: Child, log: WriteLog, sectorSize: number, host: NodeHost) {
     this.#file = file;
     this.#log = log;
     this.#sectorSize = sectorSize;
     this.#host = host;
+    this.#limits = limitsOver(file, (below) => ({ ...below, requestAlign: sectorSize }));
     this.strongOptions = host.options.strong();
   }
 
   get limits(): Limits {
-    const { limits } = this.#file.node;
-    if (this.#limits === undefined || this.#fileLimits !== limits) {
-      this.#fileLimits = limits;
-      this.#limits = { ...limits, requestAlign: this.#sectorSize };
-    }
-    return this.#limits;
+    return this.#limits.value;
   }
 
   size(): number {
@@ -122,10 +108,6 @@ class BlklogwritesState implements DriverState {
     }
   }
 
-  status(offset: number, length: number): BlockStatus {
-    return { length, data: true, zero: false, allocated: true, hostOffset: offset, child: this.#file, forward: true };
-  }
-
   async truncate(size: number, options: TruncateOptions): Promise<void> {
     await this.#file.truncate(size, options);
     this.#isDirty = true;
@@ -165,9 +147,7 @@ function readInterval(options: OptionReader): number {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'file' });
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   const child = await host.openChild('log', childRole.metadata, { child: 'file' });
-  if (child === undefined) throw new BlockError('A block device must be specified for "log"', { code: 'ERR_OPTION' });
   const { log, sectorSize } = await openLog(host, child);
   return new BlklogwritesState(file, log, sectorSize, host);
 }

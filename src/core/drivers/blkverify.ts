@@ -99,7 +99,6 @@ function numberOf(error: unknown): number {
 async function open(host: NodeHost): Promise<DriverState> {
   const raw = await host.openChild('raw', childRole.filtered | childRole.primary, { child: 'file' });
   const test = await host.openChild('test', childRole.data, { child: 'format' });
-  if (raw === undefined || test === undefined) throw new BlockError('A block device must be specified for "raw"', { code: 'ERR_OPTION' });
   return new BlkverifyState(raw, test, (message) => host.emit('TSIMG_FATAL', { message }));
 }
 

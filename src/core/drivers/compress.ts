@@ -3,6 +3,7 @@
  * Rule source: observed behaviour of QEMU's compress filter.
  */
 import type { Child } from '../block/child.ts';
+import { type DerivedLimits, limitsOver } from '../block/derived-limits.ts';
 import { type BlockDriver, childRole, type DriverState, type Limits, type NodeHost, type ReqFlags, reqFlag } from '../block/driver.ts';
 import { BlockError } from '../util/errors.ts';
 import { chain, type Maybe } from '../util/maybe.ts';
@@ -11,21 +12,16 @@ class CompressState implements DriverState {
   /** Who asks for compression here is told that it is no image. */
   readonly writeFlags: ReqFlags = 0xff & ~reqFlag.compressed;
   readonly #file: Child;
-  #limits: Limits | undefined;
-  #fileLimits: Limits | undefined;
+  /** A cluster is compressed as a whole: parts of one are read and completed first. */
+  readonly #limits: DerivedLimits;
 
   constructor(file: Child) {
     this.#file = file;
+    this.#limits = limitsOver(file, (below) => ({ ...below, requestAlign: Math.max(below.requestAlign, below.clusterSize) }));
   }
 
-  /** A cluster is compressed as a whole: parts of one are read and completed first. */
   get limits(): Limits {
-    const { limits } = this.#file.node;
-    if (this.#limits === undefined || this.#fileLimits !== limits) {
-      this.#fileLimits = limits;
-      this.#limits = { ...limits, requestAlign: Math.max(limits.requestAlign, limits.clusterSize) };
-    }
-    return this.#limits;
+    return this.#limits.value;
   }
 
   size(): number {
@@ -53,7 +49,6 @@ class CompressState implements DriverState {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   if (!file.node.takesCompressed) throw new BlockError(`Compression is not supported for underlying format: ${file.node.driver.name}`, { code: 'ENOTSUP' });
   return new CompressState(file);
 }

@@ -297,7 +297,6 @@ async function open(host: NodeHost): Promise<DriverState> {
   const { options } = host;
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
   const target = await host.openChild('target', childRole.data, { child: 'format' });
-  if (file === undefined || target === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   const onError = options.enum('on-cbw-error', ['break-guest-write', 'break-snapshot'] as const);
   const timeoutMs = (options.number('cbw-timeout') ?? 0) * 1000;
   const bitmapNode = options.string('bitmap.node');

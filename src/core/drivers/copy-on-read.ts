@@ -94,7 +94,6 @@ function findBottom(host: NodeHost, file: Child): Bottom | undefined {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   return new CopyOnReadState(file, findBottom(host, file));
 }
 

@@ -149,7 +149,6 @@ async function open(host: NodeHost): Promise<DriverState> {
     throw new BlockError(`prealloc-align parameter of preallocate filter is not aligned to ${sector}`, { code: 'EINVAL' });
   }
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   return new PreallocateState(file, { align: Number(align), step });
 }
 

@@ -5,6 +5,7 @@
  */
 import { nodeStatus } from '../block/block-status.ts';
 import type { Child } from '../block/child.ts';
+import { DerivedLimits } from '../block/derived-limits.ts';
 import {
   type BlockDriver,
   type BlockStatus,
@@ -51,6 +52,7 @@ class QuorumState implements DriverState {
   readonly #node: BlockNode;
   readonly #children: readonly Child[];
   readonly #emit: Emit;
+  readonly #limits: DerivedLimits;
 
   constructor(node: BlockNode, children: readonly Child[], rules: Rules, more: { readonly emit: Emit; readonly strong: QuorumState['strongOptions'] }) {
     this.#node = node;
@@ -58,22 +60,11 @@ class QuorumState implements DriverState {
     this.rules = rules;
     this.#emit = more.emit;
     this.strongOptions = more.strong;
+    this.#limits = new DerivedLimits(children, limitsForAll);
   }
 
-  /** What suits all of them. */
   get limits(): Limits {
-    let most = noLimits;
-    for (const { node } of this.#children) {
-      const { requestAlign, maxTransfer, zeroAlign, discardAlign } = node.limits;
-      most = {
-        ...most,
-        requestAlign: Math.max(most.requestAlign, requestAlign),
-        maxTransfer: most.maxTransfer === 0 ? maxTransfer : Math.min(most.maxTransfer, maxTransfer || most.maxTransfer),
-        zeroAlign: Math.max(most.zeroAlign, zeroAlign),
-        discardAlign: Math.max(most.discardAlign, discardAlign),
-      };
-    }
-    return most;
+    return this.#limits.value;
   }
 
   size(): number {
@@ -127,12 +118,8 @@ class QuorumState implements DriverState {
     this.#emit('TSIMG_FATAL', { message: `quorum: offset=${offset} bytes=${length} contents mismatch at offset ${offset + at}` });
   }
 
-  status(offset: number, length: number): Promise<BlockStatus> {
-    return this.#voteStatus(offset, length);
-  }
-
   /** The shortest run that all call zero; else the longest that one calls data. */
-  async #voteStatus(offset: number, length: number): Promise<BlockStatus> {
+  async status(offset: number, length: number): Promise<BlockStatus> {
     let zero = length;
     let data = 0;
     for (const child of this.#children) {
@@ -200,6 +187,21 @@ class QuorumState implements DriverState {
   }
 }
 
+/** What suits all nodes below. */
+function limitsForAll(below: readonly Limits[]): Limits {
+  let most = noLimits;
+  for (const { requestAlign, maxTransfer, zeroAlign, discardAlign } of below) {
+    most = {
+      ...most,
+      requestAlign: Math.max(most.requestAlign, requestAlign),
+      maxTransfer: most.maxTransfer === 0 ? maxTransfer : Math.min(most.maxTransfer, maxTransfer || most.maxTransfer),
+      zeroAlign: Math.max(most.zeroAlign, zeroAlign),
+      discardAlign: Math.max(most.discardAlign, discardAlign),
+    };
+  }
+  return most;
+}
+
 function sectorsOf({ offset, length }: Range): { 'sector-num': number; 'sectors-count': number } {
   const first = alignDown(offset, sector) / sector;
   return { 'sector-num': first, 'sectors-count': ceilDiv(offset + length, sector) - first };
@@ -243,8 +245,7 @@ async function open(host: NodeHost): Promise<DriverState> {
   const rules = readRules(host, count);
   const children: Child[] = [];
   for (let index = 0; index < count; index++) {
-    const child = await host.openChild(`children.${index}`, childRole.data, { child: 'format' });
-    if (child !== undefined) children.push(child);
+    children.push(await host.openChild(`children.${index}`, childRole.data, { child: 'format' }));
   }
   options.take('children');
   const size = children[0]?.size();

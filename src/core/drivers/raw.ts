@@ -1,6 +1,7 @@
 /* Format driver `raw`: the bytes of its file, or a window of them (options `offset` and `size`, bytes). */
 
 import type { Child } from '../block/child.ts';
+import { type DerivedLimits, limitsOver } from '../block/derived-limits.ts';
 import {
   type BlockDriver,
   type BlockStatus,
@@ -32,8 +33,8 @@ class RawState implements DriverState {
   /** Set where the format was found by probing: what the guest writes must not make the next probe find another. */
   readonly #looksLikeAnother: ((head: Uint8Array) => boolean) | undefined;
   readonly strongOptions: Readonly<Record<string, unknown>> | undefined;
-  #limits: Limits | undefined;
-  #fileLimits: Limits | undefined;
+  /** Where `#looksLikeAnother` judges the first sector, which is written whole then. */
+  readonly #limits: DerivedLimits;
 
   constructor(file: Child, offset: number, fixedSize: number | undefined, more: Pick<RawState, 'strongOptions'> & Pick<NodeHost, 'looksLikeAnother'>) {
     this.#file = file;
@@ -41,17 +42,11 @@ class RawState implements DriverState {
     this.#fixedSize = fixedSize;
     this.strongOptions = more.strongOptions;
     this.#looksLikeAnother = more.looksLikeAnother;
+    this.#limits = limitsOver(file, (below) => ({ ...below, requestAlign: Math.max(sector, below.requestAlign) }));
   }
 
   get limits(): Limits {
-    const { limits } = this.#file.node;
-    if (this.#looksLikeAnother === undefined) return limits;
-    // the first sector is written whole, so that it can be judged
-    if (this.#limits === undefined || this.#fileLimits !== limits) {
-      this.#fileLimits = limits;
-      this.#limits = { ...limits, requestAlign: Math.max(sector, limits.requestAlign) };
-    }
-    return this.#limits;
+    return this.#looksLikeAnother === undefined ? this.#file.node.limits : this.#limits.value;
   }
 
   get writeFlags(): ReqFlags {
@@ -116,7 +111,6 @@ async function open(host: NodeHost): Promise<DriverState> {
   const size = host.options.bytes('size');
   const isWindow = offset !== 0 || size !== undefined;
   const file = await host.openChild('file', (isWindow ? childRole.data : childRole.filtered) | childRole.primary);
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   if (isWindow) {
     const present = wholeSize(file);
     if (present < offset) throw new BlockError(`Offset (${offset}) cannot be greater than size of the containing file (${present})`, { code: 'EINVAL' });

@@ -4,17 +4,7 @@
  * Rule source: QEMU's documentation of the throttle filter.
  */
 import type { Child } from '../block/child.ts';
-import {
-  type BlockDriver,
-  type BlockStatus,
-  childRole,
-  type DriverState,
-  type DriverStep,
-  type Limits,
-  type NodeHost,
-  type ReqFlags,
-  type TruncateOptions,
-} from '../block/driver.ts';
+import { type BlockDriver, childRole, type DriverState, type DriverStep, type Limits, type NodeHost, nothingToReopen, type ReqFlags } from '../block/driver.ts';
 import type { NodeSettings } from '../block/node.ts';
 import type { OptionTree } from '../block/options.ts';
 import type { Direction, ThrottleMember } from '../objects/throttle.ts';
@@ -72,14 +62,6 @@ class ThrottleState implements DriverState {
     return isPending(turn) ? turn.then(request) : request();
   }
 
-  status(offset: number, length: number): BlockStatus {
-    return { length, data: true, zero: false, allocated: true, hostOffset: offset, child: this.#file, forward: true };
-  }
-
-  truncate(size: number, options: TruncateOptions): Promise<void> {
-    return this.#file.truncate(size, options);
-  }
-
   quiesce(): void {
     this.#member.unlimit();
   }
@@ -92,7 +74,7 @@ class ThrottleState implements DriverState {
   async reopen(_next: NodeSettings, options: OptionTree): Promise<DriverStep> {
     const name = options['throttle-group'];
     const group = findGroup(this.#host, typeof name === 'string' ? name : undefined);
-    if (group === this.#group) return { commit: () => {}, abort: () => {} };
+    if (group === this.#group) return nothingToReopen;
     const member = group.join(this.#host.clock);
     return {
       commit: () => {
@@ -119,7 +101,6 @@ function findGroup(host: NodeHost, name: string | undefined): ThrottleGroup {
 
 async function open(host: NodeHost): Promise<DriverState> {
   const file = await host.openChild('file', childRole.filtered | childRole.primary, { child: 'format' });
-  if (file === undefined) throw new BlockError('A block device must be specified for "file"', { code: 'ERR_OPTION' });
   return new ThrottleState(file, host, findGroup(host, host.options.string('throttle-group')));
 }
 
